@@ -1,0 +1,43 @@
+# Tailorbird. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help run test check bench demo install browser format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+run: install ## install what is missing, start everything, print the addresses (Ctrl-C ends all)
+	@exec $(BIN)/tailorbird run
+
+demo: install ## play the whole loop on the sample, told step by step (starts the service when it is not running)
+	@exec $(BIN)/tailorbird demo
+
+test: install browser ## every test: the real engine, a real training job and a real browser included
+	@$(BIN)/tailorbird prepare
+	@$(BIN)/python -m pytest
+
+check: install ## format, lint, types, layers and the quick tests, in under a minute
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/lint-imports --no-cache 2>&1 | tail -n 12; exit $${PIPESTATUS[0]}
+	@$(BIN)/pyright --warnings
+	@$(BIN)/python -m pytest -q -m "not heavy"
+
+bench: install ## measure, side by side in one run
+	@exec $(BIN)/python -m tests.bench
+
+install: ## create the environment and install the pinned packages
+	@PYTHON="$(PYTHON)" ./install.sh $(VENV)
+
+browser: ## install Chromium for the browser tests, where there is none
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || ./install.sh --browser
+
+format: install ## put the code in its form
+	@$(BIN)/ruff check --fix -q . ; $(BIN)/ruff format -q .
+
+clean: ## remove the environment; what the service keeps (var/) stays
+	rm -rf $(VENV)

@@ -1,0 +1,172 @@
+"""Asks every contestant the same questions, through the gateway that serves people.
+
+Owns the asking: how many at once, what is tried again, and the proof of what answered (the response
+headers). Knows no metric. A question that stays unanswered is an `Answer` with an `error`.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import openai
+from openai.types.chat import ChatCompletion
+
+from evals.refusal import Refused
+from service.contract.evaluations import Answer, Case, Contestant, EvaluationSpec
+
+ORDER: tuple[Contestant, ...] = ("candidate", "live", "base")
+PAUSES = (0.5, 2.0)
+"""Seconds before the second and the third try; a longer `retry-after` of the gateway is kept to."""
+LONGEST_PAUSE = 30.0
+
+Answers = dict[Contestant, list[Answer]]
+"""For each contestant one answer for each case, in the order of the cases."""
+
+
+def contestants(spec: EvaluationSpec) -> list[Contestant]:
+    """Who is asked, candidate first. A live release that is the base itself is asked once, as the base."""
+    same = spec.models.get("live") == spec.models.get("base")
+    return [who for who in ORDER if who in spec.models and not (who == "live" and same)]
+
+
+async def ask_all(spec: EvaluationSpec, cases: list[Case], key: str, answered: Callable[[], None]) -> Answers:
+    """Ask every case of every contestant, `spec.at_once` at a time, the contestants taking turns.
+
+    Taking turns gives all of them the same load and the same minute. `answered` is called after each
+    answer. Raises `Refused` when the gateway turns the evaluation's key or a model's name away.
+    """
+    client = openai.AsyncOpenAI(
+        base_url=spec.gateway.rstrip("/") + "/v1",
+        api_key=key,
+        max_retries=0,
+        # The gateway is ours and near: no proxy of the environment gets to see the questions.
+        http_client=openai.DefaultAsyncHttpxClient(trust_env=False, timeout=spec.timeout),
+    )
+    who_asked = contestants(spec)
+    one_at_a_time = asyncio.Semaphore(spec.at_once)
+    seen: dict[Contestant, _Seen] = {who: _Seen(who) for who in who_asked}
+
+    async def turn(who: Contestant, case: Case) -> Answer:
+        async with one_at_a_time:
+            answer = await _ask(client, spec, who, case, seen[who])
+        answered()
+        return answer
+
+    tasks: list[tuple[Contestant, asyncio.Task[Answer]]] = []
+    async with client:
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks += [(who, group.create_task(turn(who, case))) for case in cases for who in who_asked]
+        except* Refused as several:
+            raise several.exceptions[0] from None
+    answers: Answers = {who: [] for who in who_asked}
+    for who, task in tasks:
+        answers[who].append(task.result())
+    return answers
+
+
+@dataclass
+class _Seen:
+    """What has answered for one contestant so far: it must be the same to the end."""
+
+    who: Contestant
+    first: tuple[str, str] | None = field(default=None)
+
+    def fault(self, adapter: str | None, release: str | None) -> str | None:
+        """Why an answer with these headers does not count, or `None`."""
+        if not adapter:
+            return "the gateway did not say which adapter answered (no x-tailorbird-adapter header)"
+        if self.who == "base" and adapter != "base":
+            return f"an adapter ({adapter[:12]}) answered in place of the base model"
+        if self.who == "candidate" and adapter == "base":
+            return "the base model answered in place of the candidate"
+        now = (adapter, release or "")
+        self.first = self.first or now
+        if now != self.first:
+            return f"{_named(now)} answered, the answers before came from {_named(self.first)}"
+        return None
+
+
+def _named(seen: tuple[str, str]) -> str:
+    return f"adapter {seen[0][:12]}" + (f" of release {seen[1]}" if seen[1] else "")
+
+
+async def _ask(
+    client: openai.AsyncOpenAI, spec: EvaluationSpec, who: Contestant, case: Case, seen: _Seen
+) -> Answer:
+    """One question, tried up to three times when the line, the load or the server is at fault."""
+    error = ""
+    for pause in (*PAUSES, None):
+        try:
+            async with asyncio.timeout(spec.timeout):
+                return await _answer(client, spec, who, case, seen)
+        except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as refusal:
+            raise _turned_away(refusal, spec.models[who]) from refusal
+        except (TimeoutError, openai.APITimeoutError):
+            error = f"no answer within {spec.timeout:g} seconds"
+        except openai.APIStatusError as refusal:
+            error = f"the gateway answered {refusal.status_code}: {_words_of(refusal)}"
+            if refusal.status_code != 429 and refusal.status_code < 500:
+                break
+            pause = None if pause is None else max(pause, _asked_to_wait(refusal))
+        except openai.APIConnectionError:
+            error = "the gateway could not be reached"
+        except (openai.APIError, ValueError) as fault:
+            error = f"the gateway's answer could not be read: {str(fault)[:300]}"
+            break
+        if pause is not None:
+            await asyncio.sleep(pause)
+    return Answer(case=str(case.id), contestant=who, text="", error=error)
+
+
+async def _answer(
+    client: openai.AsyncOpenAI, spec: EvaluationSpec, who: Contestant, case: Case, seen: _Seen
+) -> Answer:
+    raw = await client.chat.completions.with_raw_response.create(
+        model=spec.models[who],
+        messages=case.prompt(),  # type: ignore[arg-type]  # checked by the contract
+        temperature=0,
+        seed=spec.seed,
+        max_tokens=spec.max_tokens,
+        store=False,
+    )
+    completion = raw.parse()
+    if not isinstance(completion, ChatCompletion) or not completion.choices:
+        raise ValueError("it is no chat completion")
+    adapter, release = raw.headers.get("x-tailorbird-adapter"), raw.headers.get("x-tailorbird-release")
+    choice = completion.choices[0]
+    return Answer(
+        case=str(case.id),
+        contestant=who,
+        text=choice.message.content or "",
+        finish_reason=choice.finish_reason,
+        adapter=adapter,
+        error=seen.fault(adapter, release),
+    )
+
+
+def _turned_away(refusal: openai.APIStatusError, model: str) -> Refused:
+    if isinstance(refusal, openai.NotFoundError):
+        return Refused(
+            "unknown_model",
+            f"The gateway does not know '{model}' (404). Check that it still exists, then start again.",
+            "models",
+        )
+    return Refused(
+        "key_refused",
+        f"The gateway refused the evaluation's key ({refusal.status_code}). Give TAILORBIRD_EVALUATION_KEY a "
+        f"valid key that may use '{model}'.",
+        "TAILORBIRD_EVALUATION_KEY",
+    )
+
+
+def _words_of(refusal: openai.APIStatusError) -> str:
+    body = refusal.body if isinstance(refusal.body, dict) else {}
+    return str(body.get("message") or refusal.message)[:300]
+
+
+def _asked_to_wait(refusal: openai.APIStatusError) -> float:
+    try:
+        return min(LONGEST_PAUSE, float(refusal.response.headers.get("retry-after", 0)))
+    except ValueError:
+        return 0.0

@@ -1,0 +1,191 @@
+"""One evaluation from its run folder to its report: the order of the steps, and their progress.
+
+Owns which file is written when; `report.json` is the last. Knows no metric's inside and no rule of
+the gate.
+"""
+
+import time
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from evals import answers as asking
+from evals.cases import read_cases
+from evals.comparison import all_differences, all_scores, changed, paired, rival_of
+from evals.gate import Evidence, decide
+from evals.metrics import Metric
+from evals.ragas_metrics import RagasMetrics
+from evals.refusal import Refused
+from evals.report import page
+from evals.scoring import Scoreboard, plan, primary_of, score_all
+from evals.statistics import spread
+from service.contract import folder as run_folder
+from service.contract.evaluations import Case, Contestant, Difference, EvaluationReport, EvaluationSpec, Score
+from service.contract.jobs import Progress
+
+
+async def evaluate(folder: Path, key: str | None, judge_key: str | None) -> EvaluationReport:
+    """Run the evaluation that `folder` describes and write its answers, its page and its report.
+
+    Raises `Refused` when it cannot be run as it is; then no report is written.
+    """
+    started = time.monotonic()
+    spec = _spec(folder)
+    if not key:
+        raise Refused(
+            "no_key",
+            "The gateway's API key is missing. Set TAILORBIRD_EVALUATION_KEY in the environment.",
+            "TAILORBIRD_EVALUATION_KEY",
+        )
+    cases = read_cases(folder / run_folder.CASES, spec.cases_sha256)
+    ragas = RagasMetrics(spec.judge, judge_key, spec.timeout)
+    metrics = plan(cases, ragas.metrics)
+    primary = primary_of(spec.primary, metrics)
+
+    steps = _Steps(folder, len(cases) * len(asking.contestants(spec)))
+    steps.say(f"Read {len(cases)} cases; '{primary.title}' decides.")
+    if any(metric.score is None for metric in metrics):
+        ragas.load()  # before the asking: if it does not load, nobody has waited for answers in vain
+    steps.say(f"Asking {_named(spec)} the same {len(cases)} questions.")
+    answers = await asking.ask_all(spec, cases, key, steps.one_more)
+    _refuse_silence(answers, spec)
+
+    steps.say(f"Scoring {steps.total} answers on {len(metrics)} metrics" + _judged(spec) + ".")
+    board = await score_all(cases, answers, metrics, ragas, spec.at_once)
+    lines = (answer.model_dump_json() for theirs in answers.values() for answer in theirs)
+    run_folder.write_atomic(folder / run_folder.ANSWERS, "".join(line + "\n" for line in lines))
+
+    report = _report(spec, cases, board, primary, started)
+    steps.say("Drawing the report.")
+    run_folder.write_atomic(folder / run_folder.REPORT_PAGE, page(spec, board, report))
+    outcome = "The candidate passes." if report.gate.verdict == "pass" else "The candidate is held."
+    steps.say(f"{outcome} {report.gate.reasons[0]}")
+    run_folder.write_json(folder / run_folder.REPORT, report.model_dump(mode="json"))
+    return report
+
+
+class _Steps:
+    """Progress lines: words for people, and a count of answers with the time left."""
+
+    def __init__(self, folder: Path, total: int) -> None:
+        self.path = folder / run_folder.PROGRESS
+        self.total = total
+        self.done = 0
+        self.started = time.monotonic()
+
+    def say(self, message: str) -> None:
+        self._write(Progress(at=time.time(), message=message))
+
+    def one_more(self) -> None:
+        self.done += 1
+        left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
+        step = Progress(at=time.time(), step=self.done, total_steps=self.total, seconds_left=round(left, 1))
+        self._write(step)
+
+    def _write(self, line: Progress) -> None:
+        run_folder.append_line(self.path, line.model_dump(exclude_defaults=True))
+
+
+def _spec(folder: Path) -> EvaluationSpec:
+    path = folder / run_folder.JOB
+    if not path.exists():
+        raise Refused(
+            "no_job", f"There is no '{path.name}' in the run folder. Put the evaluation's spec there."
+        )
+    try:
+        spec = EvaluationSpec.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise Refused(
+            "invalid_job", f"'{path.name}' is no evaluation: {place}: {first['msg']}. Correct it.", place
+        ) from error
+    if "candidate" not in spec.models:
+        raise Refused("invalid_job", f"'{path.name}' names no candidate to evaluate. Name one.", "models")
+    return spec
+
+
+def _named(spec: EvaluationSpec) -> str:
+    names = {"candidate": "the candidate", "live": "the live release", "base": "the base model"}
+    who = [names[contestant] for contestant in asking.contestants(spec)]
+    return who[0] if len(who) == 1 else ", ".join(who[:-1]) + " and " + who[-1]
+
+
+def _judged(spec: EvaluationSpec) -> str:
+    return f", two of them by the judge '{spec.judge.model}'" if spec.judge else ""
+
+
+def _refuse_silence(answers: asking.Answers, spec: EvaluationSpec) -> None:
+    """Nothing was answered by anyone: that says nothing about the candidate."""
+    everyone = [answer for theirs in answers.values() for answer in theirs]
+    if all(answer.adapter is None for answer in everyone):
+        raise Refused(
+            "gateway_unreachable",
+            f"Not one question was answered through {spec.gateway}: {everyone[0].error}. "
+            "Check that the gateway and its engine are ready, and start again.",
+            "gateway",
+        )
+
+
+def _report(
+    spec: EvaluationSpec, cases: list[Case], board: Scoreboard, primary: Metric, started: float
+) -> EvaluationReport:
+    scores = all_scores(board, primary, spec.seed)
+    differences = all_differences(board, primary, spec.seed)
+    rival = rival_of(board)
+    better, worse = changed(board, rival, primary) if rival else ([], [])
+    return EvaluationReport(
+        cases=len(cases),
+        languages=_counted(case.language for case in cases),
+        contestants={who: spec.models[who] for who in board.answers},
+        primary=primary.name,
+        scores=scores,
+        differences=differences,
+        gate=decide(_evidence(spec, board, primary, rival, scores, differences)),
+        examples_better=better,
+        examples_worse=worse,
+        judge=spec.judge.model if spec.judge else None,
+        seconds=round(time.monotonic() - started, 2),
+    )
+
+
+def _evidence(
+    spec: EvaluationSpec,
+    board: Scoreboard,
+    primary: Metric,
+    rival: Contestant | None,
+    scores: list[Score],
+    differences: list[Difference],
+) -> Evidence:
+    planned = len(board.cases)
+    failed = {who: _failed(board, who, primary) for who in board.answers}
+    if rival is None:
+        return Evidence(primary.title, spec.margin, planned, failed["candidate"])
+    means = {one.contestant: one.mean for one in scores if one.metric == primary.name and one.slice == "all"}
+    ours = [one for one in differences if one.metric == primary.name and one.against == rival]
+    return Evidence(
+        title=primary.title,
+        margin=spec.margin,
+        planned=planned,
+        failed=failed["candidate"],
+        rival_failed=failed[rival],
+        candidate=means["candidate"],
+        rival=means[rival],
+        deviation=spread(paired(board, rival, primary)),
+        overall=next(one for one in ours if one.slice == "all"),
+        languages=tuple(one for one in ours if one.slice.startswith("language:")),
+    )
+
+
+def _failed(board: Scoreboard, who: Contestant, primary: Metric) -> int:
+    """Unanswered questions, also those the primary metric does not look at, and scores of it that broke."""
+    unanswered = sum(answer.error is not None for answer in board.answers[who])
+    broken = sum(whose == who and metric == primary.name for whose, _, metric in board.broken)
+    return unanswered + broken
+
+
+def _counted(values) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
+    return dict(sorted(counts.items(), key=lambda item: -item[1]))

@@ -1,0 +1,225 @@
+"""The report for people: `report.html`, one self-contained page, the verdict first.
+
+Owns what is shown and in which words; the page itself is `report.html.jinja` and `report.css`. Every
+text of a user is escaped by the template engine, and the page forbids itself scripts and any fetch.
+Knows no rule of the gate.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evals.cases import question_of
+from evals.comparison import paired, rival_of
+from evals.metrics import Metric, facts_found
+from evals.phrases import LABELS, NAMES, language_name, percent, points
+from evals.plots import bar_plot
+from evals.ragas_metrics import STRING_METRICS
+from evals.scoring import Scoreboard
+from service.contract.evaluations import (
+    Answer,
+    Case,
+    Contestant,
+    Difference,
+    EvaluationReport,
+    EvaluationSpec,
+    Score,
+)
+
+SHOWN = 5
+"""At most so many examples of each kind on the page."""
+SHOWN_FAILED = 20
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One answer beside its case: which of the facts it states, and its primary score."""
+
+    label: str
+    who: Contestant
+    answer: Answer
+    facts: list[tuple[str, bool]]
+    score: float
+
+
+@dataclass(frozen=True)
+class Example:
+    case: Case
+    question: str
+    answers: list[Shown]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One row of the table of slices."""
+
+    name: str
+    kind: str
+    scores: list[Score]
+    difference: Difference | None
+
+
+def page(spec: EvaluationSpec, board: Scoreboard, report: EvaluationReport) -> str:
+    """The whole HTML page of one evaluation."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"points": points, "language": language_name, "tidy": _tidy}
+    environment.filters["percent"] = lambda share: _tidy(percent(share))
+    return environment.get_template("report.html.jinja").render(_shown(spec, board, report))
+
+
+def _shown(spec: EvaluationSpec, board: Scoreboard, report: EvaluationReport) -> dict[str, Any]:
+    rival = rival_of(board)
+    primary = next(metric for metric in board.metrics if metric.name == report.primary)
+    overall = [one for one in report.differences if one.slice == "all"]
+    return {
+        "spec": spec,
+        "report": report,
+        "labels": LABELS,
+        "names": NAMES,
+        "rival": rival,
+        "primary": primary,
+        "headline": _headline(report, rival),
+        "tally": _tally(board, primary, rival),
+        "main_scores": _scores(report, primary.name, "all"),
+        "plots": [(metric, _plot(report, metric)) for metric in board.metrics if not _is_second(metric)],
+        "second_plots": [(metric, _plot(report, metric)) for metric in board.metrics if _is_second(metric)],
+        "parts": _parts(report, primary, rival),
+        "better": _examples(board, report.examples_better, primary, rival),
+        "worse": _examples(board, report.examples_worse, primary, rival),
+        "failures": _failures(board)[:SHOWN_FAILED],
+        "failure_count": len(_failures(board)),
+        "metrics": {metric.name: metric for metric in board.metrics},
+        "overall_scores": [one for one in report.scores if one.slice == "all"],
+        "overall_differences": overall,
+        "covered": len(board.rows(primary)),
+        "answered_by": _answered_by(board),
+        "same_adapter": _same_adapter(board, rival),
+    }
+
+
+def _tidy(sentence: str) -> str:
+    """Keeps a figure and its sign on one line."""
+    return sentence.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _is_second(metric: Metric) -> bool:
+    return metric in STRING_METRICS
+
+
+def _headline(report: EvaluationReport, rival: Contestant | None) -> str:
+    if report.gate.verdict == "hold":
+        return "Hold: this candidate should not go live yet"
+    difference = next(
+        one
+        for one in report.differences
+        if one.metric == report.primary and one.against == rival and one.slice == "all"
+    )
+    if difference.low > 0:
+        return "Pass: better than what answers today"
+    return "Pass: as good as what answers today"
+
+
+def _tally(board: Scoreboard, primary: Metric, rival: Contestant | None) -> dict[str, int] | None:
+    if rival is None:
+        return None
+    change = paired(board, rival, primary)
+    return {
+        "better": int((change > 0).sum()),
+        "same": int((change == 0).sum()),
+        "worse": int((change < 0).sum()),
+    }
+
+
+def _scores(report: EvaluationReport, metric: str, part: str) -> list[Score]:
+    return [one for one in report.scores if one.metric == metric and one.slice == part]
+
+
+def _plot(report: EvaluationReport, metric: Metric) -> str:
+    scores = _scores(report, metric.name, "all")
+    said = ", ".join(f"{LABELS[one.contestant]} {percent(one.mean)}" for one in scores)
+    return bar_plot(scores, f"{metric.title}: {said}")
+
+
+def _parts(report: EvaluationReport, primary: Metric, rival: Contestant | None) -> list[Part]:
+    """Languages and topics, the worst difference first; without a rival the worst score first."""
+    found: list[Part] = []
+    for name in dict.fromkeys(one.slice for one in report.scores if one.slice != "all"):
+        kind, _, value = name.partition(":")
+        difference = next(
+            (one for one in report.differences if one.slice == name and one.against == rival), None
+        )
+        label = language_name(value) if kind == "language" else value
+        found.append(Part(label, kind, _scores(report, primary.name, name), difference))
+    return sorted(found, key=lambda part: part.difference.mean if part.difference else part.scores[0].mean)
+
+
+def _examples(board: Scoreboard, ids: list[str], primary: Metric, rival: Contestant | None) -> list[Example]:
+    if rival is None:
+        return []
+    positions = {str(case.id): at for at, case in enumerate(board.cases)}
+    shown: list[Example] = []
+    for identity in ids[:SHOWN]:
+        at = positions[identity]
+        case = board.cases[at]
+        sides: tuple[Contestant, ...] = ("candidate", rival)
+        answers = [_side(board.answers[who][at], who, case, primary) for who in sides]
+        shown.append(Example(case, question_of(case), answers))
+    return shown
+
+
+def _side(answer: Answer, who: Contestant, case: Case, primary: Metric) -> Shown:
+    wordings = [fact if isinstance(fact, str) else " / ".join(fact) for fact in case.facts]
+    facts = list(zip(wordings, facts_found(answer.text, case.facts), strict=True))
+    return Shown(LABELS[who], who, answer, facts, answer.scores.get(primary.name, 0.0))
+
+
+def _failures(board: Scoreboard) -> list[tuple[str, str, str]]:
+    """Who, which question, why: of every question without a valid answer, and of every broken score."""
+    questions = {str(case.id): question_of(case) for case in board.cases}
+    unanswered = [
+        (LABELS[who], questions[answer.case], answer.error)
+        for who, theirs in board.answers.items()
+        for answer in theirs
+        if answer.error is not None
+    ]
+    broken = [
+        (LABELS[who], questions[case], f"the metric '{metric}' failed on the answer")
+        for who, case, metric in sorted(board.broken)
+    ]
+    return unanswered + broken
+
+
+def _answered_by(board: Scoreboard) -> list[dict[str, Any]]:
+    rows = []
+    for who, theirs in board.answers.items():
+        valid = [answer for answer in theirs if answer.error is None]
+        lengths = sorted(len(answer.text.split()) for answer in valid)
+        rows.append(
+            {
+                "label": LABELS[who],
+                "adapters": list(Counter(answer.adapter for answer in valid)),
+                "cut": sum(answer.finish_reason == "length" for answer in valid),
+                "empty": sum(not answer.text.strip() for answer in valid),
+                "words": lengths[len(lengths) // 2] if lengths else 0,
+            }
+        )
+    return rows
+
+
+def _same_adapter(board: Scoreboard, rival: Contestant | None) -> bool:
+    if rival is None:
+        return False
+    seen = [
+        {answer.adapter for answer in board.answers[who] if answer.error is None}
+        for who in ("candidate", rival)
+    ]
+    return seen[0] == seen[1] and len(seen[0]) == 1

@@ -1,0 +1,56 @@
+"""`/api/assistants`: what people talk to, and what its feedback can support."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from service.api.deps import AdministratorDep, CallerDep, HouseDep, ReadDep, ReviewerDep, WriteDep
+from service.api.lists import as_list
+from service.contract.assistants import Assistant, AssistantChange, AssistantCreate, Readiness
+from service.contract.releases import Rollback
+from service.domain import assistants, datasets, releases
+
+router = APIRouter(prefix="/api/assistants", tags=["assistants"])
+
+
+@router.get("")
+async def list_assistants(session: ReadDep, _: CallerDep) -> dict[str, Any]:
+    return as_list([await assistants.shown(session, a) for a in await assistants.list_assistants(session)])
+
+
+@router.post("", status_code=201)
+async def create_assistant(
+    wanted: AssistantCreate, session: WriteDep, house: HouseDep, _: AdministratorDep
+) -> Assistant:
+    created = await assistants.create_assistant(session, wanted, reserved=house.settings.model_name)
+    return await assistants.shown(session, created)
+
+
+@router.get("/{name}")
+async def retrieve_assistant(name: str, session: ReadDep, _: CallerDep) -> Assistant:
+    return await assistants.shown(session, await assistants.get_assistant(session, name))
+
+
+@router.patch("/{name}")
+async def change_assistant(
+    name: str, change: AssistantChange, session: WriteDep, _: AdministratorDep
+) -> Assistant:
+    return await assistants.shown(session, await assistants.change_assistant(session, name, change))
+
+
+@router.get("/{name}/readiness")
+async def readiness(name: str, session: ReadDep, house: HouseDep, _: ReviewerDep) -> Readiness:
+    """How much usable feedback there is, and what is left out and why."""
+    return await datasets.readiness(session, house.store, name, needed=house.settings.needed_pairs)
+
+
+@router.get("/{name}/history")
+async def history(name: str, session: ReadDep, _: ReviewerDep) -> dict[str, Any]:
+    """Every promotion and rollback, newest first."""
+    return as_list(await releases.history(session, name))
+
+
+@router.post("/{name}/rollback")
+async def roll_back(name: str, wanted: Rollback, session: WriteDep, caller: ReviewerDep) -> Assistant:
+    """Go back to what was live before. Answers under way end on the release they began with."""
+    return await assistants.shown(session, await releases.roll_back(session, caller, name, wanted.reason))

@@ -1,0 +1,90 @@
+"""What a handler may ask for: the service's parts, a transaction, and who calls.
+
+A writing transaction is committed before the response is sent (`scope="function"`), so a 2xx means
+saved. Owns no rule: it only fetches.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.db.session import Database
+from service.domain import keys
+from service.domain.keys import Caller, Hasher
+from service.engine.client import Engines
+from service.engine.reconciler import Reconciler
+from service.settings import Settings
+from service.storage.local import Store
+
+
+@dataclass
+class House:
+    """The parts of a running gateway, made once in its lifespan."""
+
+    settings: Settings
+    database: Database
+    store: Store
+    hasher: Hasher
+    engines: Engines
+    reconciler: Reconciler
+    versions: dict[str, str] = field(default_factory=dict)
+    """vLLM's version by engine address."""
+    under_way: int = field(default=0)
+    """Chat requests being answered now."""
+
+
+def house_of(request: Request) -> House:
+    return request.app.state.house
+
+
+HouseDep = Annotated[House, Depends(house_of)]
+
+
+async def reading(house: HouseDep) -> AsyncIterator[AsyncSession]:
+    async with house.database.reading() as session:
+        yield session
+
+
+async def writing(house: HouseDep) -> AsyncIterator[AsyncSession]:
+    async with house.database.writing() as session:
+        yield session
+
+
+ReadDep = Annotated[AsyncSession, Depends(reading, scope="function")]
+WriteDep = Annotated[AsyncSession, Depends(writing, scope="function")]
+
+_bearer = HTTPBearer(
+    auto_error=False, description="an API key or a session token: `Authorization: Bearer tb-...`"
+)
+
+
+def bearer(request: Request) -> str | None:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
+
+
+async def caller_of(request: Request, house: HouseDep, _: Annotated[object, Depends(_bearer)]) -> Caller:
+    """Who calls, by a short transaction of its own. Raises `NotSignedIn`."""
+    async with house.database.reading() as session:
+        caller = await keys.find_caller(session, house.hasher, bearer(request))
+    request.state.caller = caller
+    return caller
+
+
+async def reviewer_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+    caller.must_be("reviewer")
+    return caller
+
+
+async def administrator_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:
+    caller.must_be("administrator")
+    return caller
+
+
+CallerDep = Annotated[Caller, Depends(caller_of)]
+ReviewerDep = Annotated[Caller, Depends(reviewer_of)]
+AdministratorDep = Annotated[Caller, Depends(administrator_of)]

@@ -1,0 +1,51 @@
+"""`/api/feedback`: the same for the chat and for applications. Saved before it is confirmed."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+
+from service.api.deps import CallerDep, ReadDep, WriteDep
+from service.api.lists import as_list
+from service.contract.feedback import Feedback, FeedbackCreate
+from service.domain import feedback, idempotency
+
+router = APIRouter(prefix="/api/feedback", tags=["feedback"])
+
+
+@router.post("", status_code=201)
+async def give_feedback(
+    wanted: FeedbackCreate,
+    request: Request,
+    session: WriteDep,
+    caller: CallerDep,
+    idempotency_key: Annotated[str | None, Header()] = None,
+) -> Feedback:
+    """A rating, a correction or a preference on a completion, by its id. With an `Idempotency-Key`, once."""
+    body = await request.body()
+    earlier = await idempotency.earlier_answer(session, caller.user_id, idempotency_key, body)
+    if earlier is not None:
+        return Feedback.model_validate(earlier)
+    given = feedback.shown(await feedback.give(session, caller, wanted))
+    await idempotency.remember(session, caller.user_id, idempotency_key, body, given.model_dump())
+    return given
+
+
+@router.get("")
+async def list_feedback(
+    session: ReadDep,
+    caller: CallerDep,
+    assistant: str | None = None,
+    completion_id: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> dict[str, Any]:
+    """Newest first: one's own, or everybody's for a reviewer."""
+    rows = await feedback.list_feedback(
+        session, caller, assistant=assistant, completion_id=completion_id, limit=limit
+    )
+    return as_list([feedback.shown(row) for row in rows])
+
+
+@router.delete("/{feedback_id}")
+async def retract_feedback(feedback_id: str, session: WriteDep, caller: CallerDep) -> Feedback:
+    """Take it back: a new event, the old one stays in the record but counts no more."""
+    return feedback.shown(await feedback.retract(session, caller, feedback_id))

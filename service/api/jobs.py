@@ -1,0 +1,106 @@
+"""`/v1/fine_tuning/jobs` on OpenAI's wire, and `/api/rounds`: freeze the feedback and train on it."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+
+from service.api.deps import CallerDep, HouseDep, ReadDep, ReviewerDep, WriteDep
+from service.api.lists import as_list
+from service.contract.jobs import Checkpoint, Job, JobCreate, Method, RoundCreate
+from service.domain import datasets, jobs
+
+router = APIRouter(tags=["jobs"])
+BASE = "/v1/fine_tuning/jobs"
+
+
+@router.post(BASE)
+async def create_job(
+    wanted: JobCreate, request: Request, session: WriteDep, house: HouseDep, caller: CallerDep
+) -> Job:
+    """Queue a supervised or DPO job. A create that the SDK retries after a lost answer makes no second job."""
+    retry = request.headers.get("x-stainless-retry-count", "0") not in ("", "0")
+    return jobs.shown(
+        await _create(wanted, session, house, caller, min_rows=house.settings.min_examples, retry=retry)
+    )
+
+
+@router.get(BASE)
+async def list_jobs(
+    request: Request,
+    session: ReadDep,
+    caller: CallerDep,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 20,
+) -> dict[str, Any]:
+    """Newest first; `metadata[key]=value` filters."""
+    wanted = {
+        k[9:-1]: v for k, v in request.query_params.items() if k.startswith("metadata[") and k.endswith("]")
+    }
+    found, more = await jobs.list_jobs(session, caller, after=after, limit=limit, metadata=wanted)
+    return as_list([jobs.shown(job) for job in found], has_more=more)
+
+
+@router.get(BASE + "/{job_id}")
+async def retrieve_job(job_id: str, session: ReadDep, caller: CallerDep) -> Job:
+    return jobs.shown(await jobs.get_training_job(session, caller, job_id))
+
+
+@router.post(BASE + "/{job_id}/cancel")
+async def cancel_job(job_id: str, session: WriteDep, caller: CallerDep) -> Job:
+    job = await jobs.get_training_job(session, caller, job_id)
+    await jobs.cancel(session, job)
+    return jobs.shown(job)
+
+
+@router.get(BASE + "/{job_id}/events")
+async def list_events(
+    job_id: str,
+    session: ReadDep,
+    caller: CallerDep,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 20,
+) -> dict[str, Any]:
+    """What happened, newest first: messages, and each step's figures."""
+    job = await jobs.get_job(session, caller, job_id)
+    found, more = await jobs.list_events(session, job.id, after=after, limit=limit)
+    return as_list(found, has_more=more)
+
+
+@router.get(BASE + "/{job_id}/checkpoints")
+async def list_checkpoints(
+    job_id: str,
+    session: ReadDep,
+    caller: CallerDep,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 10,
+) -> dict[str, Any]:
+    """The published end of the job, with its figures; none before it is published."""
+    found: list[Checkpoint] = await jobs.list_checkpoints(
+        session, await jobs.get_training_job(session, caller, job_id)
+    )
+    return as_list(found if after is None else [], has_more=False)
+
+
+@router.post("/api/rounds")
+async def start_round(
+    wanted: RoundCreate, session: WriteDep, house: HouseDep, caller: ReviewerDep
+) -> dict[str, Any]:
+    """Freeze the feedback on an assistant as a dataset and queue a job that trains its live release on it."""
+    dataset = await datasets.freeze(session, house.store, caller, wanted.assistant, wanted.method)
+    method = Method(type="dpo" if wanted.method == "dpo" else "supervised")
+    create = JobCreate(
+        model=wanted.assistant, training_file=dataset.training_file, validation_file=dataset.validation_file,
+        suffix=wanted.assistant, method=method,
+        metadata={"assistant": wanted.assistant, "dataset": dataset.id},
+    )  # fmt: skip
+    job = await _create(create, session, house, caller, min_rows=1, retry=False)
+    return {"dataset": datasets.shown(dataset).model_dump(), "job": jobs.shown(job).model_dump()}
+
+
+async def _create(
+    wanted: JobCreate, session: WriteDep, house: HouseDep, caller: CallerDep, *, min_rows: int, retry: bool
+) -> Any:
+    return await jobs.create_job(
+        session, caller, wanted, base_name=house.settings.model_name, min_rows=min_rows,
+        max_length=min(1024, house.settings.max_model_len), retry=retry,
+    )  # fmt: skip

@@ -1,0 +1,18 @@
+"""OpenAI's list shape."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+
+
+def as_list(items: Sequence[BaseModel | dict[str, Any]], *, has_more: bool = False) -> dict[str, Any]:
+    data = [item if isinstance(item, dict) else item.model_dump() for item in items]
+    ids = [item.get("id") for item in data]
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": ids[0] if ids else None,
+        "last_id": ids[-1] if ids else None,
+        "has_more": has_more,
+    }

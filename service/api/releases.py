@@ -1,0 +1,35 @@
+"""`/api/releases` and `/api/adapters`: candidates, what was proved of them, and going live."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from service.api.deps import ReadDep, ReviewerDep, WriteDep
+from service.api.lists import as_list
+from service.contract.releases import Adapter, Promotion, Release
+from service.domain import releases
+
+router = APIRouter(tags=["releases"])
+
+
+@router.get("/api/releases")
+async def list_releases(session: ReadDep, _: ReviewerDep, assistant: str | None = None) -> dict[str, Any]:
+    found = await releases.list_releases(session, assistant)
+    return as_list([await releases.shown(session, release) for release in found])
+
+
+@router.get("/api/releases/{release_id}")
+async def retrieve_release(release_id: str, session: ReadDep, _: ReviewerDep) -> Release:
+    return await releases.shown(session, await releases.get_release(session, release_id))
+
+
+@router.post("/api/releases/{release_id}/promote")
+async def promote(release_id: str, wanted: Promotion, session: WriteDep, caller: ReviewerDep) -> Release:
+    """Make a release live. One that is held, or was never evaluated, needs `override_reason`."""
+    return await releases.shown(session, await releases.promote(session, caller, release_id, wanted))
+
+
+@router.get("/api/adapters/{digest}")
+async def retrieve_adapter(digest: str, session: ReadDep, _: ReviewerDep) -> Adapter:
+    """An adapter's manifest and the proof that the engine serves it."""
+    return await releases.get_adapter(session, digest)

@@ -1,0 +1,71 @@
+"""What people talk to: a base model, instructions, starters and a live release."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from service.contract.base import Strict
+
+NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
+Language = Literal["en", "fr"]
+
+
+class Assistant(Strict):
+    id: str
+    name: str
+    """The `model` of a chat request."""
+    title: str
+    description: str
+    instructions: str
+    starters: list[str]
+    languages: list[Language]
+    temperature: float
+    max_tokens: int
+    live_release: int | None
+    """Number of the release that answers; none means the base model."""
+    cases_file: str | None
+    """The file of held-out questions that every candidate is measured on."""
+    created_at: int
+
+
+class AssistantCreate(Strict):
+    name: str = Field(pattern=NAME, description="lower-case letters, digits and hyphens")
+    title: str = Field(min_length=1, max_length=80)
+    description: str = Field(default="", max_length=500)
+    instructions: str = Field(default="", max_length=20_000)
+    starters: list[str] = Field(default_factory=list, max_length=8)
+    languages: list[Language] = Field(default_factory=lambda: ["en"], min_length=1)
+    temperature: float = Field(default=0.2, ge=0, le=2)
+    max_tokens: int = Field(default=512, ge=1, le=32_768)
+    cases_file: str | None = None
+
+
+class AssistantChange(Strict):
+    title: str | None = Field(default=None, min_length=1, max_length=80)
+    description: str | None = Field(default=None, max_length=500)
+    instructions: str | None = Field(default=None, max_length=20_000)
+    starters: list[str] | None = Field(default=None, max_length=8)
+    languages: list[Language] | None = Field(default=None, min_length=1)
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    max_tokens: int | None = Field(default=None, ge=1, le=32_768)
+    cases_file: str | None = None
+
+
+class Readiness(Strict):
+    """What the feedback on one assistant can support today."""
+
+    assistant: str
+    pairs: int
+    """Preference pairs ready for DPO."""
+    rated: int
+    """Rated completions: answers with a thumb and no correction."""
+    up: int
+    down: int
+    people: int
+    conversations: int
+    needed: int
+    """Pairs a round asks for at least."""
+    excluded: dict[str, int]
+    """Feedback that cannot train, counted by reason."""
+    ready: bool
+    advice: str

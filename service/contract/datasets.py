@@ -1,0 +1,170 @@
+"""The rows that train a model, on OpenAI's wire, and the frozen versions that hold them.
+
+Owns the reading of JSONL: every refusal names the line and the field. An extra key `tailorbird`
+on a row carries its origin and is never shown to a model. Knows no files on disk and no tokenizer.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from service.contract.base import Strict, Wire
+from service.contract.chat import Message
+
+Kind = Literal["sft", "dpo", "kto"]
+MAX_LINE = 4 * 1024 * 1024
+"""Bytes of one row, at most."""
+
+
+class BadRow(ValueError):
+    """A row that cannot be used: says which line, which field and how to mend it."""
+
+    def __init__(self, line: int, problem: str) -> None:
+        super().__init__(f"Line {line}: {problem}")
+        self.line = line
+
+
+class Origin(Strict):
+    """Where a row came from; kept with the row from feedback to adapter."""
+
+    completion_id: str
+    feedback_id: str
+    person: str
+    release: int | None
+    adapter: str
+    sampling: dict[str, Any]
+    conversation: str
+
+
+class Example(Wire):
+    """One row of supervised training: `{"messages": [...]}`, the last one the assistant's."""
+
+    messages: list[Message] = Field(min_length=2)
+    tailorbird: Origin | None = None
+
+    @model_validator(mode="after")
+    def _teaches_something(self) -> "Example":
+        _only_conversation_roles(self.messages)
+        if self.messages[-1].role != "assistant":
+            raise ValueError("the last message must be of role 'assistant': it is what the model learns")
+        if not self.messages[-1].text().strip():
+            raise ValueError("the last message of role 'assistant' is empty")
+        return self
+
+
+class Prompt(Wire):
+    messages: list[Message] = Field(min_length=1)
+
+
+class PreferencePair(Wire):
+    """One row of DPO: `{"input": {"messages"}, "preferred_output", "non_preferred_output"}`."""
+
+    input: Prompt
+    preferred_output: list[Message] = Field(min_length=1, max_length=1)
+    non_preferred_output: list[Message] = Field(min_length=1, max_length=1)
+    tailorbird: Origin | None = None
+
+    @model_validator(mode="after")
+    def _prefers_something(self) -> "PreferencePair":
+        _only_conversation_roles(self.input.messages)
+        if self.input.messages[-1].role != "user":
+            raise ValueError("the last message of 'input' must be of role 'user'")
+        for name in ("preferred_output", "non_preferred_output"):
+            message: Message = getattr(self, name)[0]
+            if message.role != "assistant" or not message.text().strip():
+                raise ValueError(f"'{name}' needs one message of role 'assistant' with content")
+        if self.preferred_output[0].text().strip() == self.non_preferred_output[0].text().strip():
+            raise ValueError("'preferred_output' and 'non_preferred_output' are the same")
+        return self
+
+
+class RatedCompletion(Wire):
+    """One row of KTO, in TRL's words: `{"prompt": [...], "completion": [...], "label": bool}`."""
+
+    prompt: list[Message] = Field(min_length=1)
+    completion: list[Message] = Field(min_length=1, max_length=1)
+    label: bool
+    tailorbird: Origin | None = None
+
+
+Row = Example | PreferencePair | RatedCompletion
+ROW: dict[str, type[Example] | type[PreferencePair] | type[RatedCompletion]] = {
+    "sft": Example,
+    "dpo": PreferencePair,
+    "kto": RatedCompletion,
+}
+
+
+class Dataset(Strict):
+    """A frozen, numbered, hashed version of what the feedback on one assistant amounts to."""
+
+    id: str
+    assistant: str
+    kind: Kind
+    number: int
+    sha256: str
+    """Of the training file's bytes, then the held-out file's."""
+    training_file: str
+    validation_file: str | None
+    rows: int
+    held_out: int
+    people: int
+    excluded: dict[str, int]
+    created_at: int
+    created_by: str
+
+
+class DatasetCreate(Strict):
+    assistant: str
+    kind: Kind = "dpo"
+
+
+def read_rows(lines: Iterable[bytes], kind: str) -> Iterator[Row]:
+    """Parse JSONL as rows of `kind`. Raises `BadRow` at the first line that cannot be used."""
+    for number, value in read_objects(lines):
+        yield check_row(number, value, kind)
+
+
+def check_row(number: int, value: dict[str, Any], kind: str) -> Row:
+    """One parsed line as a row of `kind`. Raises `BadRow`."""
+    try:
+        return ROW[kind].model_validate(value)
+    except ValidationError as error:
+        raise BadRow(number, describe(error)) from None
+
+
+def read_objects(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield `(line number, object)` of JSONL, blank lines left out. Raises `BadRow`."""
+    for number, line in enumerate(lines, 1):
+        if len(line) > MAX_LINE:
+            raise BadRow(number, f"longer than {MAX_LINE // 1024 // 1024} MiB; split the row.")
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        except UnicodeDecodeError:
+            raise BadRow(number, "not UTF-8; save the file as UTF-8.") from None
+        except json.JSONDecodeError as error:
+            raise BadRow(number, f"not valid JSON ({error.msg}, column {error.colno}).") from None
+        except RecursionError:
+            raise BadRow(number, "nested too deeply.") from None
+        if not isinstance(value, dict):
+            raise BadRow(number, f"a JSON object is needed, this is a {type(value).__name__}.")
+        yield number, value
+
+
+def describe(error: ValidationError) -> str:
+    """The first problem of a pydantic error in one plain sentence, with the field's path."""
+    first = error.errors(include_url=False)[0]
+    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"]).lstrip(".")
+    message = first["msg"].removeprefix("Value error, ")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"'{path}': {message}{more}." if path else f"{message}{more}."
+
+
+def _only_conversation_roles(messages: list[Message]) -> None:
+    for message in messages:
+        if message.role == "tool":
+            raise ValueError("messages of role 'tool' cannot be trained on yet; leave those rows out")

@@ -1,0 +1,154 @@
+"""A measured comparison: cases in, scores and a gate out.
+
+Owns the shapes of a held-out case, an answer, a score and the gate's verdict, and the run folder's
+spec of an evaluation. Knows no metric's inside.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from service.contract.base import Strict, Wire
+from service.contract.chat import Message
+
+Contestant = Literal["candidate", "live", "base"]
+
+
+class Case(Wire):
+    """One held-out question. Either `question`, or whole `messages` ending with the user's."""
+
+    id: str | None = None
+    question: str | None = None
+    messages: list[Message] | None = None
+    reference: str | None = None
+    """A good answer, for chrF, ROUGE-L and exact match."""
+    facts: list[str | list[str]] = []
+    """What a right answer must hold; a list inside is a choice of wordings."""
+    language: str = "en"
+    topic: str = "general"
+
+    @model_validator(mode="after")
+    def _asks_and_knows(self) -> "Case":
+        if (self.question is None) == (self.messages is None):
+            raise ValueError("give either 'question' or 'messages'")
+        if not self.facts and not (self.reference or "").strip():
+            raise ValueError("a case needs 'facts' or a 'reference' to be scored against")
+        return self
+
+    def prompt(self) -> list[dict[str, Any]]:
+        if self.messages is not None:
+            return [message.model_dump(exclude_none=True) for message in self.messages]
+        return [{"role": "user", "content": self.question}]
+
+
+class Judge(Strict):
+    """Any OpenAI-compatible endpoint that judges answers. Its key comes by environment, never by file."""
+
+    base_url: str
+    model: str
+
+
+class EvaluationSpec(Strict):
+    """`job.json` of an evaluation. The API key is in the environment: TAILORBIRD_EVALUATION_KEY."""
+
+    kind: Literal["evaluation"] = "evaluation"
+    id: str
+    gateway: str
+    """Base URL of the gateway, without `/v1`."""
+    assistant: str
+    models: dict[Contestant, str]
+    """What to ask for as `model`: `name@N` for a release, the base model's name for the base."""
+    cases_sha256: str
+    primary: str = "fact_recall"
+    """The metric that the gate decides on; `chrf` when no case names facts."""
+    margin: float = 0.03
+    """How much worse than the live release a candidate may be before it is held (0 to 1)."""
+    max_tokens: int = 256
+    at_once: int = 8
+    timeout: float = 120.0
+    """Seconds for one answer."""
+    judge: Judge | None = None
+    seed: int = 0
+
+
+class Answer(Strict):
+    """One line of `answers.jsonl`. A failed question has an `error` and scores worst on every metric."""
+
+    case: str
+    contestant: Contestant
+    text: str
+    finish_reason: str | None = None
+    adapter: str | None = None
+    """The response header `x-tailorbird-adapter`: what really answered."""
+    error: str | None = None
+    scores: dict[str, float] = {}
+    """Metric name to score, 0 to 1, higher is better (`length_ratio` is reported, not gated)."""
+
+
+class Score(Strict):
+    """One metric of one contestant over all cases, with a 95 % interval."""
+
+    metric: str
+    contestant: Contestant
+    mean: float
+    low: float
+    high: float
+    cases: int
+    """Always the number of planned cases: a failed one counts as the worst score."""
+    failed: int
+    slice: str = "all"
+    """`all`, or `language:fr`, `topic:billing`."""
+
+
+class Difference(Strict):
+    """Candidate minus another contestant on the same cases: a paired difference with a 95 % interval."""
+
+    metric: str
+    against: Contestant
+    mean: float
+    low: float
+    high: float
+    cases: int
+    slice: str = "all"
+
+
+class Gate(Strict):
+    verdict: Literal["pass", "hold"]
+    reasons: list[str]
+    """Full sentences with figures, the deciding one first."""
+
+
+class EvaluationReport(Strict):
+    """`report.json` of an evaluation: written last; `report.html` is the same for people."""
+
+    cases: int
+    languages: dict[str, int]
+    contestants: dict[Contestant, str]
+    primary: str
+    scores: list[Score]
+    differences: list[Difference]
+    gate: Gate
+    examples_better: list[str] = []
+    """Ids of cases that the candidate answers better than the live release (or base)."""
+    examples_worse: list[str] = []
+    judge: str | None = None
+    seconds: float
+
+
+class EvaluationCreate(Strict):
+    """`POST /api/evaluations`."""
+
+    release: str
+    cases_file: str | None = Field(default=None, description="default: the assistant's own cases")
+
+
+class Evaluation(Strict):
+    id: str
+    assistant: str
+    release: str
+    release_number: int
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+    report: EvaluationReport | None
+    error: str | None
+    created_at: int
+    finished_at: int | None

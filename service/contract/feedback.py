@@ -1,0 +1,101 @@
+"""What a person thought of one completion: a rating, a correction or a preference.
+
+Feedback is append-only: changing one's mind is a new event, taking it back is a retraction.
+"""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from service.contract.base import Strict
+
+FeedbackType = Literal["rating", "correction", "preference", "retraction"]
+Reason = Literal[
+    "wrong", "incomplete", "outdated", "off_topic", "too_long", "too_short", "tone", "unsafe",
+    "language", "helpful", "accurate", "clear", "other",
+]  # fmt: skip
+
+
+class FeedbackCreate(Strict):
+    """`POST /api/feedback`. An `Idempotency-Key` header makes a repeat harmless."""
+
+    completion_id: str = Field(min_length=1, max_length=100)
+    type: Literal["rating", "correction", "preference"]
+    rating: Literal[1, -1] | None = None
+    reasons: list[Reason] = Field(default_factory=list, max_length=10)
+    comment: str | None = Field(default=None, max_length=4000)
+    correction: str | None = Field(default=None, max_length=100_000)
+    preferred_completion_id: str | None = Field(default=None, max_length=100)
+
+    @model_validator(mode="after")
+    def _says_what_its_type_promises(self) -> "FeedbackCreate":
+        needed = {"rating": "rating", "correction": "correction", "preference": "preferred_completion_id"}
+        if not (value := getattr(self, needed[self.type])) or (isinstance(value, str) and not value.strip()):
+            raise ValueError(f"feedback of type '{self.type}' needs '{needed[self.type]}'")
+        for type_, field in needed.items():
+            if type_ != self.type and getattr(self, field) is not None:
+                raise ValueError(
+                    f"'{field}' belongs to feedback of type '{type_}'; send it as a feedback of its own"
+                )
+        return self
+
+
+class Feedback(Strict):
+    id: str
+    completion_id: str
+    type: FeedbackType
+    rating: int | None
+    reasons: list[str]
+    comment: str | None
+    correction: str | None
+    preferred_completion_id: str | None
+    person: str
+    """Pseudonym of who said it."""
+    supersedes: str | None
+    """The earlier feedback that this one replaces or takes back."""
+    created_at: int
+
+
+class Standing(Strict):
+    """What one person's feedback on one completion amounts to now, after changes and retractions."""
+
+    rating: int | None = None
+    rating_id: str | None = None
+    reasons: list[str] = Field(default_factory=list)
+    comment: str | None = None
+    correction: str | None = None
+    correction_id: str | None = None
+
+
+class Turn(Strict):
+    """One question and its answer in a conversation, as the chat shows it again."""
+
+    completion_id: str
+    question: str
+    answer: str
+    status: Literal["running", "complete", "interrupted", "failed"]
+    release: int | None
+    adapter: str
+    created_at: int
+    feedback: Standing
+
+
+class Conversation(Strict):
+    id: str
+    title: str
+    assistant: str
+    created_at: int
+    updated_at: int
+
+
+class ConversationCreate(Strict):
+    assistant: str
+    title: str = Field(default="", max_length=120)
+
+
+class ConversationChange(Strict):
+    title: str = Field(min_length=1, max_length=120)
+
+
+class ConversationTurns(Conversation):
+    turns: list[Turn]

@@ -1,0 +1,64 @@
+"""The run folder: how the worker and a job's subprocess talk, and nothing else.
+
+In goes `job.json` and the data it names; out come `progress.jsonl` while it runs and, last,
+`report.json`, whose existence means done. A refusal is `error.json` and a non-zero exit.
+Owns the file names and the atomic writes. Knows no database and no HTTP.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+JOB = "job.json"
+TRAIN = "train.jsonl"
+VALIDATION = "validation.jsonl"
+CASES = "cases.jsonl"
+PROGRESS = "progress.jsonl"
+ADAPTER = "adapter"
+MANIFEST = "manifest.json"
+PROOF = "proof.jsonl"
+ANSWERS = "answers.jsonl"
+REPORT = "report.json"
+REPORT_PAGE = "report.html"
+ERROR = "error.json"
+LOG = "log.txt"
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write beside `path`, fsync, rename: a reader sees the old file or the new one, never half."""
+    data = content.encode() if isinstance(content, str) else content
+    side = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(side, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(side, path)
+    finally:
+        side.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def append_line(path: Path, value: Any) -> None:
+    """Append one JSON line and flush it, so that a reader in another process sees it now."""
+    with open(path, "a") as file:
+        file.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def read_lines(path: Path) -> Iterator[Any]:
+    """Yield each complete JSON line; a line still being written is left for the next look."""
+    if not path.exists():
+        return
+    with open(path) as file:
+        for line in file:
+            if line.endswith("\n") and line.strip():
+                yield json.loads(line)

@@ -1,0 +1,213 @@
+"""One execution of `sft`, `dpo` or `evaluation`: OpenAI's job on the wire, and the run folder's spec.
+
+Owns the shapes of `job.json`, of a progress line, of `report.json` and of `error.json`, and the
+bounds of every hyperparameter. Knows no queue and no trainer.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from service.contract.base import Strict, Wire
+
+JobKind = Literal["sft", "dpo", "evaluation"]
+JobStatus = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
+ENDED = ("succeeded", "failed", "cancelled")
+
+Auto = Literal["auto"]
+
+
+class Hyperparameters(Strict):
+    """What a caller may set; `auto` is resolved before the job starts and shown resolved."""
+
+    n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
+    batch_size: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
+    learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=100)] = "auto"
+    beta: Auto | Annotated[float, Field(gt=0, le=2)] = "auto"
+    """DPO only: how strongly the tuned model is held to its reference."""
+
+
+class MethodSettings(Strict):
+    hyperparameters: Hyperparameters = Hyperparameters()
+
+
+class Method(Strict):
+    type: Literal["supervised", "dpo"]
+    supervised: MethodSettings | None = None
+    dpo: MethodSettings | None = None
+
+
+class JobCreate(Strict):
+    """`POST /v1/fine_tuning/jobs`."""
+
+    model: str = Field(min_length=1, max_length=200)
+    training_file: str
+    validation_file: str | None = None
+    suffix: str | None = Field(default=None, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
+    seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
+    metadata: dict[str, str] | None = Field(default=None, max_length=16)
+    """The key `assistant` names the assistant that the tuned model is offered to."""
+    method: Method | None = None
+    hyperparameters: Hyperparameters | None = None
+    integrations: list[dict[str, Any]] | None = None
+
+
+class JobError(Wire):
+    code: str
+    message: str
+    param: str | None = None
+
+
+class Job(Wire):
+    id: str
+    object: Literal["fine_tuning.job"] = "fine_tuning.job"
+    created_at: int
+    finished_at: int | None = None
+    model: str
+    fine_tuned_model: str | None = None
+    organization_id: str = "tailorbird"
+    status: JobStatus
+    training_file: str
+    validation_file: str | None = None
+    result_files: list[str] = []
+    trained_tokens: int | None = None
+    error: JobError | None = None
+    hyperparameters: dict[str, Any] = {}
+    method: dict[str, Any] | None = None
+    seed: int
+    estimated_finish: int | None = None
+    integrations: list[dict[str, Any]] = []
+    metadata: dict[str, str] | None = None
+
+
+class JobEvent(Wire):
+    id: str
+    object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
+    created_at: int
+    level: Literal["info", "warn", "error"]
+    message: str
+    type: Literal["message", "metrics"]
+    data: dict[str, Any] = {}
+
+
+class Checkpoint(Wire):
+    id: str
+    object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
+    created_at: int
+    fine_tuned_model_checkpoint: str
+    fine_tuning_job_id: str
+    step_number: int
+    metrics: dict[str, Any]
+
+
+class RoundCreate(Strict):
+    """`POST /api/rounds`: freeze the feedback on an assistant and train on it, in one call."""
+
+    assistant: str
+    method: Literal["dpo", "sft"] = "dpo"
+
+
+# The run folder --------------------------------------------------------------------------------
+
+
+class TrainingSettings(Strict):
+    """Every number of a training run, resolved: nothing is `auto` here."""
+
+    n_epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    lora_rank: int = 16
+    lora_alpha: int = 32
+    max_length: int = 1024
+    """Tokens of prompt and completion together; a longer row is refused, never cut silently."""
+    warmup_share: float = 0.05
+    beta: float = 0.1
+    seed: int = 0
+
+
+class TrainingSpec(Strict):
+    """`job.json` of a training run."""
+
+    kind: Literal["sft", "dpo"]
+    id: str
+    base_model: str
+    """Folder of the base checkpoint."""
+    base_name: str
+    """The base model's public name, for the manifest."""
+    start_adapter: str | None = None
+    """Folder of the adapter to go on from; for DPO it is the reference as well."""
+    start_digest: str | None = None
+    train_sha256: str
+    """Of `train.jsonl`, checked before the first step."""
+    settings: TrainingSettings
+    threads: int | None = None
+
+
+class Progress(Strict):
+    """One line of `progress.jsonl`; `message` lines speak to people, the others are a step's figures."""
+
+    at: float
+    level: Literal["info", "warn", "error"] = "info"
+    message: str | None = None
+    step: int | None = None
+    total_steps: int | None = None
+    tokens: int | None = None
+    """Tokens seen since the start, padding not counted."""
+    seconds_left: float | None = None
+    metrics: dict[str, float] = {}
+    """`train_loss`, `valid_loss`, `train_mean_token_accuracy`, `reward_accuracy`, `reward_margin`, ..."""
+
+
+class Manifest(Strict):
+    """What an adapter is: written beside its weights, part of its digest, never changed."""
+
+    format: Literal[1] = 1
+    kind: Literal["sft", "dpo"]
+    base_model: str
+    base_sha256: str
+    """Of the base checkpoint's `config.json` and weight file names and sizes."""
+    template_sha256: str
+    """Of the chat template, the end-of-sequence token and the stop tokens."""
+    train_sha256: str
+    parent: str | None
+    """Digest of the adapter that training started from."""
+    job: str
+    settings: TrainingSettings
+    versions: dict[str, str]
+    created_at: int
+
+
+class TrainingReport(Strict):
+    """`report.json` of a training run: written last."""
+
+    adapter: str = "adapter"
+    steps: int
+    epochs: float
+    rows: int
+    held_out: int
+    trained_tokens: int
+    seconds: float
+    metrics: dict[str, float]
+    """`train_loss`, `valid_loss`; for DPO also `reward_accuracy` and `reward_margin` on held-out pairs."""
+
+
+class ProofCase(Strict):
+    """One line of `proof.jsonl`: what the trainer saw, for the engine to be held against.
+
+    Log-probabilities are natural logarithms, one for each completion token, computed from the saved
+    files read back from disk.
+    """
+
+    messages: list[dict[str, Any]]
+    prompt_tokens: list[int]
+    completion_tokens: list[int]
+    adapter_logprobs: list[float]
+    base_logprobs: list[float]
+
+
+class RunError(Strict):
+    """`error.json`: a refusal in plain words."""
+
+    code: str
+    message: str
+    param: str | None = None

@@ -1,0 +1,75 @@
+"""Adapters, and their offers to an assistant."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from service.contract.base import Strict
+from service.contract.evaluations import Gate
+from service.contract.jobs import Manifest
+
+ReleaseState = Literal["candidate", "live", "retired"]
+
+
+class ServingProof(Strict):
+    """What was seen when the running engine was asked for the adapter, before it was published."""
+
+    cases: int
+    tokens: int
+    same_prompt_tokens: bool
+    """The engine renders every prompt to the trainer's very tokens."""
+    distance_to_trainer: float
+    """Mean absolute difference of token log-probabilities, engine with adapter against trainer."""
+    distance_to_base: float
+    """The same, engine with adapter against engine without."""
+    tolerance: float
+    outputs_changed: int
+    """Greedy answers, of `cases`, that differ from the base model's."""
+    engine: str
+
+
+class Adapter(Strict):
+    digest: str
+    model: str
+    """The tuned model's id, `ft:...`."""
+    manifest: Manifest
+    proof: ServingProof
+    bytes: int
+    created_at: int
+
+
+class Release(Strict):
+    id: str
+    assistant: str
+    number: int
+    adapter: str
+    model: str
+    job: str | None
+    state: ReleaseState
+    gate: Gate | None
+    evaluation: str | None
+    created_at: int
+    promoted_at: int | None
+    promoted_by: str | None
+    override_reason: str | None
+
+
+class Promotion(Strict):
+    """A hold, or a release never evaluated, needs a reason from whoever promotes it."""
+
+    override_reason: str | None = Field(default=None, min_length=10, max_length=2000)
+
+
+class Rollback(Strict):
+    reason: str = Field(min_length=1, max_length=2000)
+
+
+class Move(Strict):
+    """One move of an assistant's live pointer; the list of them is its history."""
+
+    assistant: str
+    from_release: int | None
+    to_release: int | None
+    by: str
+    reason: str | None
+    created_at: int

@@ -1,0 +1,70 @@
+"""People, their roles, and the keys they sign with."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from service.contract.base import Strict
+
+Role = Literal["user", "reviewer", "administrator"]
+RANK: dict[str, int] = {"user": 0, "reviewer": 1, "administrator": 2}
+"""A role may do all that the roles below it may do."""
+
+KeyKind = Literal["api", "session", "link"]
+
+
+class User(Strict):
+    id: str
+    name: str
+    role: Role
+    created_at: int
+    active: bool = True
+
+
+class UserCreate(Strict):
+    name: str = Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")
+    role: Role = "user"
+
+
+class UserChange(Strict):
+    role: Role | None = None
+    active: bool | None = None
+
+
+class Key(Strict):
+    """A key as it is listed: never the key itself, which is shown once."""
+
+    id: str
+    kind: KeyKind
+    name: str
+    hint: str
+    """First characters of the key, to recognise it by."""
+    user_id: str
+    created_at: int
+    expires_at: int | None
+    last_used_at: int | None
+
+
+class KeyCreate(Strict):
+    name: str = Field(min_length=1, max_length=80)
+    expires_in_days: int | None = Field(default=None, ge=1, le=3650)
+
+
+class NewKey(Strict):
+    """The one time a key is seen in clear."""
+
+    key: Key
+    secret: str
+
+
+class SignIn(Strict):
+    """Exactly one of the two: a one-time link's token, or an API key."""
+
+    link: str | None = Field(default=None, max_length=200)
+    key: str | None = Field(default=None, max_length=200)
+
+
+class Session(Strict):
+    token: str
+    user: User
+    expires_at: int

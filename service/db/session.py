@@ -1,0 +1,69 @@
+"""Opening the database, its two kinds of transaction, and bringing its schema up to date.
+
+Owns how SQLite is opened (WAL, foreign keys, a patient lock) and knows nothing of what is stored.
+Only an edge commits: a request, a step of the worker, the end of a stream.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+
+class Database:
+    """One database: short transactions that read, and short ones that write.
+
+    On SQLite a writing transaction takes the write lock at its start, since a reading one that turns
+    into a writer fails at once when another has written meanwhile (sqlite.org/isolation.html).
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = create_async_engine(url)
+        if url.startswith("sqlite"):
+            event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
+            event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
+        self._read = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._write = async_sessionmaker(self._engine.execution_options(write=True), expire_on_commit=False)
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncSession]:
+        async with self._read() as session:
+            yield session
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncSession]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        async with self._write() as session, session.begin():
+            yield session
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+
+async def migrate(url: str) -> None:
+    """Bring the schema to the newest version; an up-to-date database is left alone."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    await asyncio.to_thread(command.upgrade, config, "head")
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    # FULL: a confirmed rating must survive power loss, not only the death of a process.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=15000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Any) -> None:
+    # Python's sqlite3 begins late and on its own; SQLAlchemy's documentation asks for an explicit BEGIN.
+    writes = connection.get_execution_options().get("write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,55 @@
+"""A request that is sent again changes nothing and gets the same answer. Never commits.
+
+The `Idempotency-Key` header follows the IETF draft of that name: same key and body, same answer;
+same key and another body, a refusal.
+"""
+
+import hashlib
+from typing import Any
+
+from sqlalchemy import delete
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.db import tables
+from service.domain.identity import now
+from service.errors import BadInput
+
+KEPT = 7 * 86_400
+"""Seconds an answer is remembered."""
+
+
+async def earlier_answer(
+    session: AsyncSession, user_id: str, key: str | None, body: bytes
+) -> dict[str, Any] | None:
+    """The answer given before to this key, if any. Raises `BadInput` when the body differs."""
+    if key is None:
+        return None
+    if not 0 < len(key) <= 200:
+        raise BadInput("An Idempotency-Key has 1 to 200 characters.", code="idempotency_key_invalid")
+    row = await session.get(tables.IdempotencyKey, (user_id, key))
+    if row is None:
+        return None
+    if row.body_sha256 != _digest(body):
+        raise BadInput(
+            "This Idempotency-Key was used for another request. Use a new key for a new request.",
+            code="idempotency_key_reused",
+        )
+    return row.response
+
+
+async def remember(
+    session: AsyncSession, user_id: str, key: str | None, body: bytes, response: dict[str, Any]
+) -> None:
+    if key is None:
+        return
+    old = tables.IdempotencyKey.created_at < now() - KEPT
+    await session.execute(delete(tables.IdempotencyKey).where(old))
+    row = tables.IdempotencyKey(
+        user_id=user_id, key=key, body_sha256=_digest(body), response=response, created_at=now()
+    )
+    session.add(row)
+    await session.flush()
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()

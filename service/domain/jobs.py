@@ -1,0 +1,296 @@
+"""Jobs: made, claimed, followed, ended. Never commits.
+
+A job is claimed with a lease that its worker renews; a lease that runs out puts the job back in the
+queue, so a dead worker leaves no job hanging. Owns how `auto` is resolved. Knows no subprocess.
+"""
+
+import time
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.contract.jobs import (
+    ENDED,
+    Checkpoint,
+    Hyperparameters,
+    Job,
+    JobCreate,
+    JobError,
+    JobEvent,
+    TrainingSettings,
+)
+from service.db import tables
+from service.domain import assistants, chat, files
+from service.domain.identity import new_id, now
+from service.domain.keys import Caller
+from service.domain.paging import page
+from service.errors import BadInput, Conflict, NotFound
+
+LEASE = 20.0
+"""Seconds a claimed job is its worker's without renewal."""
+REPEAT = 600
+"""Seconds in which a retried create request is taken for the same one."""
+BASE_RATE = {"sft": 1e-3, "dpo": 5e-5}
+"""Learning rates of LoRA at a multiplier of 1."""
+
+
+def resolve(kind: str, given: Hyperparameters, *, rows: int, seed: int, max_length: int) -> TrainingSettings:
+    """Every number of a training run, `auto` replaced.
+
+    SFT: LoRA wants about ten times the rate of full tuning and small batches (Thinking Machines, "LoRA
+    without regret", 2025); few rows are seen more often. DPO: a low rate and few passes, since the chosen
+    answer's own probability falls when pushed hard (eric-mitchell/direct-preference-optimization#36).
+    """
+    value = {name: None if chosen == "auto" else chosen for name, chosen in given.model_dump().items()}
+    epochs = (4 if rows < 300 else 3) if kind == "sft" else 3
+    batch = (8 if rows >= 64 else 4) if kind == "sft" else 4
+    rate = BASE_RATE[kind] * (value["learning_rate_multiplier"] or 1.0)
+    return TrainingSettings(
+        n_epochs=value["n_epochs"] or epochs, batch_size=value["batch_size"] or batch, learning_rate=rate,
+        beta=value["beta"] or 0.1, seed=seed, max_length=max_length,
+    )  # fmt: skip
+
+
+async def create_job(
+    session: AsyncSession, caller: Caller, wanted: JobCreate, *,
+    base_name: str, min_rows: int, max_length: int, retry: bool,
+) -> tables.Job:  # fmt: skip
+    """Queue a training job. A retried identical request returns the job the first one made."""
+    request = wanted.model_dump(exclude_none=True)
+    if retry and (same := await _recent_same(session, caller, request)) is not None:
+        return same
+    if wanted.integrations:
+        raise BadInput(
+            "Integrations are not served: nothing leaves this machine. Leave the field out.",
+            param="integrations",
+        )
+    kind = {"supervised": "sft", "dpo": "dpo"}[wanted.method.type if wanted.method else "supervised"]
+    training = await _training_file(session, caller, wanted.training_file, kind, "training_file")
+    if training.rows < min_rows:
+        raise BadInput(
+            f"The training file has {training.rows} rows; at least {min_rows} are needed.",
+            param="training_file",
+        )
+    if wanted.validation_file is not None:
+        await _training_file(session, caller, wanted.validation_file, kind, "validation_file")
+    route = await chat.resolve(session, wanted.model, base_name=base_name)
+    assistant = (wanted.metadata or {}).get("assistant") or route.assistant
+    if assistant is not None:
+        caller.must_be("reviewer")
+        await assistants.get_assistant(session, assistant)
+    seed = wanted.seed if wanted.seed is not None else 0
+    settings = resolve(kind, _hyperparameters(wanted), rows=training.rows, seed=seed, max_length=max_length)
+    job = tables.Job(
+        id=new_id("ftjob-"), kind=kind, status="queued", user_id=caller.user_id, request=request,
+        settings=settings.model_dump(), model=wanted.model,
+        start_adapter=None if route.adapter == chat.BASE else route.adapter,
+        training_file=wanted.training_file, validation_file=wanted.validation_file, assistant=assistant,
+        attempts=0, cancel_requested=False, created_at=now(),
+    )  # fmt: skip
+    session.add(job)
+    await session.flush()
+    await add_event(session, job.id, "Files checked. The job waits for its turn.")
+    return job
+
+
+async def get_job(session: AsyncSession, caller: Caller | None, job_id: str) -> tables.Job:
+    """A job of the caller's own, any for a reviewer, any for the service itself (`caller` none)."""
+    job = await session.get(tables.Job, job_id)
+    if job is None or not (caller is None or job.user_id == caller.user_id or caller.may("reviewer")):
+        raise _not_found(job_id)
+    return job
+
+
+async def get_training_job(session: AsyncSession, caller: Caller, job_id: str) -> tables.Job:
+    """The same, without evaluations, which have an address of their own."""
+    job = await get_job(session, caller, job_id)
+    if job.kind == "evaluation":
+        raise _not_found(job_id)
+    return job
+
+
+async def list_jobs(
+    session: AsyncSession, caller: Caller, *, after: str | None, limit: int, metadata: dict[str, str]
+) -> tuple[list[tables.Job], bool]:
+    """Training jobs, newest first, with a filter on metadata."""
+    query = select(tables.Job).where(tables.Job.kind != "evaluation")
+    if not caller.may("reviewer"):
+        query = query.where(tables.Job.user_id == caller.user_id)
+    rows = await session.scalars(query.order_by(tables.Job.created_at.desc(), tables.Job.id))
+    fitting = [r for r in rows if metadata.items() <= (r.request.get("metadata") or {}).items()]
+    return page(fitting, after, limit)
+
+
+async def cancel(session: AsyncSession, job: tables.Job) -> None:
+    """Cancel a waiting job now; a running one stops within a few seconds. Raises `Conflict` when it has ended."""
+    if job.status in ENDED:
+        raise Conflict(f"The job has ended already: it is '{job.status}'.", code="job_ended")
+    job.cancel_requested = True
+    if job.status == "queued":
+        await end(session, job, "cancelled", "Cancelled before it began.")
+    else:
+        await add_event(session, job.id, "Cancel was asked for.")
+
+
+async def claim(session: AsyncSession, worker: str) -> tables.Job | None:
+    """Take the oldest waiting job, with a lease."""
+    oldest = (
+        select(tables.Job.id)
+        .where(tables.Job.status == "queued")
+        .order_by(tables.Job.created_at, tables.Job.id)
+    )
+    taken = await session.execute(
+        update(tables.Job)
+        .where(tables.Job.id == oldest.limit(1).scalar_subquery(), tables.Job.status == "queued")
+        .values(
+            status="running", worker=worker, lease_until=time.time() + LEASE, attempts=tables.Job.attempts + 1
+        )
+        .returning(tables.Job)
+    )
+    job = taken.scalar_one_or_none()
+    if job is not None and job.started_at is None:
+        job.started_at = now()
+    return job
+
+
+async def renew(session: AsyncSession, job_id: str, worker: str) -> bool:
+    """Keep a claimed job. False when it is no longer this worker's."""
+    kept = await session.execute(
+        update(tables.Job)
+        .where(tables.Job.id == job_id, tables.Job.worker == worker, tables.Job.status == "running")
+        .values(lease_until=time.time() + LEASE)
+        .returning(tables.Job.id)
+    )
+    return kept.scalar_one_or_none() is not None
+
+
+async def requeue_lost(session: AsyncSession, attempts: int) -> int:
+    """Put jobs whose worker is gone back in the queue; after `attempts` starts they fail. Returns how many."""
+    lost = select(tables.Job).where(tables.Job.status == "running", tables.Job.lease_until < time.time())
+    jobs = list(await session.scalars(lost))
+    for job in jobs:
+        job.worker = job.lease_until = None
+        if job.cancel_requested:
+            await end(session, job, "cancelled", "Cancelled.")
+        elif job.attempts >= attempts:
+            error = JobError(
+                code="worker_lost", message=f"The job was interrupted {job.attempts} times and given up."
+            )
+            await end(session, job, "failed", error.message, error)
+        else:
+            job.status = "queued"
+            await add_event(session, job.id, "The worker was lost; the job starts again.", level="warn")
+    return len(jobs)
+
+
+async def end(
+    session: AsyncSession, job: tables.Job, status: str, message: str, error: JobError | None = None
+) -> None:
+    job.status, job.finished_at, job.estimated_finish = status, now(), None
+    job.worker = job.lease_until = None
+    job.error = error.model_dump() if error else None
+    await add_event(session, job.id, message, level="error" if status == "failed" else "info")
+
+
+async def add_event(
+    session: AsyncSession, job_id: str, message: str, *,
+    level: str = "info", type_: str = "message", data: dict[str, Any] | None = None, at: float | None = None,
+) -> None:  # fmt: skip
+    row = tables.JobEvent(
+        job_id=job_id, at=at or time.time(), level=level, type=type_, message=message, data=data or {}
+    )
+    session.add(row)
+    await session.flush()
+
+
+async def list_events(
+    session: AsyncSession, job_id: str, *, after: str | None, limit: int
+) -> tuple[list[JobEvent], bool]:
+    """Events of a job, newest first, as OpenAI lists them."""
+    query = (
+        select(tables.JobEvent).where(tables.JobEvent.job_id == job_id).order_by(tables.JobEvent.id.desc())
+    )
+    events = [
+        JobEvent(id=f"ftevent-{r.id}", created_at=int(r.at), level=r.level, message=r.message, type=r.type, data=r.data)
+        for r in await session.scalars(query)
+    ]  # fmt: skip
+    return page(events, after, limit)
+
+
+async def list_checkpoints(session: AsyncSession, job: tables.Job) -> list[Checkpoint]:
+    """The adapter that the job published, as its one checkpoint; none while there is none."""
+    adapter = await session.get(tables.Adapter, job.adapter) if job.adapter else None
+    if adapter is None:
+        return []
+    report = adapter.report
+    return [
+        Checkpoint(
+            id=f"ftckpt-{adapter.digest[:24]}", created_at=adapter.created_at, fine_tuning_job_id=job.id,
+            fine_tuned_model_checkpoint=adapter.model, step_number=report["steps"],
+            metrics={"step": report["steps"], **report["metrics"]},
+        )
+    ]  # fmt: skip
+
+
+def shown(job: tables.Job) -> Job:
+    """The job as OpenAI shows it, every hyperparameter resolved."""
+    settings = job.settings
+    used = {
+        "n_epochs": settings["n_epochs"],
+        "batch_size": settings["batch_size"],
+        "learning_rate_multiplier": round(settings["learning_rate"] / BASE_RATE[job.kind], 6),
+    }
+    if job.kind == "dpo":
+        used["beta"] = settings["beta"]
+    name = "supervised" if job.kind == "sft" else "dpo"
+    return Job(
+        id=job.id, created_at=job.created_at, finished_at=job.finished_at, model=job.model,
+        fine_tuned_model=job.fine_tuned_model, status=job.status, training_file=job.training_file or "",
+        validation_file=job.validation_file, trained_tokens=job.trained_tokens,
+        error=JobError(**job.error) if job.error else None, hyperparameters=used,
+        method={"type": name, name: {"hyperparameters": used}}, seed=settings["seed"],
+        estimated_finish=job.estimated_finish, metadata=job.request.get("metadata"),
+    )  # fmt: skip
+
+
+def _not_found(job_id: str) -> NotFound:
+    return NotFound(
+        f"Could not find fine tune: {job_id}", param="fine_tuning_job_id", code="fine_tune_not_found"
+    )
+
+
+def _hyperparameters(wanted: JobCreate) -> Hyperparameters:
+    """From the method, else from OpenAI's older top-level field."""
+    settings = getattr(wanted.method, wanted.method.type) if wanted.method else None
+    return settings.hyperparameters if settings else wanted.hyperparameters or Hyperparameters()
+
+
+async def _recent_same(session: AsyncSession, caller: Caller, request: dict[str, Any]) -> tables.Job | None:
+    query = select(tables.Job).where(
+        tables.Job.user_id == caller.user_id, tables.Job.created_at > now() - REPEAT
+    )
+    for job in await session.scalars(query.order_by(tables.Job.created_at.desc())):
+        if job.request == request:
+            return job
+    return None
+
+
+async def _training_file(
+    session: AsyncSession, caller: Caller, file_id: str, kind: str, param: str
+) -> tables.File:
+    try:
+        file = await files.get_visible(session, caller, file_id)
+    except NotFound:
+        raise BadInput(f"No file '{file_id}'. Upload it with POST /v1/files first.", param=param) from None
+    if file.kind != kind:
+        words = {
+            "sft": "supervised examples",
+            "dpo": "preference pairs",
+            "kto": "rated completions",
+            "cases": "held-out questions",
+        }
+        raise BadInput(
+            f"File '{file_id}' holds {words[file.kind]}; this job needs {words[kind]}.", param=param
+        )
+    return file

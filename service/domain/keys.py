@@ -1,0 +1,160 @@
+"""API keys, sessions and one-time links: made, found, ended. Only a keyed hash is ever stored.
+
+Keys carry 256 random bits, so a fast hash is enough (a slow one guards guessable passwords).
+Owns the pepper file. Knows no HTTP and never commits.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import delete, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.contract import folder
+from service.contract.users import RANK, KeyKind
+from service.db import tables
+from service.domain.identity import new_id, now
+from service.errors import NotAllowed, NotFound, NotSignedIn
+
+DAY = 86_400
+LIFE: dict[str, int | None] = {"api": None, "session": 30 * DAY, "link": DAY}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: the key used and the person behind it."""
+
+    user_id: str
+    name: str
+    role: str
+    key_id: str
+    kind: str
+
+    def must_be(self, role: str) -> None:
+        """Raise `NotAllowed` unless the caller's role is `role` or above it."""
+        if RANK[self.role] < RANK[role]:
+            raise NotAllowed(f"This needs the role '{role}'; yours is '{self.role}'. Ask an administrator.")
+
+    def may(self, role: str) -> bool:
+        return RANK[self.role] >= RANK[role]
+
+
+class Hasher:
+    """HMAC-SHA-256 with a pepper that lies in a file of mode 0600, outside the database."""
+
+    def __init__(self, pepper: bytes) -> None:
+        self._pepper = pepper
+
+    @classmethod
+    def of_home(cls, home: Path) -> "Hasher":
+        path = home / "pepper"
+        if not path.exists():
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                    file.write(secrets.token_hex(32))
+            except FileExistsError:
+                pass
+        return cls(path.read_bytes())
+
+    def digest(self, secret: str) -> str:
+        return hmac.new(self._pepper, secret.encode(), hashlib.sha256).hexdigest()
+
+    def salt(self, user_id: str) -> str:
+        """What keeps one person's prefix-cache entries apart from another's in the engine."""
+        return self.digest(f"cache:{user_id}")[:32]
+
+
+async def create_key(
+    session: AsyncSession, hasher: Hasher, *, user_id: str, kind: KeyKind, name: str, life: int | None = None
+) -> tuple[tables.Key, str]:
+    """A new key and its secret, which is not kept. `life` in seconds overrides the kind's own."""
+    secret = f"tb-{secrets.token_urlsafe(32)}"
+    seconds = life if life is not None else LIFE[kind]
+    key = tables.Key(
+        id=new_id("key_"), kind=kind, name=name, hint=secret[:7], digest=hasher.digest(secret), user_id=user_id,
+        created_at=now(), expires_at=None if seconds is None else now() + seconds,
+    )  # fmt: skip
+    session.add(key)
+    await session.flush()
+    return key, secret
+
+
+async def find_caller(session: AsyncSession, hasher: Hasher, secret: str | None) -> Caller:
+    """Who holds `secret`. Raises `NotSignedIn`. A one-time link is no key for requests."""
+    if not secret:
+        raise NotSignedIn("No API key was sent. Send the header 'Authorization: Bearer <key>'.")
+    key, user = await _find(session, hasher, secret, ("api", "session"))
+    return Caller(user.id, user.name, user.role, key.id, key.kind)
+
+
+async def sign_in(
+    session: AsyncSession, hasher: Hasher, *, link: str | None, key: str | None
+) -> tuple[tables.User, tables.Key, str]:
+    """Open a browser session by a one-time link, which is used up, or by an API key."""
+    used, user = await _find(session, hasher, link or key or "", ("link",) if link else ("api",))
+    if link:
+        gone = await session.execute(
+            delete(tables.Key).where(tables.Key.id == used.id).returning(tables.Key.id)
+        )
+        if gone.scalar_one_or_none() is None:
+            raise _wrong_key()
+    opened, secret = await create_key(session, hasher, user_id=user.id, kind="session", name="browser")
+    return user, opened, secret
+
+
+async def create_link(session: AsyncSession, hasher: Hasher, *, user_id: str) -> str:
+    """A one-time sign-in link's token, good for a day; earlier unused ones of this person end."""
+    await session.execute(delete(tables.Key).where(tables.Key.user_id == user_id, tables.Key.kind == "link"))
+    _, secret = await create_key(session, hasher, user_id=user_id, kind="link", name="sign-in link")
+    return secret
+
+
+async def list_keys(session: AsyncSession, *, user_id: str | None) -> list[tables.Key]:
+    query = select(tables.Key).where(tables.Key.kind == "api").order_by(tables.Key.created_at)
+    if user_id is not None:
+        query = query.where(tables.Key.user_id == user_id)
+    return list(await session.scalars(query))
+
+
+async def end_key(session: AsyncSession, caller: Caller, key_id: str) -> None:
+    """Revoke a key: one's own, or anybody's for an administrator."""
+    key = await session.get(tables.Key, key_id)
+    if key is None or not (key.user_id == caller.user_id or caller.may("administrator")):
+        raise NotFound(f"No key '{key_id}'.")
+    await session.delete(key)
+
+
+async def end_keys_of(session: AsyncSession, user_id: str) -> None:
+    await session.execute(delete(tables.Key).where(tables.Key.user_id == user_id))
+
+
+async def _find(
+    session: AsyncSession, hasher: Hasher, secret: str, kinds: tuple[str, ...]
+) -> tuple[tables.Key, tables.User]:
+    found = await session.execute(
+        select(tables.Key, tables.User)
+        .join(tables.User, tables.User.id == tables.Key.user_id)
+        .where(tables.Key.digest == hasher.digest(secret), tables.Key.kind.in_(kinds))
+    )
+    row = found.one_or_none()
+    if row is None or not row[1].active or (row[0].expires_at is not None and row[0].expires_at < now()):
+        raise _wrong_key()
+    return row[0], row[1]
+
+
+def _wrong_key() -> NotSignedIn:
+    return NotSignedIn(
+        "This key is not known here, was revoked or has expired. Ask an administrator for a new one."
+    )
+
+
+def write_private(path: Path, text: str) -> None:
+    """A file only its owner can read."""
+    folder.write_atomic(path, "")
+    path.chmod(0o600)
+    path.write_text(text)

@@ -1,0 +1,208 @@
+"""Published adapters, their offers to assistants, and the live pointer's moves. Never commits.
+
+An adapter row is written only after the running engine was seen to serve it. Promotion and rollback
+move a pointer and leave a line in the history; nothing published is ever changed.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.contract.evaluations import EvaluationReport
+from service.contract.jobs import TrainingReport
+from service.contract.releases import Adapter, Manifest, Move, Promotion, Release, ServingProof
+from service.db import tables
+from service.domain import assistants
+from service.domain.identity import new_id, now
+from service.domain.keys import Caller
+from service.errors import Conflict, NotAllowed, NotFound
+
+
+async def publish(
+    session: AsyncSession, job: tables.Job, *,
+    digest: str, size: int, manifest: Manifest, proof: ServingProof, report: TrainingReport,
+) -> tables.Release | None:  # fmt: skip
+    """Write the adapter, name its model and, when the job is for an assistant, offer it as a candidate.
+
+    Training that gives the very same files again is the same adapter: it keeps its first name.
+    """
+    adapter = await session.get(tables.Adapter, digest)
+    if adapter is None:
+        suffix = (job.request.get("suffix") or job.assistant or "model").lower()
+        adapter = tables.Adapter(
+            digest=digest, model=f"ft:{manifest.base_model}:tailorbird:{suffix}:{digest[:12]}", job_id=job.id,
+            user_id=job.user_id, manifest=manifest.model_dump(), proof=proof.model_dump(),
+            report=report.model_dump(), bytes=size, created_at=now(), deleted_at=None,
+        )  # fmt: skip
+        session.add(adapter)
+    adapter.deleted_at = None
+    job.fine_tuned_model, job.adapter, job.trained_tokens = adapter.model, digest, report.trained_tokens
+    await session.flush()
+    return await offer(session, job.assistant, digest, job.id) if job.assistant else None
+
+
+async def offer(session: AsyncSession, assistant: str, digest: str, job_id: str | None) -> tables.Release:
+    """A new candidate release of an assistant."""
+    newest = await session.scalar(
+        select(func.max(tables.Release.number)).where(tables.Release.assistant == assistant)
+    )
+    release = tables.Release(
+        id=new_id("rel_"), assistant=assistant, number=(newest or 0) + 1, adapter=digest, job_id=job_id,
+        created_at=now(), evaluation_id=None,
+    )  # fmt: skip
+    session.add(release)
+    await session.flush()
+    return release
+
+
+async def promote(
+    session: AsyncSession, caller: Caller, release_id: str, wanted: Promotion
+) -> tables.Release:
+    """Make a release live. Unless its gate passed, the caller must give a reason, which is kept with the name."""
+    release = await get_release(session, release_id)
+    assistant = await assistants.get_assistant(session, release.assistant)
+    if assistant.live_release_id == release.id:
+        return release
+    evaluation = (
+        await session.get(tables.Evaluation, release.evaluation_id) if release.evaluation_id else None
+    )
+    report = EvaluationReport.model_validate(evaluation.report) if evaluation and evaluation.report else None
+    if (report is None or report.gate.verdict != "pass") and wanted.override_reason is None:
+        why = (
+            "it was not evaluated"
+            if report is None
+            else "its evaluation says hold: " + report.gate.reasons[0]
+        )
+        raise Conflict(
+            f"Release {release.number} of '{release.assistant}' is held: {why} "
+            "Promote it with 'override_reason' to go live all the same; your name and reason are kept.",
+            code="release_held",
+        )
+    await _move(session, caller, assistant, release.id, "promotion", wanted.override_reason)
+    return release
+
+
+async def roll_back(session: AsyncSession, caller: Caller, name: str, reason: str) -> tables.Assistant:
+    """Move the pointer to what was live before the present release went live; that may be the base model."""
+    assistant = await assistants.get_assistant(session, name)
+    if assistant.live_release_id is None:
+        raise Conflict(f"'{name}' answers with the base model already; there is nothing to roll back.")
+    arrival = await session.scalar(
+        select(tables.Move)
+        .where(
+            tables.Move.assistant == name,
+            tables.Move.to_release_id == assistant.live_release_id,
+            tables.Move.kind == "promotion",
+        )
+        .order_by(tables.Move.id.desc())
+    )
+    await _move(session, caller, assistant, arrival.from_release_id if arrival else None, "rollback", reason)
+    return assistant
+
+
+async def get_release(session: AsyncSession, release_id: str) -> tables.Release:
+    release = await session.get(tables.Release, release_id)
+    if release is None:
+        raise NotFound(f"No release '{release_id}'.")
+    return release
+
+
+async def list_releases(session: AsyncSession, assistant: str | None) -> list[tables.Release]:
+    query = select(tables.Release).order_by(tables.Release.assistant, tables.Release.number.desc())
+    if assistant is not None:
+        query = query.where(tables.Release.assistant == assistant)
+    return list(await session.scalars(query))
+
+
+async def shown(session: AsyncSession, release: tables.Release) -> Release:
+    """The release as the contract shows it; its state follows from the assistant's pointer and history."""
+    assistant = await assistants.get_assistant(session, release.assistant)
+    adapter = await session.get_one(tables.Adapter, release.adapter)
+    evaluation = (
+        await session.get(tables.Evaluation, release.evaluation_id) if release.evaluation_id else None
+    )
+    promotion = await session.scalar(
+        select(tables.Move)
+        .where(tables.Move.to_release_id == release.id)
+        .order_by(tables.Move.id.desc())
+        .limit(1)
+    )
+    by = await session.get(tables.User, promotion.user_id) if promotion else None
+    live = assistant.live_release_id == release.id
+    return Release(
+        id=release.id, assistant=release.assistant, number=release.number, adapter=release.adapter,
+        model=adapter.model, job=release.job_id, state="live" if live else "retired" if promotion else "candidate",
+        gate=evaluation.report["gate"] if evaluation and evaluation.report else None,
+        evaluation=release.evaluation_id, created_at=release.created_at,
+        promoted_at=promotion.created_at if promotion else None, promoted_by=by.name if by else None,
+        override_reason=promotion.reason if promotion and promotion.kind == "promotion" else None,
+    )  # fmt: skip
+
+
+async def history(session: AsyncSession, name: str) -> list[Move]:
+    """Every move of the assistant's pointer, newest first, with release numbers and names."""
+    await assistants.get_assistant(session, name)
+    query = select(tables.Move).where(tables.Move.assistant == name).order_by(tables.Move.id.desc())
+    numbers = {r.id: r.number for r in await list_releases(session, name)}
+    moves: list[Move] = []
+    for move in await session.scalars(query):
+        user = await session.get_one(tables.User, move.user_id)
+        moves.append(
+            Move(
+                assistant=name, from_release=numbers.get(move.from_release_id or ""), reason=move.reason,
+                to_release=numbers.get(move.to_release_id or ""), by=user.name, created_at=move.created_at,
+            )
+        )  # fmt: skip
+    return moves
+
+
+async def list_adapters(session: AsyncSession) -> Sequence[tables.Adapter]:
+    """Every published adapter that should be served."""
+    query = (
+        select(tables.Adapter).where(tables.Adapter.deleted_at.is_(None)).order_by(tables.Adapter.created_at)
+    )
+    return (await session.scalars(query)).all()
+
+
+async def get_adapter(session: AsyncSession, digest: str) -> Adapter:
+    row = await session.get(tables.Adapter, digest)
+    if row is None:
+        raise NotFound(f"No adapter '{digest}'.")
+    fields: dict[str, Any] = {name: getattr(row, name) for name in Adapter.model_fields}
+    return Adapter.model_validate(fields)
+
+
+async def delete_model(session: AsyncSession, caller: Caller, model: str) -> None:
+    """Withdraw a tuned model: it answers no more under its name. One that a release offers stays."""
+    adapter = await session.scalar(
+        select(tables.Adapter).where(tables.Adapter.model == model, tables.Adapter.deleted_at.is_(None))
+    )
+    if adapter is None:
+        raise NotFound(f"The model '{model}' does not exist here.", param="model", code="model_not_found")
+    if adapter.user_id != caller.user_id and not caller.may("administrator"):
+        raise NotAllowed("Only who made a tuned model, or an administrator, can delete it.")
+    if await session.scalar(
+        select(tables.Release.id).where(tables.Release.adapter == adapter.digest).limit(1)
+    ):
+        raise Conflict("This model is a release of an assistant; releases are kept.", code="model_in_use")
+    adapter.deleted_at = now()
+
+
+async def _move(
+    session: AsyncSession,
+    caller: Caller,
+    assistant: tables.Assistant,
+    to: str | None,
+    kind: str,
+    reason: str | None,
+) -> None:
+    session.add(
+        tables.Move(
+            assistant=assistant.name, from_release_id=assistant.live_release_id, to_release_id=to,
+            user_id=caller.user_id, kind=kind, reason=reason, created_at=now(),
+        )
+    )  # fmt: skip
+    assistant.live_release_id = to
+    await session.flush()

@@ -1,0 +1,289 @@
+"""HTTP to one engine, and the choice among several.
+
+Owns the engine's wire: routes, errors, streams and their cutting. Runs in the gateway's process, so it
+imports nothing heavy. Knows nothing of assistants, and decides nothing about which adapters there should
+be (`reconciler` does). It never reloads an adapter in place: vLLM 0.32 would then read it from disk at
+every step (vllm-project/vllm#33791).
+"""
+
+import hashlib
+import math
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import orjson
+
+from service.engine.sse import EventTooLong, events
+from service.errors import (
+    BadInput,
+    EngineError,
+    EngineTimeout,
+    EngineUnavailable,
+    NotFound,
+    TailorbirdError,
+    TooMany,
+)
+
+_JSON = {"content-type": "application/json"}
+_GONE = "The engine is starting or gone. Try again in a few seconds."
+_BROKE = "The engine stopped in the middle of the answer. Send the request again."
+_SLOW = "The engine did not answer in time. Try again, or ask for a shorter answer."
+
+
+class Engine:
+    """One vLLM server, at `unix:/path/to/socket` or `http://host:port`. Use it in one event loop.
+
+    `ready` and `models` (what it serves now, base model included) are set by the reconciler;
+    `in_flight` is the number of chats it is answering for us.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        stream_timeout: float = 120.0,
+        answer_timeout: float = 900.0,
+    ) -> None:
+        """Timeouts in seconds: to a stream's first byte and between its bytes; a whole answer.
+
+        Raises `ValueError` for an address that is neither.
+        """
+        if not url.startswith(("unix:/", "http://", "https://")):
+            raise ValueError(f"An engine's address is unix:/path or http://host:port, not '{url}'.")
+        self.url = url
+        self.ready = False
+        self.models: set[str] = set()
+        self.in_flight = 0
+        self._socket = url.removeprefix("unix:") if url.startswith("unix:") else None
+        self._base = "http://engine" if self._socket else url.rstrip("/")
+        self._stream_limit = aiohttp.ClientTimeout(sock_connect=5.0, sock_read=stream_timeout)
+        self._answer = answer_timeout
+        self._session: aiohttp.ClientSession | None = None
+
+    async def health(self) -> bool:
+        """Whether the engine answers now and its core is alive. Raises nothing."""
+        try:
+            await self.check()
+        except TailorbirdError:
+            return False
+        return True
+
+    async def check(self) -> None:
+        """As `health`, but says how it is not: `EngineTimeout` (slow or hung), else `EngineUnavailable`."""
+        async with self._request("GET", "/health", None, _within(2.0)):
+            return
+
+    async def version(self) -> str:
+        """vLLM's version, as `0.32.0`."""
+        return str((await self._json("GET", "/version", timeout=5.0))["version"])
+
+    async def served(self) -> set[str]:
+        """Names a request may give as `model`: the base model's and every loaded adapter's."""
+        return {str(card["id"]) for card in (await self._json("GET", "/v1/models", timeout=5.0))["data"]}
+
+    async def metrics(self) -> str:
+        """The engine's own figures, in Prometheus' text format."""
+        async with self._request("GET", "/metrics", None, _within(5.0)) as response:
+            return await response.text()
+
+    async def load(self, name: str, path: str, timeout: float = 60.0) -> None:
+        """Load the adapter in folder `path` under `name`; one that is already loaded is left alone.
+
+        Raises `EngineError` with the engine's reason, `EngineUnavailable`, `EngineTimeout`. A path that
+        is not absolute is a `ValueError`: vLLM would take it for the name of a repository on a hub.
+        """
+        if not path.startswith("/"):
+            raise ValueError(f"The folder of adapter '{name}' must be an absolute path, not '{path}'.")
+        try:
+            await self._text("/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, timeout)
+        except (BadInput, NotFound, EngineError) as error:
+            if "already been loaded" not in error.message:
+                raise EngineError(f"The engine refused adapter '{name}': {error.message}") from None
+
+    async def unload(self, name: str, timeout: float = 10.0) -> None:
+        """Forget the adapter's name; running answers finish. One that is not loaded is left alone."""
+        try:
+            await self._text("/v1/unload_lora_adapter", {"lora_name": name}, timeout)
+        except NotFound:
+            return
+
+    async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        """One whole chat completion. Cancelling the call closes the connection, and vLLM aborts.
+
+        Raises `BadInput` (the engine's message and param), `NotFound` (model), `TooMany`,
+        `EngineUnavailable`, `EngineTimeout`, `EngineError`.
+        """
+        with self._counted():
+            return await self._json("POST", "/v1/chat/completions", body | {"stream": False}, self._answer)
+
+    async def stream(self, body: dict[str, Any]) -> AsyncIterator[bytes]:
+        """Yield the `data` of each event as it comes, the last one `[DONE]`.
+
+        A refusal is raised at the first event asked for, with the classes of `chat`; an engine that
+        breaks off, or reports an error in the stream, raises `EngineUnavailable` or `EngineError` there.
+        Closing the iterator (`contextlib.aclosing`) closes the connection at once, and vLLM aborts.
+        """
+        with self._counted():
+            asked = body | {"stream": True}
+            async with self._request("POST", "/v1/chat/completions", asked, self._stream_limit) as response:
+                async for data in events(response.content.iter_any()):
+                    if data.startswith(b'{"error"'):
+                        raise _refusal(500, data)
+                    yield data
+                    if data == b"[DONE]":
+                        return
+            raise EngineUnavailable(_BROKE)
+
+    async def tokenize(self, model: str, messages: list[dict[str, Any]]) -> list[int]:
+        """Token ids of the prompt that the engine would render for `messages`, ready for an answer."""
+        body = {"model": model, "messages": messages, "add_generation_prompt": True}
+        return list((await self._json("POST", "/tokenize", body, timeout=30.0))["tokens"])
+
+    async def logprobs(
+        self, model: str, prompt_tokens: list[int], completion_tokens: list[int]
+    ) -> list[float]:
+        """Natural logarithm of the probability of each completion token, given all before it.
+
+        Two lists of token ids in, one float for each completion token out. Raises as `chat` does.
+        """
+        tokens = prompt_tokens + completion_tokens
+        body = {"model": model, "prompt": tokens, "prompt_logprobs": 0, "max_tokens": 1, "temperature": 0}
+        answer = await self._json("POST", "/v1/completions", body, self._answer)
+        entries = answer["choices"][0]["prompt_logprobs"][len(prompt_tokens) :]
+        return [
+            float(entry[str(token)]["logprob"])
+            for entry, token in zip(entries, completion_tokens, strict=True)
+        ]
+
+    async def close(self) -> None:
+        """Close every connection. Harmless to repeat."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # vLLM closes an idle connection after 5 s; one that we reuse just then would lose a request.
+            pool: dict[str, Any] = {"limit": 0, "keepalive_timeout": 3.0}
+            connector = (
+                aiohttp.UnixConnector(path=self._socket, **pool)
+                if self._socket
+                else aiohttp.TCPConnector(**pool)
+            )
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
+
+    def _counted(self) -> "_Count":
+        return _Count(self)
+
+    async def _json(
+        self, method: str, route: str, body: dict[str, Any] | None = None, timeout: float = 30.0
+    ) -> dict[str, Any]:
+        async with self._request(method, route, body, _within(timeout)) as response:
+            return orjson.loads(await response.read())
+
+    async def _text(self, route: str, body: dict[str, Any], timeout: float) -> str:
+        async with self._request("POST", route, body, _within(timeout)) as response:
+            return await response.text()
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, route: str, body: dict[str, Any] | None, limit: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A response of status 200, failures translated; when left early, its connection is closed."""
+        data = None if body is None else orjson.dumps(body)
+        response: aiohttp.ClientResponse | None = None
+        try:
+            response = await self._open().request(
+                method, self._base + route, data=data, headers=_JSON, timeout=limit
+            )
+            if response.status != 200:
+                raise _refusal(response.status, await response.read())
+            yield response
+        except TimeoutError:
+            raise EngineTimeout(_SLOW) from None
+        except EventTooLong as error:
+            raise EngineError(f"The engine's answer cannot be read: {error}.") from None
+        except (aiohttp.ClientError, OSError):
+            raise EngineUnavailable(_BROKE if response is not None else _GONE) from None
+        finally:
+            if response is not None and not response.content.at_eof():
+                response.close()
+
+
+class Engines:
+    """All engines of this service. Iterates every one, ready or not."""
+
+    def __init__(self, engines: Iterable[Engine]) -> None:
+        self._engines = list(engines)
+
+    def __iter__(self) -> Iterator[Engine]:
+        return iter(self._engines)
+
+    @property
+    def ready(self) -> bool:
+        """Whether any engine can answer now."""
+        return any(engine.ready for engine in self._engines)
+
+    def pick(self, model: str) -> Engine:
+        """A ready engine that serves `model` (an adapter's engine name, or the base model's).
+
+        Rendezvous hashing (Thaler and Ravishankar 1998) keeps a model on one engine, where its prefixes
+        are cached; bounded loads (Mirrokni et al. 2018, arXiv:1608.01350, factor 1.25) spill a hot one to
+        the next. Raises `EngineUnavailable`.
+        """
+        able = [engine for engine in self._engines if engine.ready and model in engine.models]
+        if not able:
+            if not self.ready:
+                raise EngineUnavailable(_GONE)
+            raise EngineUnavailable(f"No engine has loaded '{model}' yet. Try again in a few seconds.")
+        bound = math.ceil(1.25 * (1 + sum(engine.in_flight for engine in able)) / len(able))
+        able.sort(key=lambda engine: hashlib.sha256(f"{engine.url}\0{model}".encode()).digest())
+        return next(engine for engine in able if engine.in_flight < bound)
+
+    async def close(self) -> None:
+        for engine in self._engines:
+            await engine.close()
+
+
+class _Count:
+    """Counts one chat while it runs."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __enter__(self) -> None:
+        self._engine.in_flight += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._engine.in_flight -= 1
+
+
+def _within(seconds: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=seconds)
+
+
+def _refusal(status: int, body: bytes) -> TailorbirdError:
+    """The engine's error as one of ours. vLLM's body is `{"error": {"message", "type", "param", "code"}}`."""
+    try:
+        error = orjson.loads(body)["error"]
+        message, kind, param = str(error["message"]), str(error.get("type")), error.get("param")
+        status = error["code"] if isinstance(error.get("code"), int) else status
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        message, kind, param = body.decode(errors="replace")[:500] or f"status {status}", "", None
+    message = message.split(" (parameter=", 1)[0]
+    if status == 503 and "busy" in message:
+        return TooMany("The engine's queue is full. Try again in a few seconds.")
+    if status == 503 or "EngineDead" in kind + message:
+        return EngineUnavailable(_GONE)
+    if status == 404:
+        return NotFound(message, param=param, code="model_not_found" if param == "model" else None)
+    if 400 <= status < 500:
+        too_long = "maximum context length" in message
+        return BadInput(message, param=param, code="context_length_exceeded" if too_long else None)
+    return EngineError(f"The engine failed: {message}")

@@ -1,0 +1,122 @@
+"""Sees to it that every engine serves every adapter it should, before it is given a request.
+
+Owns `Engine.ready` and `Engine.models`. The wanted adapters are asked for at each look, so a restart, a
+new engine or an adapter published elsewhere need no message. Knows nothing of where the list comes from.
+An adapter that cannot be loaded is left out and named in `problems`: requests for it are refused, all
+others are served.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from service.engine.client import Engine, Engines
+from service.errors import EngineError, EngineTimeout, EngineUnavailable, TailorbirdError
+
+logger = logging.getLogger(__name__)
+
+Desired = Callable[[], Awaitable[dict[str, str]]]
+"""Gives {adapter's engine name: folder with its files}."""
+
+RETRY_AFTER = 30.0
+"""Seconds until an adapter that was refused is tried again on the same engine."""
+PATIENCE = 5
+"""Health checks in a row that may time out (2 s each) before a slow engine counts as gone."""
+
+
+class Reconciler:
+    """Run `run` as a task; `problems` holds {adapter: why an engine refused it}."""
+
+    def __init__(self, engines: Engines, desired: Desired, *, interval: float = 1.0) -> None:
+        self.problems: dict[str, str] = {}
+        self._engines, self._desired, self._interval = engines, desired, interval
+        self._slow: dict[str, int] = {}
+        self._refused: dict[tuple[str, str], float] = {}
+
+    async def run(self) -> None:
+        """Look after all engines until cancelled; each is looked at every `interval` seconds."""
+        async with asyncio.TaskGroup() as group:
+            for engine in self._engines:
+                group.create_task(self._watch(engine))
+
+    async def look(self, engine: Engine) -> None:
+        """One look: is it alive, what does it serve, what is missing; then ready, or not. Raises nothing."""
+        if not await self._alive(engine):
+            self._lost(engine)
+            return
+        try:
+            served = await engine.served()
+            missing = {name: path for name, path in (await self._desired()).items() if name not in served}
+        except EngineTimeout:
+            return
+        except EngineUnavailable:
+            self._lost(engine)
+            return
+        except Exception:
+            # The list comes from outside (a database): without it an engine already at work goes on,
+            # and a new one waits.
+            logger.exception("the list of adapters for the engine at %s cannot be had", engine.url)
+            return
+        for name, path in missing.items():
+            if await self._load(engine, name, path):
+                served.add(name)
+        for name in served & self.problems.keys():
+            del self.problems[name]
+        engine.models = served
+        if not engine.ready:
+            logger.info("the engine at %s is ready and serves %d models", engine.url, len(served))
+        engine.ready = True
+
+    async def ensure(self, name: str, path: str) -> None:
+        """Load one adapter on every engine that is up, now.
+
+        One that is down loads it before it is ready again, if it is wanted by then. Raises `EngineError`
+        with the reason if any engine refuses it, `EngineUnavailable` if none is up.
+        """
+        up = [engine for engine in self._engines if await engine.health()]
+        if not up:
+            raise EngineUnavailable("No engine is running, so the adapter cannot be loaded. Try again soon.")
+        for engine in up:
+            await engine.load(name, path)
+            engine.models = engine.models | {name}
+
+    async def _watch(self, engine: Engine) -> None:
+        while True:
+            await self.look(engine)
+            await asyncio.sleep(self._interval)
+
+    async def _alive(self, engine: Engine) -> bool:
+        try:
+            await engine.check()
+        except EngineTimeout:
+            # A machine under load may answer late; only a ready engine has earned the benefit of doubt.
+            self._slow[engine.url] = self._slow.get(engine.url, 0) + 1
+            return engine.ready and self._slow[engine.url] < PATIENCE
+        except TailorbirdError:
+            return False
+        self._slow.pop(engine.url, None)
+        return True
+
+    def _lost(self, engine: Engine) -> None:
+        if engine.ready:
+            logger.warning("the engine at %s is gone", engine.url)
+        engine.ready = False
+        engine.models = set()
+        for key in [key for key in self._refused if key[0] == engine.url]:
+            del self._refused[key]
+
+    async def _load(self, engine: Engine, name: str, path: str) -> bool:
+        key = (engine.url, name)
+        if time.monotonic() < self._refused.get(key, 0.0):
+            return False
+        try:
+            await engine.load(name, path)
+        except (EngineError, EngineUnavailable, EngineTimeout, ValueError) as error:
+            self._refused[key] = time.monotonic() + RETRY_AFTER
+            self.problems[name] = str(error)
+            logger.warning("the engine at %s does not serve adapter %s: %s", engine.url, name, error)
+            return False
+        self._refused.pop(key, None)
+        logger.info("the engine at %s has loaded adapter %s", engine.url, name)
+        return True

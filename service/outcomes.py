@@ -1,0 +1,189 @@
+"""What a job gets, and what becomes of what it made: the two ends of a run folder.
+
+An adapter is published only when the running engine was seen to serve it. Owns that order:
+keep the files, load, prove, write the records. Part of the worker, so it commits its steps.
+"""
+
+import asyncio
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.contract import folder
+from service.contract.evaluations import EvaluationReport, EvaluationSpec, Judge
+from service.contract.jobs import Manifest, ProofCase, TrainingReport, TrainingSettings, TrainingSpec
+from service.contract.releases import ServingProof
+from service.db import tables
+from service.db.session import Database
+from service.domain import assistants, evaluations, files, jobs, keys, releases
+from service.domain.keys import Hasher
+from service.engine.client import Engine
+from service.engine.proof import prove, verdict
+from service.errors import EngineUnavailable, TailorbirdError
+from service.settings import Settings
+from service.storage.local import Store
+
+PATIENCE = 300.0
+"""Seconds to wait for the engine before a finished adapter counts as unpublishable."""
+
+
+class NotServed(TailorbirdError):
+    """A finished adapter that the engine does not serve as it was trained: it is not published."""
+
+    code = "not_served"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What preparing and publishing need of the service."""
+
+    settings: Settings
+    store: Store
+    hasher: Hasher
+    engines: list[Engine]
+
+
+async def prepare(
+    session: AsyncSession, parts: Parts, job: tables.Job
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """The spec of a job and the files its run folder needs, by name."""
+    if job.kind == "evaluation":
+        return await _prepare_evaluation(session, parts, job)
+    store, settings = parts.store, parts.settings
+    training = await files.get_file(session, job.training_file or "")
+    inputs = {folder.TRAIN: store.file(training.sha256)}
+    if job.validation_file:
+        validation = await files.get_file(session, job.validation_file)
+        inputs[folder.VALIDATION] = store.file(validation.sha256)
+    spec = TrainingSpec(
+        kind="sft" if job.kind == "sft" else "dpo", id=job.id, base_model=settings.base_folder,
+        base_name=settings.model_name, start_digest=job.start_adapter,
+        start_adapter=str(store.adapter(job.start_adapter)) if job.start_adapter else None,
+        train_sha256=training.sha256, settings=TrainingSettings.model_validate(job.settings),
+        threads=settings.threads,
+    )  # fmt: skip
+    return spec.model_dump(), inputs
+
+
+async def _prepare_evaluation(
+    session: AsyncSession, parts: Parts, job: tables.Job
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    settings = parts.settings
+    cases = await files.get_file(session, job.training_file or "")
+    assistant = await assistants.get_assistant(session, job.assistant or "")
+    judge = None
+    if settings.judge_url and settings.judge_model:
+        judge = Judge(base_url=settings.judge_url, model=settings.judge_model)
+    spec = EvaluationSpec(
+        id=job.id, gateway=settings.api_url, assistant=assistant.name, cases_sha256=cases.sha256, judge=judge,
+        models=await evaluations.contestants(session, job), max_tokens=min(256, assistant.max_tokens),
+    )  # fmt: skip
+    return spec.model_dump(), {folder.CASES: parts.store.file(cases.sha256)}
+
+
+async def take_in(database: Database, parts: Parts, job: tables.Job, place: Path) -> None:
+    """What a finished run folder holds becomes part of the service."""
+    if job.kind == "evaluation":
+        report = EvaluationReport.model_validate(folder.read_json(place / folder.REPORT))
+        async with database.writing() as session:
+            fresh = await jobs.get_job(session, None, job.id)
+            await evaluations.finish(session, fresh, report)
+            said = "The gate says " + report.gate.verdict + ": " + report.gate.reasons[0]
+            await jobs.end(session, fresh, "succeeded", said)
+        return
+    trained = TrainingReport.model_validate(folder.read_json(place / folder.REPORT))
+    digest, size = await asyncio.to_thread(parts.store.put_adapter, place / trained.adapter)
+    async with database.writing() as session:
+        await jobs.add_event(
+            session, job.id, "Trained. The running server takes the adapter in and is held against it."
+        )
+    proof = await _publishable(parts, digest, place)
+    async with database.writing() as session:
+        await _publish(session, job.id, parts, digest, size, proof, trained)
+
+
+async def _publishable(parts: Parts, digest: str, place: Path) -> ServingProof:
+    """Load the adapter into every engine and hold each against the trainer. Raises `NotServed`."""
+    cases = [ProofCase.model_validate(line) for line in folder.read_lines(place / folder.PROOF)]
+    proof: ServingProof | None = None
+    for engine in parts.engines:
+        await _until_up(engine)
+        await engine.load(digest, str(parts.store.adapter(digest)))
+        base = parts.settings.model_name
+        proof = await prove(engine, base, digest, cases, parts.settings.proof_tolerance)
+        reason = verdict(proof)
+        if reason is not None:
+            await engine.unload(digest)
+            raise NotServed(f"The adapter was trained but is not published: {reason}")
+    if proof is None:
+        raise EngineUnavailable("No engine is configured.")
+    return proof
+
+
+async def _publish(
+    session: AsyncSession,
+    job_id: str,
+    parts: Parts,
+    digest: str,
+    size: int,
+    proof: ServingProof,
+    trained: TrainingReport,
+) -> None:
+    manifest = Manifest.model_validate(folder.read_json(parts.store.adapter(digest) / folder.MANIFEST))
+    job = await jobs.get_job(session, None, job_id)
+    release = await releases.publish(
+        session, job, digest=digest, size=size, manifest=manifest, proof=proof, report=trained
+    )
+    agreed = (
+        f"Seen to serve: log-probabilities differ from the trainer's by {proof.distance_to_trainer:.3f} "
+        f"and from the base model's by {proof.distance_to_base:.3f} on average."
+    )
+    await jobs.add_event(session, job.id, agreed)
+    if release is not None:
+        await jobs.add_event(
+            session, job.id, f"Release {release.number} of '{release.assistant}' is a candidate."
+        )
+        assistant = await assistants.get_assistant(session, release.assistant)
+        if assistant.cases_file is not None:
+            await evaluations.create_evaluation(
+                session, user_id=job.user_id, release_id=release.id, cases_file=None
+            )
+    await jobs.end(session, job, "succeeded", f"The job is done. The tuned model is {job.fine_tuned_model}.")
+
+
+async def _until_up(engine: Engine) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not await engine.health():
+        if time.monotonic() > deadline:
+            raise EngineUnavailable(
+                "The engine did not come up, so the adapter could not be proved. Start the job again."
+            )
+        await asyncio.sleep(1.0)
+
+
+def environment(parts: Parts, job: tables.Job, *, key: str | None = None) -> dict[str, str]:
+    """The subprocess's environment: this one without the service's own settings and secrets."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TAILORBIRD_")}
+    kept |= {
+        "HF_HUB_OFFLINE": "0" if parts.settings.hub else "1",
+        "DO_NOT_TRACK": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
+    if job.kind == "evaluation":
+        kept["TAILORBIRD_EVALUATION_KEY"] = key or ""
+        if parts.settings.judge_key:
+            kept["TAILORBIRD_JUDGE_KEY"] = parts.settings.judge_key
+    return kept
+
+
+async def lend_key(session: AsyncSession, parts: Parts, job: tables.Job) -> str:
+    """A key for one evaluation, good for six hours, in the name of who asked for it."""
+    name = f"evaluation {job.id}"
+    _, secret = await keys.create_key(
+        session, parts.hasher, user_id=job.user_id, kind="session", name=name, life=6 * 3600
+    )
+    return secret

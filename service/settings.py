@@ -1,0 +1,99 @@
+"""Every knob of the service, in one object: environment variables `TAILORBIRD_*`.
+
+Built once in each process's entry and passed on; never read on import.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+EMBEDDED = "smollm2-135m-instruct"
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="TAILORBIRD_", extra="ignore")
+
+    home: Path = Field(Path("var"), description="folder of everything the service keeps")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    api_port: int = Field(8000, ge=1, le=65535, description="port of the API")
+    ui_port: int = Field(7860, ge=1, le=65535, description="port of the screens")
+    base_model: str = Field(
+        EMBEDDED,
+        description="folder of a checkpoint, or a hub id when `HUB` is allowed; default: the embedded one",
+    )
+    base_name: str | None = Field(
+        None, description="the base model's public name; default: its folder's name"
+    )
+    hub: bool = Field(False, description="allow models to be fetched from a hub")
+    database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the home folder")
+    engine_urls: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="comma-separated URLs of engines started elsewhere; default: start one",
+    )
+    record: bool = Field(True, description="record completions; off: no feedback on them, nothing kept")
+    public_url: str | None = Field(
+        None, description="address of the screens as people reach them, for sign-in links"
+    )
+    max_model_len: int = Field(2048, ge=128, description="longest prompt and answer together, in tokens")
+    max_loras: int = Field(8, ge=1, description="adapters in one batch of the engine")
+    max_cpu_loras: int = Field(32, ge=1, description="adapters the engine keeps in memory")
+    max_lora_rank: int = Field(16, description="highest rank the engine serves")
+    max_waiting: int = Field(64, ge=1, description="chat requests under way at once before 429")
+    answer_timeout: float = Field(120.0, gt=0, description="seconds to wait for the first token")
+    max_upload_mb: int = Field(512, ge=1, description="largest file that can be uploaded")
+    needed_pairs: int = Field(20, ge=1, description="preference pairs a training round asks for")
+    min_examples: int = Field(10, ge=1, description="rows a training file needs, as at OpenAI")
+    threads: int | None = Field(None, ge=1, description="threads of a training job; default: all cores")
+    proof_tolerance: float = Field(
+        0.15, gt=0, description="largest mean difference of token log-probabilities, engine against trainer"
+    )
+    judge_url: str | None = Field(None, description="OpenAI-compatible endpoint that judges answers")
+    judge_model: str | None = Field(None, description="the judge's model name")
+    judge_key: str | None = Field(None, description="the judge's API key", repr=False)
+    job_attempts: int = Field(3, ge=1, description="times a job is started before it counts as failed")
+
+    @field_validator("engine_urls", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return (
+            [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+        )
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().resolve()
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite+aiosqlite:///{self.home / 'tailorbird.db'}"
+
+    @property
+    def embedded(self) -> bool:
+        return self.base_model == EMBEDDED
+
+    @property
+    def base_folder(self) -> str:
+        """Folder of the base checkpoint, or the hub id when it is no folder."""
+        return str(self.home / "models" / EMBEDDED) if self.embedded else self.base_model
+
+    @property
+    def model_name(self) -> str:
+        """The base model's public name, as it stands in `model` of a request."""
+        return self.base_name or Path(self.base_model).name.lower()
+
+    @property
+    def api_url(self) -> str:
+        return f"http://{self.host}:{self.api_port}"
+
+    @property
+    def ui_url(self) -> str:
+        return (self.public_url or f"http://{self.host}:{self.ui_port}").rstrip("/")
+
+    @property
+    def home_tag(self) -> str:
+        """Short and stable for this home: names things outside it, such as sockets."""
+        return hashlib.sha256(str(self.home).encode()).hexdigest()[:12]

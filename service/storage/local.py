@@ -1,0 +1,169 @@
+"""What is kept on disk, by digest: uploaded files and adapters. Written to the side, renamed last.
+
+    files/<sha256>            an uploaded or frozen file
+    adapters/<digest>/        weights, configuration, manifest; read-only once there
+    jobs/<job id>/            run folders
+
+Paths come from digests and job ids, never from names people give. Knows no database.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import struct
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from service.contract import folder
+from service.errors import BadInput, NoSpace, TooLarge
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+ADAPTER_FILES = {WEIGHTS, CONFIG, folder.MANIFEST}
+
+
+class Store:
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self._files, self._adapters, self._jobs = home / "files", home / "adapters", home / "jobs"
+        self._side = home / "incoming"
+
+    def prepare(self) -> None:
+        """Make the folders, private to this user, and sweep what an earlier crash left half written."""
+        for path in (self.home, self._files, self._adapters, self._jobs, self._side):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def sweep(self) -> None:
+        """Remove uploads that never ended. Only the launcher calls it, before anything else runs."""
+        shutil.rmtree(self._side, ignore_errors=True)
+        self.prepare()
+
+    async def put_file(self, chunks: AsyncIterator[bytes], limit: int) -> tuple[str, int]:
+        """Keep a stream of bytes. Returns `(sha256, size)`. Raises `TooLarge` past `limit` bytes, `NoSpace`."""
+        side = self._side / uuid.uuid4().hex
+        digest, size = hashlib.sha256(), 0
+        try:
+            with open(side, "wb") as file:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > limit:
+                        raise TooLarge(
+                            f"The file is larger than {limit // 2**20} MB. Split it into several files."
+                        )
+                    digest.update(chunk)
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(side, self._files / digest.hexdigest())
+        except OSError as error:
+            raise _no_space(error) from error
+        finally:
+            side.unlink(missing_ok=True)
+        return digest.hexdigest(), size
+
+    def put_bytes(self, data: bytes) -> str:
+        """Keep `data`; returns its sha256."""
+        digest = hashlib.sha256(data).hexdigest()
+        try:
+            folder.write_atomic(self._files / digest, data)
+        except OSError as error:
+            raise _no_space(error) from error
+        return digest
+
+    def file(self, sha256: str) -> Path:
+        return self._files / _hex(sha256)
+
+    def job(self, job_id: str) -> Path:
+        if not job_id.replace("-", "").replace("_", "").isalnum():
+            raise ValueError(f"not a job id: {job_id!r}")
+        return self._jobs / job_id
+
+    def adapter(self, digest: str) -> Path:
+        return self._adapters / _hex(digest)
+
+    def put_adapter(self, source: Path) -> tuple[str, int]:
+        """Keep the adapter in `source` under its digest. Returns `(digest, bytes)`; the same files, the same digest.
+
+        Raises `BadInput` unless it is exactly weights as safetensors, configuration and manifest.
+        """
+        check_adapter(source)
+        digest = adapter_digest(source)
+        target = self.adapter(digest)
+        if not target.exists():
+            side = self._side / uuid.uuid4().hex
+            try:
+                shutil.copytree(source, side)
+                for path in side.iterdir():
+                    with open(path, "rb") as file:
+                        os.fsync(file.fileno())
+                    path.chmod(0o400)
+                os.rename(side, target)
+            except OSError as error:
+                if not target.exists():
+                    raise _no_space(error) from error
+            finally:
+                shutil.rmtree(side, ignore_errors=True)
+        return digest, sum(path.stat().st_size for path in target.iterdir())
+
+
+def adapter_digest(source: Path) -> str:
+    """SHA-256 over the sorted lines `<sha256 of file>  <name>`: the format of `sha256sum`."""
+    lines = (f"{_file_digest(source / name)}  {name}\n" for name in sorted(ADAPTER_FILES))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def check_adapter(source: Path) -> None:
+    """Refuse anything but a plain LoRA in safetensors. Raises `BadInput`."""
+    found = {path.name for path in source.iterdir()}
+    if found != ADAPTER_FILES:
+        wrong = ", ".join(sorted(found ^ ADAPTER_FILES))
+        raise BadInput(
+            f"An adapter holds exactly {', '.join(sorted(ADAPTER_FILES))}; missing or extra: {wrong}."
+        )
+    if any(path.is_symlink() for path in source.iterdir()):
+        raise BadInput("An adapter's files must be plain files, not links.")
+    names = safetensors_header(source / WEIGHTS)
+    if not any(".lora_A." in name for name in names):
+        raise BadInput("The adapter's weights hold no LoRA matrices.")
+    settings = json.loads((source / CONFIG).read_text())
+    if settings.get("peft_type") != "LORA" or settings.get("use_dora") or settings.get("modules_to_save"):
+        raise BadInput("Only plain LoRA adapters can be served: no DoRA, no fully trained modules.")
+
+
+def safetensors_header(path: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file: name to dtype, shape and offsets. Raises `BadInput`."""
+    with open(path, "rb") as file:
+        start = file.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 0 < length < 100_000_000:
+            raise BadInput("The adapter's weights are not a safetensors file.")
+        try:
+            header: dict[str, Any] = json.loads(file.read(length))
+        except ValueError:
+            raise BadInput("The adapter's weights are not a safetensors file.") from None
+    header.pop("__metadata__", None)
+    ends = [tensor["data_offsets"][1] for tensor in header.values()]
+    if path.stat().st_size != 8 + length + max(ends, default=0):
+        raise BadInput("The adapter's weights are cut short.")
+    return header
+
+
+def _file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hex(digest: str) -> str:
+    if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
+        raise ValueError(f"not a digest: {digest!r}")
+    return digest
+
+
+def _no_space(error: OSError) -> Exception:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace("The disk is full; nothing was kept. Free some space and send it again.")
+    return error

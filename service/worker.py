@@ -1,0 +1,247 @@
+"""The worker: claims a job, runs it as a subprocess over a run folder, and takes in what comes out.
+
+One job at a time. A claim is a lease, renewed while the subprocess lives; a worker that dies lets it
+run out, and the job starts again. The subprocess dies with the worker. What it leaves behind is taken
+in only when `report.json` is there. Knows no torch: the subprocess is named by its module.
+"""
+
+import asyncio
+import ctypes
+import os
+import secrets
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from service import outcomes
+from service.contract import folder
+from service.contract.jobs import JobError, Progress
+from service.db import tables
+from service.db.session import Database
+from service.domain import jobs
+from service.domain.keys import Hasher
+from service.engine.client import Engine
+from service.errors import TailorbirdError
+from service.logs import log
+from service.settings import Settings
+from service.storage.local import Store
+
+POLL = 0.5
+"""Seconds between two looks at the queue, or at a running job's progress."""
+GRACE = 10.0
+"""Seconds a cancelled subprocess has to end by itself."""
+
+
+class Worker:
+    def __init__(self, settings: Settings, engine_urls: list[str]) -> None:
+        self.settings = settings
+        self.database = Database(settings.database)
+        self.store = Store(settings.home)
+        self.engines = [Engine(url) for url in engine_urls]
+        self.name = f"worker-{secrets.token_hex(6)}"
+        self.parts = outcomes.Parts(settings, self.store, Hasher.of_home(settings.home), self.engines)
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """End after the present step; a running job goes back to the queue."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Claim and run jobs until stopped."""
+        self.store.prepare()
+        log.info("worker ready")
+        while not self._stopping.is_set():
+            async with self.database.writing() as session:
+                await jobs.requeue_lost(session, self.settings.job_attempts)
+                job = await jobs.claim(session, self.name)
+            if job is None:
+                await self._pause()
+                continue
+            await self._work(job)
+        for engine in self.engines:
+            await engine.close()
+        await self.database.close()
+
+    async def _pause(self) -> None:
+        try:
+            await asyncio.wait_for(self._stopping.wait(), POLL)
+        except TimeoutError:
+            return
+
+    async def _work(self, job: tables.Job) -> None:
+        """One job from claim to end. The broad `except` is the edge of the job: it ends as failed, with its reason."""
+        log.info("job begins", extra={"fields": {"job": job.id, "kind": job.kind, "attempt": job.attempts}})
+        try:
+            await self._execute(job)
+        except Exception as error:
+            log.error("job failed", exc_info=error, extra={"fields": {"job": job.id}})
+            await self._fail(job, _as_error(error))
+
+    async def _execute(self, job: tables.Job) -> None:
+        place = self.store.job(job.id)
+        if not (place / folder.REPORT).exists():
+            async with self.database.reading() as session:
+                spec, inputs = await outcomes.prepare(session, self.parts, job)
+            _lay_out(place, spec, inputs)
+            ended = await self._run(job, place)
+            if ended != "done":
+                await self._ended_early(job, place, ended)
+                return
+        keep = asyncio.create_task(self._keep_lease(job.id))
+        try:
+            await outcomes.take_in(self.database, self.parts, job, place)
+        finally:
+            keep.cancel()
+        log.info("job done", extra={"fields": {"job": job.id}})
+
+    async def _run(self, job: tables.Job, place: Path) -> str:
+        """The subprocess, followed to its end: `done`, `cancelled`, `stopped`, `lost` or `failed`."""
+        module = "evals" if job.kind == "evaluation" else "training"
+        key = None
+        if job.kind == "evaluation":
+            async with self.database.writing() as session:
+                key = await outcomes.lend_key(session, self.parts, job)
+        with open(place / folder.LOG, "ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", module, str(place), stdout=output, stderr=output, stdin=asyncio.subprocess.DEVNULL,
+                env=outcomes.environment(self.parts, job, key=key), start_new_session=True, preexec_fn=_die_with_parent,
+                cwd=Path(__file__).parent.parent,
+            )  # fmt: skip
+        follow = _Follower(place / folder.PROGRESS)
+        try:
+            while True:
+                wish = await self._step(job, follow.news())
+                if wish != "go on":
+                    await _end(process)
+                    return wish
+                try:
+                    await asyncio.wait_for(process.wait(), POLL)
+                except TimeoutError:
+                    continue
+                await self._step(job, follow.news())
+                return "done" if process.returncode == 0 and (place / folder.REPORT).exists() else "failed"
+        finally:
+            await _end(process)
+
+    async def _step(self, job: tables.Job, news: list[Progress]) -> str:
+        """Write the news, keep the lease, and see whether to go on: one transaction."""
+        async with self.database.writing() as session:
+            if not await jobs.renew(session, job.id, self.name):
+                return "lost"
+            for progress in news:
+                await _write_news(session, job.id, progress)
+            fresh = await jobs.get_job(session, None, job.id)
+            if news and news[-1].seconds_left is not None:
+                fresh.estimated_finish = int(news[-1].at + news[-1].seconds_left)
+            if fresh.cancel_requested:
+                return "cancelled"
+        return "stopped" if self._stopping.is_set() else "go on"
+
+    async def _keep_lease(self, job_id: str) -> None:
+        while True:
+            async with self.database.writing() as session:
+                await jobs.renew(session, job_id, self.name)
+            await asyncio.sleep(jobs.LEASE / 4)
+
+    async def _ended_early(self, job: tables.Job, place: Path, how: str) -> None:
+        if how == "lost":
+            log.warning("the job is another worker's now", extra={"fields": {"job": job.id}})
+        elif how == "failed":
+            await self._fail(job, _reason(place))
+        else:
+            async with self.database.writing() as session:
+                fresh = await jobs.get_job(session, None, job.id)
+                if how == "cancelled":
+                    await jobs.end(session, fresh, "cancelled", "Cancelled; nothing was published.")
+                else:
+                    fresh.status, fresh.attempts = "queued", fresh.attempts - 1
+                    fresh.worker = fresh.lease_until = None
+                    await jobs.add_event(
+                        session, job.id, "The service was stopped; the job starts again with it."
+                    )
+
+    async def _fail(self, job: tables.Job, error: JobError) -> None:
+        async with self.database.writing() as session:
+            fresh = await jobs.get_job(session, None, job.id)
+            if fresh.status == "running" and fresh.worker == self.name:
+                await jobs.end(session, fresh, "failed", error.message, error)
+
+
+class _Follower:
+    """Reads what is new in a growing file of JSON lines."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._offset = path, 0
+
+    def news(self) -> list[Progress]:
+        if not self._path.exists():
+            return []
+        with open(self._path, "rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return [Progress.model_validate_json(line) for line in whole.splitlines() if line.strip()]
+
+
+async def _write_news(session: Any, job_id: str, progress: Progress) -> None:
+    if progress.message is not None:
+        await jobs.add_event(session, job_id, progress.message, level=progress.level, at=progress.at)
+    if progress.step is not None:
+        data = progress.model_dump(exclude_none=True, exclude={"at", "level", "message", "metrics"})
+        figures = {**data, **progress.metrics}
+        loss = progress.metrics.get("train_loss")
+        message = f"Step {progress.step}/{progress.total_steps or '?'}"
+        if loss is not None:
+            message += f": training loss={loss:.4f}"
+        await jobs.add_event(session, job_id, message, type_="metrics", data=figures, at=progress.at)
+
+
+def _lay_out(place: Path, spec: dict[str, Any], inputs: dict[str, Path]) -> None:
+    """A fresh run folder: what an earlier attempt left is removed, `job.json` comes last."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(mode=0o700, parents=True)
+    for name, source in inputs.items():
+        try:
+            os.link(source, place / name)
+        except OSError:
+            shutil.copyfile(source, place / name)
+    folder.write_json(place / folder.JOB, spec)
+
+
+def _reason(place: Path) -> JobError:
+    """Why a subprocess failed: its own words, or where to look."""
+    if (place / folder.ERROR).exists():
+        return JobError.model_validate(folder.read_json(place / folder.ERROR))
+    return JobError(
+        code="job_crashed", message=f"The job ended without a word; its log is {place / folder.LOG}."
+    )
+
+
+def _as_error(error: Exception) -> JobError:
+    if isinstance(error, TailorbirdError):
+        return JobError(code=error.code or "failed", message=error.message, param=error.param)
+    if isinstance(error, OSError) and error.errno == 28:
+        return JobError(
+            code="disk_full", message="The disk is full. Free some space and start the job again."
+        )
+    return JobError(code="internal", message="The job could not be finished; the worker's log says why.")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """End a subprocess and its whole group: first asked, then made to."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is not None:
+            return
+        try:
+            os.killpg(process.pid, sign)
+            await asyncio.wait_for(process.wait(), GRACE)
+        except (ProcessLookupError, TimeoutError):
+            continue
+
+
+def _die_with_parent() -> None:
+    # PR_SET_PDEATHSIG (prctl(2)): a killed worker takes its job with it, or two would run after the restart.
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)

@@ -1,0 +1,137 @@
+"""The whole evaluation as a process of its own, over real HTTP, against a small gateway (see `gateway`)."""
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from evals.answers import contestants
+from service.contract.evaluations import Answer, EvaluationReport, EvaluationSpec
+from service.contract.folder import read_lines
+from service.contract.jobs import Progress
+from tests.evals.gateway import ADAPTERS, KEY, Asked, Table, gateway, served
+from tests.evals.runs import read, run, start, write_run
+
+QUESTIONS = [f"flaky question {n}" if n % 4 == 0 else f"Quelle est la règle n° {n} ?" for n in range(12)]
+CASES = [
+    {"id": f"c{n}", "question": question, "facts": [f"règle {n}"], "language": "fr" if n % 4 else "en"}
+    for n, question in enumerate(QUESTIONS)
+]
+BROKEN = {"id": "broken", "question": "broken question", "facts": ["règle"]}
+
+
+def table_of(candidate: str, live: str, base: str) -> Table:
+    answers = {"desk@2": candidate, "desk@1": live, "base-model": base}
+    table = {
+        question: {who: text.format(n=n) for who, text in answers.items()}
+        for n, question in enumerate(QUESTIONS)
+    }
+    return table | {"broken question": dict.fromkeys(answers, "la règle")}
+
+
+class Served:
+    def __init__(self) -> None:
+        self.asked = Asked()
+        self.table = table_of("C'est la règle\u00a0{n}.", "Aucune idée.", "")
+        self.adapters = dict(ADAPTERS)
+        self.url = ""
+
+
+@pytest.fixture
+def desk() -> Iterator[Served]:
+    desk = Served()
+    with served(gateway(desk.table, desk.asked, desk.adapters)) as desk.url:
+        yield desk
+
+
+def test_a_better_candidate_passes_and_everything_is_written(tmp_path: Path, desk: Served) -> None:
+    folder = write_run(tmp_path / "run", CASES, desk.url, at_once=4)
+    code, errors = run(folder)
+    assert code == 0, errors
+    report = EvaluationReport.model_validate(read(folder, "report.json"))
+    assert report.gate.verdict == "pass"
+    assert report.contestants == {"candidate": "desk@2", "live": "desk@1", "base": "base-model"}
+    assert report.cases == 12 and report.languages == {"fr": 9, "en": 3} and report.primary == "fact_recall"
+    whole = {one.contestant: one for one in report.scores if one.slice == "all"}
+    assert [whole[who].mean for who in ("candidate", "live", "base")] == [1.0, 0.0, 0.0]
+    assert [one.failed for one in whole.values()] == [0, 0, 0], "a question that failed once is asked again"
+    answers = [Answer.model_validate(line) for line in read_lines(folder / "answers.jsonl")]
+    assert len(answers) == 36
+    assert {answer.adapter for answer in answers if answer.contestant == "candidate"} == {"sha256-candidate"}
+    progress = [Progress.model_validate(line) for line in read_lines(folder / "progress.jsonl")]
+    assert [line.step for line in progress if line.step] == list(range(1, 37))
+    assert progress[-1].message and "passes" in progress[-1].message
+    assert "Quelle est la règle" in (folder / "report.html").read_text()
+    settings = {(body["temperature"], body["seed"], body["store"]) for body in desk.asked.requests}
+    assert settings == {(0, 0, False)}
+    first = [body["model"] for body in desk.asked.requests[:4]]
+    assert set(first) == set(ADAPTERS), "the contestants take turns"
+
+
+def test_one_unanswered_question_holds_a_candidate_that_is_better_everywhere_else(
+    tmp_path: Path, desk: Served
+) -> None:
+    folder = write_run(tmp_path / "run", [*CASES, BROKEN], desk.url)
+    code, errors = run(folder)
+    assert code == 0, errors
+    report = EvaluationReport.model_validate(read(folder, "report.json"))
+    candidate = next(one for one in report.scores if one.contestant == "candidate" and one.slice == "all")
+    assert (candidate.cases, candidate.failed) == (13, 1)
+    assert candidate.mean == pytest.approx(12 / 13)
+    assert report.gate.verdict == "hold" and report.gate.reasons[0].startswith("1 of the 13")
+    assert desk.asked.tries["desk@2", "broken question"] == 3
+    assert "the engine stumbled" in (folder / "report.html").read_text()
+
+
+def test_a_candidate_answered_by_the_base_or_by_two_adapters_is_held(tmp_path: Path, desk: Served) -> None:
+    desk.adapters["desk@2"] = "base"
+    folder = write_run(tmp_path / "run", CASES[1:4], desk.url)
+    assert run(folder)[0] == 0
+    report = EvaluationReport.model_validate(read(folder, "report.json"))
+    assert report.gate.verdict == "hold"
+    mine = [Answer.model_validate(line) for line in read_lines(folder / "answers.jsonl")][:3]
+    assert all("the base model answered in place of the candidate" in str(answer.error) for answer in mine)
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "code"),
+    [
+        (None, {}, "no_key"),
+        ("sk-wrong", {}, "key_refused"),
+        (KEY, {"models": {"candidate": "desk@9", "base": "base-model"}}, "unknown_model"),
+        (KEY, {"cases_sha256": "0" * 64}, "cases_changed"),
+        (KEY, {"gateway": "http://127.0.0.1:1", "at_once": 64}, "gateway_unreachable"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_words(
+    tmp_path: Path, desk: Served, key: str | None, change: dict, code: str
+) -> None:
+    folder = write_run(tmp_path / "run", CASES[1:3], **{"gateway": desk.url} | change)
+    assert run(folder, key)[0] == 1
+    error = read(folder, "error.json")
+    assert error["code"] == code and error["message"].endswith(".")
+    assert not (folder / "report.json").exists()
+
+
+def test_a_stop_is_prompt_and_leaves_no_report(tmp_path: Path, desk: Served) -> None:
+    cases = [{"question": "slow question", "facts": ["never"]}]
+    folder = write_run(tmp_path / "run", cases, desk.url)
+    process = start(folder)
+    while not desk.asked.requests and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 143
+    assert not (folder / "report.json").exists() and not (folder / "error.json").exists()
+
+
+def test_a_live_release_that_is_the_base_is_asked_once() -> None:
+    spec = EvaluationSpec(
+        id="e",
+        gateway="http://127.0.0.1:1",
+        assistant="desk",
+        models={"base": "base-model", "live": "base-model", "candidate": "desk@2"},
+        cases_sha256="",
+    )
+    assert contestants(spec) == ["candidate", "base"]

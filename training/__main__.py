@@ -1,0 +1,113 @@
+"""The edge of a training run: `python -m training RUN_FOLDER`.
+
+Reads `job.json`, trains, and leaves either `adapter/`, `proof.jsonl` and `report.json`, or `error.json` and
+exit code 1. SIGTERM ends it within a step with exit code 143 and no report. Sets the process up (no hub, no
+telemetry, thread count) before anything heavy is imported. Knows no queue and no database.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import traceback
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from service.contract import folder
+from service.contract.datasets import describe
+from service.contract.jobs import RunError, TrainingSpec
+from training.refusal import Refused
+
+OUTPUTS = (folder.PROGRESS, folder.ADAPTER, folder.PROOF, folder.REPORT, folder.ERROR)
+STOPPED = 128 + signal.SIGTERM
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one folder. Returns the exit code: 0 done, 1 refused or failed (`error.json` says why)."""
+    parser = argparse.ArgumentParser(prog="python -m training", description="Train one run folder.")
+    parser.add_argument(
+        "run", type=Path, metavar="RUN_FOLDER", help="folder holding job.json and train.jsonl"
+    )
+    run: Path = parser.parse_args(arguments).run.absolute()
+    if not run.is_dir():
+        print(f"{run} is not a folder. Name a run folder.", file=sys.stderr)  # noqa: T201  a command line
+        return 1
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        _clear(run)
+        spec = _read(run)
+        _set_up(spec.threads)
+        _train(run, spec)
+    except Refused as error:
+        return _fail(run, error.error())
+    except Exception as error:  # noqa: BLE001  the edge: whatever went wrong must reach the person who waits
+        traceback.print_exc()
+        what = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        message = (
+            f"Training failed ({what}). The run's log has the details; mend that and start the job again."
+        )
+        return _fail(run, RunError(code="training_failed", message=message))
+    return 0
+
+
+def _read(run: Path) -> TrainingSpec:
+    path = run / folder.JOB
+    if not path.is_file():
+        raise Refused("bad_job", f"{folder.JOB} is not in the run folder. Write it, then start again.")
+    try:
+        return TrainingSpec.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise Refused("bad_job", f"{folder.JOB} cannot be used: {describe(error)}", folder.JOB) from None
+
+
+def _set_up(threads: int | None) -> None:
+    """Environment that torch, transformers, datasets and trl read while they are imported."""
+    os.environ.update(
+        HF_HUB_OFFLINE="1",
+        HF_DATASETS_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        DO_NOT_TRACK="1",
+        TRANSFORMERS_VERBOSITY="error",
+        HF_HUB_DISABLE_PROGRESS_BARS="1",
+        HF_DATASETS_DISABLE_PROGRESS_BARS="1",
+        TQDM_DISABLE="1",
+        TOKENIZERS_PARALLELISM="false",
+    )
+    if threads:
+        os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+
+
+def _train(run: Path, spec: TrainingSpec) -> None:
+    if spec.kind == "sft":
+        from training import sft
+
+        sft.train(run, spec)
+    else:
+        from training import dpo
+
+        dpo.train(run, spec)
+
+
+def _clear(run: Path) -> None:
+    """Remove what an earlier attempt left, so that nothing of it can be taken for this one's."""
+    for name in OUTPUTS:
+        path = run / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _fail(run: Path, error: RunError) -> int:
+    shutil.rmtree(run / folder.ADAPTER, ignore_errors=True)
+    folder.write_json(run / folder.ERROR, error.model_dump())
+    print(f"{error.code}: {error.message}", file=sys.stderr)  # noqa: T201  a command line
+    return 1
+
+
+def _stop(*_: object) -> None:
+    """SystemExit, so that side folders are removed on the way out."""
+    sys.exit(STOPPED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""Turns rows into token ids and says which tokens carry loss.
+
+The law of this module: the prompt that is trained is, token for token, the prompt that is served. Prompt
+ids are what the chat template gives with its generation prompt, as the engine renders them; the answer's
+ids follow it in the template's own rendering, up to and including the token the engine stops at. Every
+assistant message carries loss unless it has `"weight": 0`, as at OpenAI. Owns the refusal of rows that
+break the law. Knows no model.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from service.contract.chat import Message
+from service.contract.datasets import Example, PreferencePair
+from training.refusal import Refused
+from training.rows import NamedRow, plain, prompt_messages
+
+IGNORED = -100
+"""The label of a token without loss, PyTorch's convention."""
+
+
+@dataclass(frozen=True)
+class Chat:
+    """A tokenizer with its chat template, and the tokens the engine stops at."""
+
+    tokenizer: Any
+    stops: frozenset[int]
+
+    def ids(self, messages: list[Message], *, answer_next: bool = False) -> list[int]:
+        """Token ids of a conversation as the template renders it, the generation prompt if asked for."""
+        rendered = self.tokenizer.apply_chat_template(
+            plain(messages), add_generation_prompt=answer_next, tokenize=True, return_dict=True
+        )
+        return list(rendered["input_ids"])
+
+    def answer(self, name: str, prompt: list[Message], answer: Message) -> tuple[list[int], list[int]]:
+        """`(prompt ids, completion ids)`; the completion ends with a stop token and holds no other.
+
+        Raises `Refused` with code `not_a_prefix`, `no_end_of_turn` or `end_of_turn_inside`.
+        """
+        before = self.ids(prompt, answer_next=True)
+        whole = self.ids([*prompt, answer])
+        if whole[: len(before)] != before:
+            raise Refused(
+                "not_a_prefix",
+                f"{name}: the prompt that would be trained is not the prompt that would be served: the chat template "
+                "renders it differently when an answer follows. Remove white space at the start of the answer; "
+                "if it has none, this model's chat template cannot be trained.",
+                name,
+            )
+        rest = whole[len(before) :]
+        ends = [at for at, token in enumerate(rest) if token in self.stops]
+        if not ends:
+            raise Refused(
+                "no_end_of_turn",
+                f"{name}: the chat template does not end an answer with a token the engine stops at, so the model "
+                "would never learn to stop. Use a base model whose template does.",
+                name,
+            )
+        if len(ends) > 1:
+            raise Refused(
+                "end_of_turn_inside",
+                f"{name}: the answer's text holds the end-of-turn token itself. Remove it from the text.",
+                name,
+            )
+        return before, rest[: ends[0] + 1]
+
+
+@dataclass(frozen=True)
+class ExampleTokens:
+    """One row of supervised training: `labels` repeats `input_ids` where there is loss, else `IGNORED`."""
+
+    name: str
+    input_ids: list[int]
+    labels: list[int]
+
+    @property
+    def length(self) -> int:
+        return len(self.input_ids)
+
+    @property
+    def learned(self) -> int:
+        return sum(label != IGNORED for label in self.labels)
+
+
+@dataclass(frozen=True)
+class PairTokens:
+    """One preference pair: a prompt and two completions, each ending with a stop token."""
+
+    name: str
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
+
+    @property
+    def learned(self) -> int:
+        return len(self.chosen_ids) + len(self.rejected_ids)
+
+
+def examples(chat: Chat, rows: list[NamedRow], max_length: int) -> list[ExampleTokens]:
+    """Token ids and labels of each row. Raises `Refused`, naming the row."""
+    tokens = []
+    for named in rows:
+        assert isinstance(named.row, Example)
+        tokens.append(_example(chat, named.name, named.row.messages))
+        _refuse_too_long(tokens[-1], max_length)
+    return tokens
+
+
+def pairs(chat: Chat, rows: list[NamedRow], max_length: int) -> list[PairTokens]:
+    """Token ids of each preference pair. Raises `Refused`, naming the row."""
+    tokens = []
+    for named in rows:
+        row = named.row
+        assert isinstance(row, PreferencePair)
+        prompt, chosen = chat.answer(named.name, row.input.messages, row.preferred_output[0])
+        _, rejected = chat.answer(named.name, row.input.messages, row.non_preferred_output[0])
+        tokens.append(PairTokens(named.name, prompt, chosen, rejected))
+        _refuse_too_long(tokens[-1], max_length)
+    return tokens
+
+
+def last_answer(chat: Chat, named: NamedRow) -> tuple[list[int], list[int]]:
+    """`(prompt ids, completion ids)` of a row's last answer; of a pair, the preferred one."""
+    row = named.row
+    answer = row.messages[-1] if isinstance(row, Example) else row.preferred_output[0]
+    return chat.answer(named.name, prompt_messages(row), answer)
+
+
+def facts(chat: Chat, tokens: list[ExampleTokens] | list[PairTokens], kind: str) -> str:
+    """One sentence on what will be learned, having checked that it can be: for people, before step 1."""
+    for row in tokens:
+        ends = (
+            [row.chosen_ids[-1], row.rejected_ids[-1]]
+            if isinstance(row, PairTokens)
+            else [label for label in row.labels if label != IGNORED][-1:]
+        )
+        if not ends or not all(end in chat.stops for end in ends):
+            raise Refused("no_end_of_turn", f"{row.name}: the end of the answer carries no loss.", row.name)
+    total = sum(row.length for row in tokens)
+    learned = sum(row.learned for row in tokens)
+    longest = max(tokens, key=lambda row: row.length)
+    return (
+        f"{len(tokens)} {kind}: {total} tokens, of which {learned} carry loss, the end of every answer among them. "
+        f"The longest is {longest.name} with {longest.length} tokens."
+    )
+
+
+def _example(chat: Chat, name: str, messages: list[Message]) -> ExampleTokens:
+    """Label every assistant message of weight 1, each located by rendering the conversation up to it."""
+    whole = chat.ids(messages)
+    labels = [IGNORED] * len(whole)
+    end = 0
+    for at, message in enumerate(messages):
+        if message.role != "assistant" or _weight(name, message) == 0:
+            continue
+        prompt, completion = chat.answer(name, messages[:at], message)
+        start, end = len(prompt), len(prompt) + len(completion)
+        if whole[:end] != prompt + completion:
+            raise Refused(
+                "not_a_prefix",
+                f"{name}: the chat template renders message {at + 1} differently when later messages follow, so it "
+                'cannot be trained as it was served. Give it "weight": 0, or split the conversation into rows.',
+                name,
+            )
+        labels[start:end] = whole[start:end]
+    if end == 0:
+        raise Refused(
+            "nothing_to_learn",
+            f'{name}: every message of role assistant has "weight": 0. Give one weight 1, or leave the row out.',
+            name,
+        )
+    return ExampleTokens(name, whole[:end], labels[:end])
+
+
+def _weight(name: str, message: Message) -> int:
+    weight = (message.model_extra or {}).get("weight")
+    if weight not in (None, 0, 1):
+        raise Refused("bad_row", f"{name}: 'weight' is {weight!r}; it must be 0 or 1.", name)
+    return 1 if weight is None else int(weight)
+
+
+def _refuse_too_long(row: ExampleTokens | PairTokens, max_length: int) -> None:
+    if row.length > max_length:
+        raise Refused(
+            "row_too_long",
+            f"{row.name} is {row.length} tokens long, the limit is {max_length}. Shorten or remove the row, or raise "
+            "max_length. Rows are never cut silently.",
+            row.name,
+        )

@@ -1,0 +1,121 @@
+"""Direct Preference Optimization (arXiv 2305.18290), from top to bottom: pairs, tokens, TRL's `DPOTrainer`, adapter.
+
+The policy is a trainable copy of the start adapter and the reference is that very adapter, frozen; without
+a start adapter the reference is the base model (huggingface/trl#1340). TRL makes the frozen copy itself
+when it is given a `PeftModel`, under the adapter name `ref`. The reference's log-probabilities never
+change, so they are computed once. A small supervised term on the preferred answer keeps its probability
+from falling together with the rejected one's (trl#2382; RPO, arXiv 2404.19733). The story of
+`training.sft` runs parallel.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers import PrinterCallback
+from trl.trainer.dpo_config import DPOConfig
+from trl.trainer.dpo_trainer import DPOTrainer
+
+from service.contract.jobs import TrainingReport, TrainingSpec
+from training import data, export, model, rows
+from training.data import PairTokens
+from training.progress import StepLines
+
+SFT_WEIGHT = 0.2
+"""The weight of the supervised term beside the preference term's 1."""
+
+
+def train(run: Path, spec: TrainingSpec) -> None:
+    """Train an adapter on the preference pairs of a run folder and leave its outputs there. Raises `Refused`."""
+    started = time.monotonic()
+    lines = StepLines(run)
+
+    lines("Reading the preference pairs.")
+    found = rows.read(run, spec)
+    chat = model.load_chat(Path(spec.base_model))
+    learned = data.pairs(chat, found.train, spec.settings.max_length)
+    held_out = data.pairs(chat, found.held_out, spec.settings.max_length)
+    lines(data.facts(chat, learned, "preference pairs"))
+    if held_out:
+        lines(f"{len(held_out)} pairs are held out; none of them is learned from.")
+
+    reference = "the start adapter" if spec.start_adapter else "the base model"
+    lines(f"Loading the model and asking the reference, {reference}, how likely it finds each answer.")
+    trainer = make_trainer(run, spec, chat, learned, held_out, lines)
+    lines("Training.")
+    trainer.train()
+
+    lines("Saving the adapter, then reading it back to prove what it computes.")
+    state = trainer.state
+    report = TrainingReport(
+        steps=state.global_step,
+        epochs=spec.settings.n_epochs,
+        rows=len(learned),
+        held_out=len(held_out),
+        trained_tokens=lines.tokens,
+        seconds=round(time.monotonic() - started, 1),
+        metrics=_metrics(lines, max(1, state.global_step // spec.settings.n_epochs)),
+    )
+    export.write(run, spec, trainer.model, chat, found, report)  # pyright: ignore[reportArgumentType]
+
+
+def make_trainer(
+    run: Path,
+    spec: TrainingSpec,
+    chat: data.Chat,
+    learned: list[PairTokens],
+    held_out: list[PairTokens],
+    lines: StepLines,
+) -> DPOTrainer:
+    """TRL's trainer over tokenised pairs, the reference's log-probabilities already in its datasets."""
+    trainer = _TokenisedDPOTrainer(
+        model=model.load_policy(spec),
+        args=DPOConfig(
+            beta=spec.settings.beta,
+            loss_type=["sigmoid", "sft"],
+            loss_weights=[1.0, SFT_WEIGHT],
+            precompute_ref_log_probs=True,
+            **model.trainer_arguments(run, spec.settings, len(held_out)),
+        ),
+        train_dataset=_dataset(learned),
+        eval_dataset=_dataset(held_out) if held_out else None,
+        processing_class=chat.tokenizer,
+        callbacks=[lines],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+class _TokenisedDPOTrainer(DPOTrainer):
+    """`DPOTrainer` that takes token ids as they are: TRL would tokenise the text again, its own way."""
+
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        return dataset
+
+
+def _dataset(tokens: list[PairTokens]) -> Dataset:
+    columns = ("prompt_ids", "chosen_ids", "rejected_ids", "length")
+    return Dataset.from_list([{name: getattr(row, name) for name in columns} for row in tokens])
+
+
+def _metrics(lines: StepLines, steps_an_epoch: int) -> dict[str, float]:
+    """Training figures over the last epoch, held-out figures before the first step and after the last.
+
+    Before the first step policy and reference are one, so margin and accuracy start at 0.
+    """
+    metrics = {
+        "train_loss": lines.last_epoch("train_loss", steps_an_epoch),
+        "train_reward_accuracy": lines.last_epoch("reward_accuracy", steps_an_epoch),
+        "train_reward_margin": lines.last_epoch("reward_margin", steps_an_epoch),
+    }
+    if lines.after:
+        metrics |= {
+            "valid_loss_before": lines.before["valid_loss"],
+            "valid_loss": lines.after["valid_loss"],
+            "reward_accuracy_before": lines.before["valid_reward_accuracy"],
+            "reward_accuracy": lines.after["valid_reward_accuracy"],
+            "reward_margin_before": lines.before["valid_reward_margin"],
+            "reward_margin": lines.after["valid_reward_margin"],
+        }
+    return metrics

@@ -1,0 +1,46 @@
+"""Hashes that say which base model and which chat template an adapter belongs to.
+
+Read from the checkpoint's files with the standard library alone, so that they are cheap and the same in
+every process. Knows no tokenizer and no weights.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+
+def base_sha256(base: Path) -> str:
+    """SHA-256 of `config.json` and of every weight file's name and size in bytes.
+
+    Sizes and not contents: hashing a large model's weights takes minutes, and a changed architecture, a
+    changed dtype or another quantisation changes the config or a size.
+    """
+    digest = hashlib.sha256((base / "config.json").read_bytes())
+    for file in sorted(base.glob("*.safetensors")):
+        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+    return digest.hexdigest()
+
+
+def template_sha256(base: Path) -> str:
+    """SHA-256 of the chat template, the end-of-sequence token and the ids of all stop tokens."""
+    settings = _json(base / "tokenizer_config.json")
+    file = base / "chat_template.jinja"
+    template = file.read_text() if file.is_file() else settings.get("chat_template")
+    end = settings.get("eos_token")
+    end = end.get("content") if isinstance(end, dict) else end
+    parts = {"chat_template": template, "eos_token": end, "stop_token_ids": stop_token_ids(base)}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+def stop_token_ids(base: Path) -> list[int]:
+    """The ids at which the engine ends an answer: `eos_token_id` of the generation config, else of the config."""
+    for name in ("generation_config.json", "config.json"):
+        ids = _json(base / name).get("eos_token_id")
+        if ids is not None:
+            return sorted(ids) if isinstance(ids, list) else [ids]
+    return []
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text()) if path.is_file() else {}

@@ -1,0 +1,145 @@
+"""The base model, its tokenizer, the LoRA adapter on top, and the trainer settings both methods share.
+
+Everything chosen here is something vLLM can serve: LoRA on linear layers only, no DoRA, no bias, no fully
+trained modules. Adapter weights are fp32 and computed under bf16 autocast over a bf16 base; without a GPU
+nothing is recomputed in the backward pass (gradient checkpointing costs a third of the speed and memory
+is not what runs short there). Knows no rows and no loss.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from service.contract import folder
+from service.contract.jobs import Manifest, TrainingSettings, TrainingSpec
+from training import fingerprint
+from training.data import Chat
+from training.refusal import Refused
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+MICRO_BATCH = 8
+"""Rows in one forward pass at most; a larger batch is summed from equal parts."""
+
+
+def load_chat(base: Path) -> Chat:
+    """The tokenizer of a base checkpoint. Raises `Refused` with code `bad_base_model`."""
+    if not (base / "config.json").is_file():
+        raise Refused(
+            "bad_base_model",
+            f"There is no base model in {base}. Prepare it with `python -m training.base_model {base}`.",
+            "base_model",
+        )
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    stops = frozenset(fingerprint.stop_token_ids(base)) | {tokenizer.eos_token_id}
+    if not tokenizer.chat_template or None in stops:
+        raise Refused(
+            "bad_base_model",
+            "The base model has no chat template or no end-of-sequence token. Use an instruction-tuned model.",
+            "base_model",
+        )
+    return Chat(tokenizer, stops)
+
+
+def load_base(base: Path) -> Any:
+    """The frozen base model in bf16, on the GPU where there is one."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.bfloat16, attn_implementation="sdpa")
+    return model.to(device)
+
+
+def load_policy(spec: TrainingSpec) -> PeftModel:
+    """The base model with a trainable adapter: the start adapter if the job names one, else a new one.
+
+    A new adapter changes nothing until it is trained. Raises `Refused` with code `bad_start_adapter`.
+    """
+    if spec.start_adapter is None:
+        torch.manual_seed(spec.settings.seed)  # the new adapter's weights are drawn here
+        return get_peft_model(load_base(Path(spec.base_model)), _lora(spec.settings))  # pyright: ignore
+    start = Path(spec.start_adapter)
+    _check_start(start, spec)
+    return PeftModel.from_pretrained(load_base(Path(spec.base_model)), start, is_trainable=True)
+
+
+def trainer_arguments(run: Path, settings: TrainingSettings, held_out: int) -> dict[str, Any]:
+    """The settings that `SFTConfig` and `DPOConfig` share; `held_out` is the number of held-out rows.
+
+    Batches hold rows of similar length, so that little is padded. No checkpoint is written on the way.
+    """
+    gpu = torch.cuda.is_available()
+    micro = largest_divisor(settings.batch_size, MICRO_BATCH)
+    return {
+        "output_dir": str(run),
+        "num_train_epochs": settings.n_epochs,
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": settings.batch_size // micro,
+        # TRL averages a pair's figures by batch: equal batches make it the average over pairs.
+        "per_device_eval_batch_size": largest_divisor(max(held_out, 1), MICRO_BATCH),
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": settings.warmup_share if settings.warmup_share < 1 else 0.0,
+        "weight_decay": 0.0,
+        "max_grad_norm": 1.0,
+        "seed": settings.seed,
+        "bf16": True,
+        "use_cpu": not gpu,
+        "gradient_checkpointing": gpu,
+        "train_sampling_strategy": "group_by_length",
+        "eval_strategy": "epoch" if held_out else "no",
+        "eval_on_start": bool(held_out),
+        "prediction_loss_only": True,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # a loss that is not finite must be seen, and ends the run
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": gpu,
+        "max_length": None,  # rows that are too long have been refused by name
+    }
+
+
+def largest_divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` that is at most `limit`."""
+    return next(size for size in range(min(number, limit), 0, -1) if number % size == 0)
+
+
+def _lora(settings: TrainingSettings) -> LoraConfig:
+    """LoRA (arXiv 2106.09685) on all linear layers but the output head, where it matches full tuning best."""
+    return LoraConfig(
+        task_type="CAUSAL_LM",
+        r=settings.lora_rank,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",
+        bias="none",
+    )
+
+
+def _check_start(start: Path, spec: TrainingSpec) -> None:
+    """Refuse an adapter that is not safetensors, of another shape, or made for another base or template."""
+
+    def refuse(why: str) -> Refused:
+        return Refused("bad_start_adapter", f"The adapter to start from {why}", "start_adapter")
+
+    if not (start / ADAPTER_WEIGHTS).is_file() or not (start / ADAPTER_CONFIG).is_file():
+        raise refuse(f"is not in {start}: {ADAPTER_WEIGHTS} and {ADAPTER_CONFIG} are needed.")
+    config = json.loads((start / ADAPTER_CONFIG).read_text())
+    shape = (config.get("r"), config.get("lora_alpha"))
+    if shape != (spec.settings.lora_rank, spec.settings.lora_alpha):
+        raise refuse(
+            f"has rank {shape[0]} and alpha {shape[1]}, the job asks for {spec.settings.lora_rank} and "
+            f"{spec.settings.lora_alpha}. Ask for the adapter's own, or start without it."
+        )
+    if not (start / folder.MANIFEST).is_file():
+        return  # an adapter made elsewhere: its shape is all that can be checked
+    manifest = Manifest.model_validate(folder.read_json(start / folder.MANIFEST))
+    base = Path(spec.base_model)
+    if manifest.base_sha256 != fingerprint.base_sha256(base):
+        raise refuse(f"was made for another base model ({manifest.base_model}). Start without it.")
+    if manifest.template_sha256 != fingerprint.template_sha256(base):
+        raise refuse("was made with another chat template. Start without it.")

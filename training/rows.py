@@ -1,0 +1,115 @@
+"""Reads the rows a run learns from, and refuses data that must not be trained on.
+
+Owns the check of the training file's hash and the search for held-out rows that leaked into training.
+Knows no tokenizer: a refusal here costs no model load.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.contract import folder
+from service.contract.chat import Message
+from service.contract.datasets import BadRow, Example, PreferencePair, Row, read_rows
+from service.contract.jobs import TrainingSpec
+from training.refusal import Refused
+
+
+@dataclass(frozen=True)
+class NamedRow:
+    """A row and the place a person finds it at, such as `train.jsonl line 12`."""
+
+    name: str
+    row: Example | PreferencePair
+
+
+@dataclass(frozen=True)
+class Rows:
+    train: list[NamedRow]
+    held_out: list[NamedRow]
+    """Empty when the run folder has no `validation.jsonl`."""
+
+
+def read(run: Path, spec: TrainingSpec) -> Rows:
+    """Read and check `train.jsonl` and, where it stands, `validation.jsonl`.
+
+    Raises `Refused` with code `file_missing`, `wrong_sha256`, `bad_row`, `no_rows` or
+    `held_out_in_training`.
+    """
+    path = run / folder.TRAIN
+    if not path.is_file():
+        raise Refused("file_missing", f"{folder.TRAIN} is not in the run folder. Write it, then start again.")
+    content = path.read_bytes()
+    found = hashlib.sha256(content).hexdigest()
+    if found != spec.train_sha256:
+        raise Refused(
+            "wrong_sha256",
+            f"{folder.TRAIN} has the SHA-256 {found}, the job names {spec.train_sha256}: these are not the rows "
+            "that were agreed on. Freeze the dataset again and start a new job.",
+            "train_sha256",
+        )
+    train = _parse(content, folder.TRAIN, spec.kind)
+    held_path = run / folder.VALIDATION
+    held_out = _parse(held_path.read_bytes(), folder.VALIDATION, spec.kind) if held_path.is_file() else []
+    rows = Rows(train=train, held_out=held_out)
+    _refuse_leaks(rows)
+    return rows
+
+
+def prompt_messages(row: Example | PreferencePair) -> list[Message]:
+    """What the model is shown before its (last) answer."""
+    return row.messages[:-1] if isinstance(row, Example) else row.input.messages
+
+
+def plain(messages: list[Message]) -> list[dict[str, Any]]:
+    """Messages as the chat template takes them: role and text only."""
+    return [{"role": message.role, "content": message.text()} for message in messages]
+
+
+def _parse(content: bytes, name: str, kind: str) -> list[NamedRow]:
+    lines = content.splitlines()
+    numbers = [number for number, line in enumerate(lines, 1) if line.strip()]
+    try:
+        rows: list[Row] = list(read_rows(lines, kind))
+    except BadRow as error:
+        raise Refused("bad_row", f"{name}: {error}", name) from None
+    if not rows:
+        raise Refused("no_rows", f"{name} holds no rows. Add some, or leave the file out.", name)
+    named = []
+    for number, row in zip(numbers, rows, strict=True):
+        assert isinstance(row, Example | PreferencePair)
+        named.append(NamedRow(f"{name} line {number}", row))
+    return named
+
+
+def _refuse_leaks(rows: Rows) -> None:
+    """A held-out row that is also learned from would measure memory, not skill."""
+    trained = {_content(named.row): named.name for named in rows.train}
+    conversations = {
+        named.row.tailorbird.conversation: named.name
+        for named in rows.train
+        if named.row.tailorbird is not None
+    }
+    for held in rows.held_out:
+        twin = trained.get(_content(held.row))
+        if twin is None and held.row.tailorbird is not None:
+            twin = conversations.get(held.row.tailorbird.conversation)
+        if twin is not None:
+            raise Refused(
+                "held_out_in_training",
+                f"{held.name} is held out but stands in training too, as {twin} (same text or same conversation). "
+                "Remove it from one of the two files.",
+                folder.VALIDATION,
+            )
+
+
+def _content(row: Example | PreferencePair) -> str:
+    """What a row says, without its origin: equal for two rows that teach the same."""
+    if isinstance(row, Example):
+        parts = [row.messages]
+    else:
+        parts = [row.input.messages, row.preferred_output, row.non_preferred_output]
+    texts = [[(message.role, message.text().strip()) for message in part] for part in parts]
+    return json.dumps(texts, ensure_ascii=False)
