@@ -43,26 +43,25 @@ async def ask_all(spec: EvaluationSpec, cases: list[Case], key: str, answered: C
         http_client=openai.DefaultAsyncHttpxClient(trust_env=False, timeout=spec.timeout),
     )
     who_asked = contestants(spec)
-    one_at_a_time = asyncio.Semaphore(spec.at_once)
+    limit = asyncio.Semaphore(spec.at_once)
     seen: dict[Contestant, _Seen] = {who: _Seen(who) for who in who_asked}
 
     async def turn(who: Contestant, case: Case) -> Answer:
-        async with one_at_a_time:
+        async with limit:
             answer = await _ask(client, spec, who, case, seen[who])
         answered()
         return answer
 
-    tasks: list[tuple[Contestant, asyncio.Task[Answer]]] = []
+    tasks: dict[Contestant, list[asyncio.Task[Answer]]] = {who: [] for who in who_asked}
     async with client:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks += [(who, group.create_task(turn(who, case))) for case in cases for who in who_asked]
+                for case in cases:
+                    for who in who_asked:
+                        tasks[who].append(group.create_task(turn(who, case)))
         except* Refused as several:
             raise several.exceptions[0] from None
-    answers: Answers = {who: [] for who in who_asked}
-    for who, task in tasks:
-        answers[who].append(task.result())
-    return answers
+    return {who: [task.result() for task in theirs] for who, theirs in tasks.items()}
 
 
 @dataclass

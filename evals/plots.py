@@ -65,6 +65,7 @@ def _inline(svg: str, described: str) -> str:
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"font: (?:(bold|\d+) )?([\d.]+px) [^;\"]+", _font, svg)
+    svg = re.sub(r"font-family: [^;\"]+;? ?", "", svg)
     for stand_in, name in _COLOURS.items():
         svg = svg.replace(stand_in, name)
     label = described.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")

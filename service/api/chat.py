@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request
-from fastapi.responses import ORJSONResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from prometheus_client import Counter
 
 from service.api.deps import CallerDep, House, HouseDep
@@ -27,6 +27,11 @@ from service.logs import log
 
 Awaited = TypeVar("Awaited")
 router = APIRouter(tags=["chat"])
+ENGINES_OWN = {
+    "stop_reason", "token_ids", "routed_experts", "prompt_logprobs", "prompt_token_ids", "prompt_text",
+    "kv_transfer_params", "ec_transfer_params", "metrics",
+}  # fmt: skip
+"""Fields of vLLM's answers that OpenAI's wire does not have."""
 ANSWERS = Counter("tailorbird_completions_total", "Chat completions by how they ended", ["status"])
 
 
@@ -41,6 +46,7 @@ class Asked:
     body: dict[str, Any]
     completion_id: str
     recorded: bool
+    """Whether its end is still to be written."""
     headers: dict[str, str]
 
 
@@ -114,7 +120,7 @@ async def _whole(asked: Asked, request: Request) -> Response:
             ending.texts[choice["index"]] = choice["message"].get("content") or ""
             ending.finish_reasons[choice["index"]] = choice.get("finish_reason")
         ending.usage = answer.get("usage")
-        answer |= {"id": asked.completion_id, "model": asked.request.model}
+        answer = _as_ours(answer, asked)
         if not ending.ended_well(len(answer["choices"])):
             raise EngineError("The engine broke off the answer. Try again.")
         ending.status, ending.response = "complete", answer
@@ -122,8 +128,9 @@ async def _whole(asked: Asked, request: Request) -> Response:
         ending.status = "interrupted"
         raise
     finally:
+        ANSWERS.labels(ending.status).inc()
         await asyncio.shield(_record_end(asked, ending))
-    return ORJSONResponse(answer, headers=asked.headers)
+    return Response(orjson.dumps(answer), headers=asked.headers, media_type="application/json")
 
 
 async def _streamed(asked: Asked, request: Request) -> Response:
@@ -154,8 +161,7 @@ async def _relay(asked: Asked) -> AsyncGenerator[bytes, None]:
             ending.take(chunk)
             if not chunk.get("choices") and not keep_usage:
                 continue
-            chunk |= {"id": asked.completion_id, "model": asked.request.model}
-            yield _event(chunk)
+            yield _event(_as_ours(chunk, asked))
             first = False
         if not ending.ended_well(asked.request.n or 1):
             raise EngineError("The engine broke off the answer. Try again.")
@@ -167,6 +173,7 @@ async def _relay(asked: Asked) -> AsyncGenerator[bytes, None]:
         if first:
             raise
         log.warning("stream broken off: %s", type(error).__name__)
+        await asyncio.shield(_record_end(asked, ending))
         yield _event(error.body())
     finally:
         await asyncio.shield(_finish(asked, ending, stream.aclose))
@@ -180,13 +187,14 @@ async def _with_first(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator
 
 async def _finish(asked: Asked, ending: Ending, close: Callable[[], Awaitable[None]]) -> None:
     asked.house.under_way -= 1
+    ANSWERS.labels(ending.status).inc()
     await close()
     await _record_end(asked, ending)
 
 
 async def _record_end(asked: Asked, ending: Ending) -> None:
-    ANSWERS.labels(ending.status).inc()
     if asked.recorded:
+        asked.recorded = False
         async with asked.house.database.writing() as session:
             await completions.end(session, asked.completion_id, ending)
 
@@ -206,6 +214,13 @@ async def _unless_gone(request: Request, answer: Awaitable[Awaited]) -> Awaited 
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+def _as_ours(answer: dict[str, Any], asked: Asked) -> dict[str, Any]:
+    """OpenAI's fields only, under our id and the name that was asked for."""
+    choices = [{k: v for k, v in choice.items() if k not in ENGINES_OWN} for choice in answer.get("choices", ())]
+    kept = {key: value for key, value in answer.items() if key not in ENGINES_OWN}
+    return kept | {"id": asked.completion_id, "model": asked.request.model, "choices": choices}
 
 
 def _event(value: dict[str, Any]) -> bytes:

@@ -22,6 +22,8 @@ class ServingProof(Strict):
     """Mean absolute difference of token log-probabilities, engine with adapter against trainer."""
     distance_to_base: float
     """The same, engine with adapter against engine without."""
+    noise: float
+    """The same, engine against trainer, both without the adapter: what the two differ by anyway."""
     tolerance: float
     outputs_changed: int
     """Greedy answers, of `cases`, that differ from the base model's."""

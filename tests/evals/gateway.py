@@ -34,7 +34,10 @@ class Asked:
         self.tries: Counter[tuple[str, str]] = Counter()
 
 
-def gateway(table: Table, asked: Asked, adapters: dict[str, str]) -> FastAPI:
+def gateway(
+    table: Table, asked: Asked, adapters: dict[str, str], changes: dict[str, tuple[str, str]] | None = None
+) -> FastAPI:
+    """`changes` names models whose first answer comes from one adapter and the rest from another."""
     app = FastAPI()
 
     @app.post("/v1/chat/completions")
@@ -53,7 +56,10 @@ def gateway(table: Table, asked: Asked, adapters: dict[str, str]) -> FastAPI:
         if question.startswith("slow"):
             await asyncio.sleep(30)
         release = {"x-tailorbird-release": model} if "@" in model else {}
-        headers = {"x-tailorbird-adapter": adapters[model], **release}
+        adapter = adapters[model]
+        if changes and model in changes:
+            adapter = changes[model][sum(body["model"] == model for body in asked.requests) > 1]
+        headers = {"x-tailorbird-adapter": adapter, **release}
         return JSONResponse(completion(model, table[question][model]), headers=headers)
 
     return app
@@ -83,7 +89,7 @@ def judge(asked: Asked, verdict_of: dict[str, str]) -> FastAPI:
                 "statements": [{"statement": "a claim", "reason": "r", "verdict": int(value == "right")}]
             }
         else:
-            reply = {"claims": ["a claim"]}
+            reply = {"claims": [f"a claim {word}" if word else "a claim"]}
         return JSONResponse(completion("judge", json.dumps(reply)))
 
     return app

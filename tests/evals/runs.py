@@ -14,7 +14,7 @@ from service.contract.evaluations import Answer, Case, Contestant
 from tests.evals.gateway import KEY
 
 ROOT = Path(__file__).parents[2]
-MODELS = {"candidate": "desk@2", "live": "desk@1", "base": "base-model"}
+MODELS: dict[Contestant, str] = {"candidate": "desk@2", "live": "desk@1", "base": "base-model"}
 
 
 def write_run(folder: Path, cases: list[dict[str, Any]], gateway: str, **spec: Any) -> Path:

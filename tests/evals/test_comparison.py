@@ -8,7 +8,7 @@ from evals.metrics import METRICS
 from evals.ragas_metrics import RagasMetrics
 from evals.refusal import Refused
 from evals.scoring import plan, primary_of, score_all
-from service.contract.evaluations import Answer, Case
+from service.contract.evaluations import Answer, Case, Contestant
 from tests.evals.runs import fact_recall, scoreboard
 
 
@@ -49,7 +49,7 @@ def test_the_largest_changes_are_named_first() -> None:
 
 
 def test_the_base_is_the_rival_when_it_is_what_is_live() -> None:
-    scores = {"candidate": [1.0], "live": [0.0], "base": [0.0]}
+    scores: dict[Contestant, list[float]] = {"candidate": [1.0], "live": [0.0], "base": [0.0]}
     assert rival_of(scoreboard(scores)) == "live"
     assert rival_of(scoreboard(scores, adapters={"live": "base"})) == "base"
     assert rival_of(scoreboard({"candidate": [1.0], "base": [0.0]})) == "base"

@@ -1,12 +1,17 @@
-"""The whole evaluation as a process of its own, over real HTTP, against a small gateway (see `gateway`)."""
+"""The whole evaluation over real HTTP, against a small gateway (see `gateway`).
+
+Once as the process that the worker starts; the other times through its front door in this process.
+"""
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from evals import __main__ as door
+from evals import answers as asking
 from evals.answers import contestants
 from service.contract.evaluations import Answer, EvaluationReport, EvaluationSpec
 from service.contract.folder import read_lines
@@ -36,14 +41,31 @@ class Served:
         self.asked = Asked()
         self.table = table_of("C'est la règle\u00a0{n}.", "Aucune idée.", "")
         self.adapters = dict(ADAPTERS)
+        self.changes: dict[str, tuple[str, str]] = {}
         self.url = ""
 
 
 @pytest.fixture
 def desk() -> Iterator[Served]:
     desk = Served()
-    with served(gateway(desk.table, desk.asked, desk.adapters)) as desk.url:
+    with served(gateway(desk.table, desk.asked, desk.adapters, desk.changes)) as desk.url:
         yield desk
+
+
+@pytest.fixture
+def evaluate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+    """The command in this process: its exit code. Pauses between tries are cut short."""
+    monkeypatch.setattr(asking, "PAUSES", (0.01, 0.02))
+    before = signal.getsignal(signal.SIGTERM)
+
+    def command(folder: Path, key: str | None = KEY) -> int:
+        monkeypatch.delenv("TAILORBIRD_EVALUATION_KEY", raising=False)
+        if key:
+            monkeypatch.setenv("TAILORBIRD_EVALUATION_KEY", key)
+        return door.main([str(folder)])
+
+    yield command
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_a_better_candidate_passes_and_everything_is_written(tmp_path: Path, desk: Served) -> None:
@@ -71,11 +93,10 @@ def test_a_better_candidate_passes_and_everything_is_written(tmp_path: Path, des
 
 
 def test_one_unanswered_question_holds_a_candidate_that_is_better_everywhere_else(
-    tmp_path: Path, desk: Served
+    tmp_path: Path, desk: Served, evaluate: Callable[..., int]
 ) -> None:
     folder = write_run(tmp_path / "run", [*CASES, BROKEN], desk.url)
-    code, errors = run(folder)
-    assert code == 0, errors
+    assert evaluate(folder) == 0
     report = EvaluationReport.model_validate(read(folder, "report.json"))
     candidate = next(one for one in report.scores if one.contestant == "candidate" and one.slice == "all")
     assert (candidate.cases, candidate.failed) == (13, 1)
@@ -85,14 +106,56 @@ def test_one_unanswered_question_holds_a_candidate_that_is_better_everywhere_els
     assert "the engine stumbled" in (folder / "report.html").read_text()
 
 
-def test_a_candidate_answered_by_the_base_or_by_two_adapters_is_held(tmp_path: Path, desk: Served) -> None:
+def test_a_candidate_answered_by_the_base_model_is_held(
+    tmp_path: Path, desk: Served, evaluate: Callable[..., int]
+) -> None:
     desk.adapters["desk@2"] = "base"
-    folder = write_run(tmp_path / "run", CASES[1:4], desk.url)
-    assert run(folder)[0] == 0
+    folder = write_run(tmp_path / "run", CASES, desk.url)
+    assert evaluate(folder) == 0
+    assert EvaluationReport.model_validate(read(folder, "report.json")).gate.verdict == "hold"
+    mine = [Answer.model_validate(line) for line in read_lines(folder / "answers.jsonl")][:12]
+    assert {answer.error for answer in mine} == {"the base model answered in place of the candidate"}
+
+
+def test_an_answer_by_another_adapter_than_before_does_not_count(
+    tmp_path: Path, desk: Served, evaluate: Callable[..., int]
+) -> None:
+    desk.changes["desk@1"] = ("sha256-live", "sha256-other")
+    folder = write_run(tmp_path / "run", CASES, desk.url, at_once=1)
+    assert evaluate(folder) == 0
     report = EvaluationReport.model_validate(read(folder, "report.json"))
     assert report.gate.verdict == "hold"
-    mine = [Answer.model_validate(line) for line in read_lines(folder / "answers.jsonl")][:3]
-    assert all("the base model answered in place of the candidate" in str(answer.error) for answer in mine)
+    live = next(one for one in report.scores if one.contestant == "live" and one.slice == "all")
+    assert live.failed == 11
+    assert "11 of the 12 planned questions" in report.gate.reasons[0]
+
+
+def test_the_same_release_against_itself_shows_no_difference_and_passes(
+    tmp_path: Path, desk: Served, evaluate: Callable[..., int]
+) -> None:
+    models = {"candidate": "desk@2", "live": "desk@2", "base": "base-model"}
+    folder = write_run(tmp_path / "run", CASES, desk.url, models=models)
+    assert evaluate(folder) == 0
+    report = EvaluationReport.model_validate(read(folder, "report.json"))
+    same = next(one for one in report.differences if one.against == "live" and one.slice == "all")
+    assert (same.mean, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert report.gate.verdict == "pass"
+    assert "no difference from the live release" in report.gate.reasons[1]
+    assert "compares a thing with itself" in (folder / "report.html").read_text()
+
+
+def test_a_broken_candidate_is_held_with_the_worst_examples_named(
+    tmp_path: Path, desk: Served, evaluate: Callable[..., int]
+) -> None:
+    for answers in desk.table.values():
+        answers["desk@2"], answers["desk@1"] = "la la la la", answers["desk@2"]
+    folder = write_run(tmp_path / "run", CASES, desk.url)
+    assert evaluate(folder) == 0
+    report = EvaluationReport.model_validate(read(folder, "report.json"))
+    assert report.gate.verdict == "hold"
+    assert report.gate.reasons[0].startswith("The candidate is worse than the live release: −100 points")
+    assert len(report.examples_worse) == 12
+    assert report.examples_better == []
 
 
 @pytest.mark.parametrize(
@@ -106,10 +169,15 @@ def test_a_candidate_answered_by_the_base_or_by_two_adapters_is_held(tmp_path: P
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_words(
-    tmp_path: Path, desk: Served, key: str | None, change: dict, code: str
+    tmp_path: Path,
+    desk: Served,
+    evaluate: Callable[..., int],
+    key: str | None,
+    change: dict,
+    code: str,
 ) -> None:
     folder = write_run(tmp_path / "run", CASES[1:3], **{"gateway": desk.url} | change)
-    assert run(folder, key)[0] == 1
+    assert evaluate(folder, key) == 1
     error = read(folder, "error.json")
     assert error["code"] == code and error["message"].endswith(".")
     assert not (folder / "report.json").exists()

@@ -1,0 +1,164 @@
+import sqlite3
+
+import httpx
+import openai
+import pytest
+
+from service import sample
+from tests.conftest import Gateway
+
+INSTRUCTIONS = sample.company()["assistant"]["instructions"]
+
+
+def ask(gateway: Gateway, **body) -> httpx.Response:
+    body = {"model": "fanal", "messages": [{"role": "user", "content": "hello"}]} | body
+    return gateway.admin.post("/v1/chat/completions", json=body)
+
+
+def record(gateway: Gateway, completion_id: str) -> dict:
+    with sqlite3.connect(gateway.settings.home / "tailorbird.db") as database:
+        database.row_factory = sqlite3.Row
+        row = database.execute("select * from completions where id = ?", (completion_id,)).fetchone()
+    return dict(row) if row else {}
+
+
+def test_an_answer_is_recorded_with_what_produced_it(gateway: Gateway):
+    answer = ask(gateway, temperature=0.5, seed=7)
+    assert answer.headers["x-tailorbird-release"] == "fanal@base"
+    assert answer.headers["x-tailorbird-adapter"] == "base"
+    assert answer.headers["x-request-id"].startswith("req_")
+    kept = record(gateway, answer.json()["id"])
+    assert kept["status"] == "complete"
+    assert kept["output"] == answer.json()["choices"][0]["message"]["content"]
+    assert kept["instructions"] == INSTRUCTIONS
+    assert '"temperature": 0.5' in kept["sampling"]
+    assert '"seed": 7' in kept["sampling"]
+    assert kept["engine"] == "vllm 0.0.fake"
+
+
+def test_instructions_come_first_and_the_callers_own_follow(gateway: Gateway):
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello"}]
+    ask(gateway, messages=messages)
+    sent = gateway.engine_bodies[-1]["messages"]
+    assert [message["role"] for message in sent] == ["system", "user"]
+    assert sent[0]["content"] == f"{INSTRUCTIONS}\n\nBe brief."
+
+
+def test_the_base_model_gets_no_instructions(gateway: Gateway):
+    assert ask(gateway, model=gateway.settings.model_name).status_code == 200
+    assert [message["role"] for message in gateway.engine_bodies[-1]["messages"]] == ["user"]
+
+
+def test_store_false_leaves_no_record(gateway: Gateway):
+    assert record(gateway, ask(gateway, store=False).json()["id"]) == {}
+
+
+def test_the_sdk_streams_and_the_record_is_there_when_the_stream_ends(gateway: Gateway):
+    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key)
+    options: dict = {"include_usage": True}
+    chunks = list(
+        client.chat.completions.create(
+            model="fanal", messages=[{"role": "user", "content": "a b c"}], stream=True, stream_options=options
+        )
+    )
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text.endswith("heard a b c")
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage is not None
+    assert {chunk.model for chunk in chunks} == {"fanal"}
+    kept = record(gateway, chunks[0].id)
+    assert (kept["status"], kept["output"], kept["finish_reason"]) == ("complete", text, "stop")
+
+
+def test_usage_is_left_out_of_a_stream_that_did_not_ask_for_it(gateway: Gateway):
+    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key)
+    stream = client.chat.completions.create(
+        model="fanal", messages=[{"role": "user", "content": "a"}], stream=True
+    )
+    assert all(chunk.choices for chunk in stream)
+
+
+def test_an_engine_that_breaks_off_is_an_error_and_never_an_end(gateway: Gateway):
+    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0)
+    stream = client.chat.completions.create(
+        model="fanal", messages=[{"role": "user", "content": "BREAK a b c"}], stream=True
+    )
+    first = next(stream)
+    with pytest.raises(openai.APIError, match="engine"):
+        list(stream)
+    assert record(gateway, first.id)["status"] == "failed"
+    assert ask(gateway, messages=[{"role": "user", "content": "BREAK"}]).status_code == 502
+
+
+def test_a_reader_who_leaves_leaves_an_interrupted_record(gateway: Gateway):
+    body = {"model": "fanal", "messages": [{"role": "user", "content": "SLOW " * 40}], "stream": True}
+    with gateway.admin.stream("POST", "/v1/chat/completions", json=body) as response:
+        line = next(line for line in response.iter_lines() if line.startswith("data: "))
+    completion_id = line.split('"id":"')[1].split('"')[0]
+    for _ in range(100):
+        kept = record(gateway, completion_id)
+        if kept["status"] != "running":
+            break
+        ask(gateway)
+    assert kept["status"] == "interrupted"
+    assert kept["output"]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "param", "code"),
+    [
+        ({"model": "nobody"}, 404, "model", "model_not_found"),
+        ({"model": "fanal@9"}, 404, "model", "model_not_found"),
+        ({"model": "ft:nothing"}, 404, "model", "model_not_found"),
+        ({"messages": []}, 400, "messages", "invalid_value"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, 400, "messages.0.role", "invalid_value"),
+        ({"messages": [{"role": "user", "content": "  "}]}, 400, "messages.0", "invalid_value"),
+        ({"n": 10_000}, 400, "n", "invalid_value"),
+        ({"temperature": 9}, 400, "temperature", "invalid_value"),
+        ({"chat_template": "{{ messages }}"}, 400, "chat_template", "unsupported_parameter"),
+        ({"cache_salt": "other"}, 400, "cache_salt", "unsupported_parameter"),
+    ],
+)
+def test_a_bad_request_is_told_in_openais_shape(gateway: Gateway, change, status, param, code):
+    answer = ask(gateway, **change)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["code"]) == (status, param, code)
+    assert error["type"] == "invalid_request_error"
+    assert error["message"]
+
+
+def test_nothing_answers_without_a_good_key(gateway: Gateway):
+    for headers in ({}, {"authorization": "Bearer tb-wrong"}, {"authorization": "Basic abc"}):
+        for method, path in (("POST", "/v1/chat/completions"), ("GET", "/v1/models"), ("GET", "/api/feedback")):
+            answer = httpx.request(method, gateway.url + path, headers=headers, json={} if method == "POST" else None)
+            assert answer.status_code == 401, path
+            assert answer.json()["error"]["code"] == "invalid_api_key"
+
+
+def test_every_route_refuses_a_stranger(gateway: Gateway):
+    description = httpx.get(f"{gateway.url}/openapi.json").json()
+    open_to_all = {("get", "/healthz"), ("get", "/readyz"), ("post", "/api/session")}
+    for path, methods in description["paths"].items():
+        for method in methods.keys() & {"get", "post", "patch", "delete", "put"}:
+            if (method, path) in open_to_all:
+                continue
+            answer = httpx.request(method, gateway.url + path.replace("{", "").replace("}", ""), json={})
+            assert answer.status_code == 401, (method, path)
+
+
+def test_an_unknown_address_and_broken_json_have_openais_shape(gateway: Gateway):
+    assert gateway.admin.get("/v1/nothing").json()["error"]["code"] == "unknown_url"
+    broken = gateway.admin.post("/v1/chat/completions", content=b"{", headers={"content-type": "application/json"})
+    assert (broken.status_code, broken.json()["error"]["code"]) == (400, "invalid_json")
+
+
+def test_another_persons_conversation_cannot_be_written_to(gateway: Gateway):
+    conversation = gateway.admin.post("/api/conversations", json={"assistant": "fanal"}).json()["id"]
+    with gateway.client_of("Mallory") as other:
+        body = {
+            "model": "fanal", "messages": [{"role": "user", "content": "hello"}],
+            "metadata": {"conversation": conversation},
+        }  # fmt: skip
+        assert other.post("/v1/chat/completions", json=body).status_code == 404
+        assert other.get(f"/api/conversations/{conversation}").status_code == 404
+    assert gateway.admin.get(f"/api/conversations/{conversation}").json()["turns"] == []

@@ -1,0 +1,307 @@
+"""The only door to the gateway. Every call carries the signed-in person's token.
+
+Owns the HTTP client, the reading of refusals and of streamed answers. Knows no screen and no language.
+"""
+
+import json
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import httpx
+from pydantic import BaseModel
+
+from service.contract.assistants import Assistant, AssistantChange, AssistantCreate, Readiness
+from service.contract.datasets import Dataset
+from service.contract.evaluations import Evaluation
+from service.contract.feedback import Conversation, ConversationTurns, Feedback, FeedbackCreate
+from service.contract.files import File
+from service.contract.jobs import Job, JobCreate, JobEvent
+from service.contract.releases import Adapter, Move, Release
+from service.contract.users import Key, NewKey, Session, User
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Refused(Exception):
+    """The gateway said no, or could not be reached (`code` is then `unreachable`, `status` 0)."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message = status, code, message
+
+
+@dataclass(frozen=True)
+class Begun:
+    """The head of an answer: which completion it is and which release gives it."""
+
+    completion_id: str
+    release: str
+
+
+class Gateway:
+    """The gateway's API, as far as the screens use it. All methods raise `Refused`."""
+
+    def __init__(self, api_url: str, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        # `trust_env` off: a proxy of the environment must never carry what people say to another machine.
+        self._http = httpx.AsyncClient(
+            base_url=api_url, transport=transport, trust_env=False,
+            timeout=httpx.Timeout(30, connect=5, pool=60),
+            limits=httpx.Limits(max_connections=500, max_keepalive_connections=50),
+        )  # fmt: skip
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    # Signing in
+
+    async def sign_in(self, **how: str) -> Session:
+        """With `link=` or `key=`."""
+        return await self._one(Session, None, "POST", "/api/session", json=how)
+
+    async def sign_out(self, token: str) -> None:
+        await self._call(token, "DELETE", "/api/session")
+
+    async def me(self, token: str) -> User:
+        return await self._one(User, token, "GET", "/api/me")
+
+    # Assistants and conversations
+
+    async def assistants(self, token: str) -> list[Assistant]:
+        return await self._list(Assistant, token, "/api/assistants")
+
+    async def create_assistant(self, token: str, wanted: AssistantCreate) -> Assistant:
+        return await self._one(Assistant, token, "POST", "/api/assistants", json=wanted.model_dump())
+
+    async def change_assistant(self, token: str, name: str, change: AssistantChange) -> Assistant:
+        body = change.model_dump(exclude_unset=True)
+        return await self._one(Assistant, token, "PATCH", f"/api/assistants/{name}", json=body)
+
+    async def readiness(self, token: str, name: str) -> Readiness:
+        return await self._one(Readiness, token, "GET", f"/api/assistants/{name}/readiness")
+
+    async def conversations(self, token: str) -> list[Conversation]:
+        return await self._list(Conversation, token, "/api/conversations", limit=200)
+
+    async def create_conversation(self, token: str, assistant: str) -> Conversation:
+        return await self._one(Conversation, token, "POST", "/api/conversations", json={"assistant": assistant})
+
+    async def conversation(self, token: str, conversation_id: str) -> ConversationTurns:
+        return await self._one(ConversationTurns, token, "GET", f"/api/conversations/{_part(conversation_id)}")
+
+    async def rename_conversation(self, token: str, conversation_id: str, title: str) -> Conversation:
+        path = f"/api/conversations/{_part(conversation_id)}"
+        return await self._one(Conversation, token, "PATCH", path, json={"title": title})
+
+    async def delete_conversation(self, token: str, conversation_id: str) -> None:
+        await self._call(token, "DELETE", f"/api/conversations/{_part(conversation_id)}")
+
+    # Answers and feedback
+
+    async def answer(
+        self, token: str, *, model: str, messages: list[dict[str, str]], conversation: str
+    ) -> AsyncIterator[Begun | str]:
+        """One `Begun`, then pieces of text. Closing the iterator breaks the answer off at the gateway.
+
+        Raises `Refused` also in the middle, with code `broken_off` when the stream ends without its end mark.
+        """
+        body = {"model": model, "messages": messages, "stream": True, "metadata": {"conversation": conversation}}
+        timeout = httpx.Timeout(180, connect=5)
+        try:
+            async with self._http.stream(
+                "POST", "/v1/chat/completions", json=body, headers=_bearer(token), timeout=timeout
+            ) as response:
+                if response.status_code != 200:
+                    raise _refusal(response.status_code, await response.aread())
+                begun = False
+                async for chunk in _chunks(response):
+                    if not begun:
+                        begun = True
+                        yield Begun(chunk.get("id", ""), response.headers.get("x-tailorbird-release", ""))
+                    for choice in chunk.get("choices", ()):
+                        if text := (choice.get("delta") or {}).get("content"):
+                            yield text
+        except httpx.HTTPError as error:
+            raise _unreachable(error) from error
+
+    async def give_feedback(self, token: str, wanted: FeedbackCreate, *, once: str) -> Feedback:
+        """`once` is made by the browser, one for each click: a repeat changes nothing."""
+        headers = {"idempotency-key": once}
+        body = wanted.model_dump(exclude_none=True)
+        try:
+            return await self._one(Feedback, token, "POST", "/api/feedback", json=body, headers=headers)
+        except Refused as refused:
+            if refused.status != 0:
+                raise
+        return await self._one(Feedback, token, "POST", "/api/feedback", json=body, headers=headers)
+
+    async def retract_feedback(self, token: str, feedback_id: str) -> Feedback:
+        return await self._one(Feedback, token, "DELETE", f"/api/feedback/{_part(feedback_id)}")
+
+    # Files and jobs
+
+    async def upload(self, token: str, filename: str, content: bytes, purpose: str) -> File:
+        files = {"file": (filename, content, "application/jsonl")}
+        return await self._one(
+            File, token, "POST", "/v1/files", files=files, data={"purpose": purpose}, timeout=httpx.Timeout(300)
+        )
+
+    async def files(self, token: str, purpose: str) -> list[File]:
+        return await self._list(File, token, "/v1/files", purpose=purpose, limit=200)
+
+    async def datasets(self, token: str, assistant: str) -> list[Dataset]:
+        return await self._list(Dataset, token, "/api/datasets", assistant=assistant)
+
+    async def start_round(self, token: str, assistant: str, method: str) -> Job:
+        body = {"assistant": assistant, "method": method}
+        answer = await self._call(token, "POST", "/api/rounds", json=body)
+        return Job.model_validate(answer.json()["job"])
+
+    async def create_job(self, token: str, wanted: JobCreate) -> Job:
+        body = wanted.model_dump(exclude_none=True)
+        return await self._one(Job, token, "POST", "/v1/fine_tuning/jobs", json=body)
+
+    async def jobs(self, token: str, assistant: str) -> list[Job]:
+        params = {"metadata[assistant]": assistant, "limit": 50}
+        return await self._list(Job, token, "/v1/fine_tuning/jobs", **params)
+
+    async def job(self, token: str, job_id: str) -> Job:
+        return await self._one(Job, token, "GET", f"/v1/fine_tuning/jobs/{_part(job_id)}")
+
+    async def job_events(self, token: str, job_id: str) -> list[JobEvent]:
+        """Newest first."""
+        return await self._list(JobEvent, token, f"/v1/fine_tuning/jobs/{_part(job_id)}/events", limit=10_000)
+
+    async def cancel_job(self, token: str, job_id: str) -> Job:
+        return await self._one(Job, token, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/cancel")
+
+    # Evaluations and releases
+
+    async def evaluations(self, token: str, assistant: str) -> list[Evaluation]:
+        return await self._list(Evaluation, token, "/api/evaluations", assistant=assistant)
+
+    async def evaluation_events(self, token: str, evaluation_id: str) -> list[JobEvent]:
+        return await self._list(JobEvent, token, f"/api/evaluations/{_part(evaluation_id)}/events", limit=1)
+
+    async def create_evaluation(self, token: str, release_id: str) -> Evaluation:
+        return await self._one(Evaluation, token, "POST", "/api/evaluations", json={"release": release_id})
+
+    async def cancel_evaluation(self, token: str, evaluation_id: str) -> Evaluation:
+        return await self._one(Evaluation, token, "POST", f"/api/evaluations/{_part(evaluation_id)}/cancel")
+
+    async def report(self, token: str, evaluation_id: str) -> tuple[bytes, str]:
+        """The report page and its content security policy, both as the gateway gives them."""
+        response = await self._call(token, "GET", f"/api/evaluations/{_part(evaluation_id)}/report")
+        return response.content, response.headers.get("content-security-policy", "default-src 'none'; sandbox")
+
+    async def releases(self, token: str, assistant: str) -> list[Release]:
+        return await self._list(Release, token, "/api/releases", assistant=assistant)
+
+    async def promote(self, token: str, release_id: str, reason: str | None) -> Release:
+        path = f"/api/releases/{_part(release_id)}/promote"
+        return await self._one(Release, token, "POST", path, json={"override_reason": reason})
+
+    async def roll_back(self, token: str, assistant: str, reason: str) -> Assistant:
+        path = f"/api/assistants/{assistant}/rollback"
+        return await self._one(Assistant, token, "POST", path, json={"reason": reason})
+
+    async def history(self, token: str, assistant: str) -> list[Move]:
+        return await self._list(Move, token, f"/api/assistants/{assistant}/history")
+
+    async def adapter(self, token: str, digest: str) -> Adapter:
+        return await self._one(Adapter, token, "GET", f"/api/adapters/{_part(digest)}")
+
+    # People, keys, status
+
+    async def users(self, token: str) -> list[User]:
+        return await self._list(User, token, "/api/users")
+
+    async def create_user(self, token: str, name: str, role: str) -> User:
+        return await self._one(User, token, "POST", "/api/users", json={"name": name, "role": role})
+
+    async def change_user(self, token: str, user_id: str, **change: Any) -> User:
+        return await self._one(User, token, "PATCH", f"/api/users/{_part(user_id)}", json=change)
+
+    async def create_link(self, token: str, user_id: str) -> str:
+        """The token of a one-time sign-in link."""
+        return (await self._call(token, "POST", f"/api/users/{_part(user_id)}/link")).json()["link"]
+
+    async def keys(self, token: str) -> list[Key]:
+        return await self._list(Key, token, "/api/keys")
+
+    async def create_key(self, token: str, name: str) -> NewKey:
+        return await self._one(NewKey, token, "POST", "/api/keys", json={"name": name})
+
+    async def revoke_key(self, token: str, key_id: str) -> None:
+        await self._call(token, "DELETE", f"/api/keys/{_part(key_id)}")
+
+    async def status(self, token: str) -> dict[str, Any]:
+        return (await self._call(token, "GET", "/api/status")).json()
+
+    async def ready(self) -> bool:
+        """Whether a chat can be answered now."""
+        try:
+            return (await self._http.get("/readyz", timeout=5)).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    async def _one(self, model: type[M], token: str | None, method: str, path: str, **more: Any) -> M:
+        return model.model_validate((await self._call(token, method, path, **more)).json())
+
+    async def _list(self, model: type[M], token: str, path: str, **params: Any) -> list[M]:
+        answer = await self._call(token, "GET", path, params=params)
+        return [model.model_validate(item) for item in answer.json()["data"]]
+
+    async def _call(self, token: str | None, method: str, path: str, **more: Any) -> httpx.Response:
+        headers = _bearer(token) | more.pop("headers", {})
+        try:
+            response = await self._http.request(method, path, headers=headers, **more)
+        except httpx.HTTPError as error:
+            raise _unreachable(error) from error
+        if response.status_code >= 400:
+            raise _refusal(response.status_code, response.content)
+        return response
+
+
+async def _chunks(response: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """The JSON of each server-sent event up to `[DONE]`. Raises `Refused` on an error event or a missing end."""
+    async for line in response.aiter_lines():
+        if not line.startswith("data:"):
+            continue
+        data = line[5:].strip()
+        if data == "[DONE]":
+            return
+        chunk = json.loads(data)
+        if "error" in chunk:
+            raise _of_body(response.status_code, chunk)
+        yield chunk
+    raise Refused(502, "broken_off", "The answer broke off. Ask again.")
+
+
+def _bearer(token: str | None) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"} if token else {}
+
+
+def _part(value: str) -> str:
+    """An id as one part of a path: what comes from a browser must not reach another address."""
+    return "".join(c for c in value if c.isalnum() or c in "-_.")[:120].strip(".") or "none"
+
+
+def _refusal(status: int, content: bytes) -> Refused:
+    try:
+        return _of_body(status, json.loads(content))
+    except (ValueError, TypeError):
+        return Refused(status, "unknown", f"The service answered with status {status}. Try again in a moment.")
+
+
+def _of_body(status: int, body: Mapping[str, Any]) -> Refused:
+    error = body.get("error")
+    if not isinstance(error, dict):
+        return Refused(status, "unknown", f"The service answered with status {status}. Try again in a moment.")
+    return Refused(status, str(error.get("code") or "unknown"), str(error.get("message") or ""))
+
+
+def _unreachable(error: httpx.HTTPError) -> Refused:
+    if isinstance(error, httpx.TimeoutException):
+        return Refused(0, "timeout", "The service did not answer in time. Try again in a moment.")
+    return Refused(0, "unreachable", "The service cannot be reached. Try again in a moment.")
