@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, _stop)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     if len(arguments) != 1 or not Path(arguments[0]).is_dir():
-        print("usage: python -m evals RUN_FOLDER (an existing folder)", file=sys.stderr)
+        sys.stderr.write("usage: python -m evals RUN_FOLDER (an existing folder)\n")
         return 2
     folder = Path(arguments[0])
     try:

@@ -85,7 +85,7 @@ class RagasMetrics:
         try:
             value = float(await self._scorers[name](answer, case))
         # ragas and instructor raise whatever their layers raise; all of it is a failed score.
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             _log.warning("%s failed on case %s: %s", name, case.id, type(error).__name__)
             return None
         return None if math.isnan(value) else min(1.0, max(0.0, value))

@@ -1,6 +1,6 @@
-"""The report for people: `report.html`, one self-contained page, the verdict first.
+"""The report for people: one self-contained page, the verdict first.
 
-Owns what is shown and in which words; the page itself is `report.html.jinja` and `report.css`. Every
+Owns what is shown; the template `report.html` beside this file and `report.css` own how it looks. Every
 text of a user is escaped by the template engine, and the page forbids itself scripts and any fetch.
 Knows no rule of the gate.
 """
@@ -73,7 +73,7 @@ def page(spec: EvaluationSpec, board: Scoreboard, report: EvaluationReport) -> s
     )
     environment.filters |= {"points": points, "language": language_name, "tidy": _tidy}
     environment.filters["percent"] = lambda share: _tidy(percent(share))
-    return environment.get_template("report.html.jinja").render(_shown(spec, board, report))
+    return environment.get_template("report.html").render(_shown(spec, board, report))
 
 
 def _shown(spec: EvaluationSpec, board: Scoreboard, report: EvaluationReport) -> dict[str, Any]:

@@ -75,10 +75,10 @@ class Gateway:
 
     async def change_assistant(self, token: str, name: str, change: AssistantChange) -> Assistant:
         body = change.model_dump(exclude_unset=True)
-        return await self._one(Assistant, token, "PATCH", f"/api/assistants/{name}", json=body)
+        return await self._one(Assistant, token, "PATCH", f"/api/assistants/{_part(name)}", json=body)
 
     async def readiness(self, token: str, name: str) -> Readiness:
-        return await self._one(Readiness, token, "GET", f"/api/assistants/{name}/readiness")
+        return await self._one(Readiness, token, "GET", f"/api/assistants/{_part(name)}/readiness")
 
     async def conversations(self, token: str) -> list[Conversation]:
         return await self._list(Conversation, token, "/api/conversations", limit=200)
@@ -202,11 +202,11 @@ class Gateway:
         return await self._one(Release, token, "POST", path, json={"override_reason": reason})
 
     async def roll_back(self, token: str, assistant: str, reason: str) -> Assistant:
-        path = f"/api/assistants/{assistant}/rollback"
+        path = f"/api/assistants/{_part(assistant)}/rollback"
         return await self._one(Assistant, token, "POST", path, json={"reason": reason})
 
     async def history(self, token: str, assistant: str) -> list[Move]:
-        return await self._list(Move, token, f"/api/assistants/{assistant}/history")
+        return await self._list(Move, token, f"/api/assistants/{_part(assistant)}/history")
 
     async def adapter(self, token: str, digest: str) -> Adapter:
         return await self._one(Adapter, token, "GET", f"/api/adapters/{_part(digest)}")
@@ -223,8 +223,8 @@ class Gateway:
         return await self._one(User, token, "PATCH", f"/api/users/{_part(user_id)}", json=change)
 
     async def create_link(self, token: str, user_id: str) -> str:
-        """The token of a one-time sign-in link."""
-        return (await self._call(token, "POST", f"/api/users/{_part(user_id)}/link")).json()["link"]
+        """The address of a one-time sign-in link."""
+        return (await self._call(token, "POST", f"/api/users/{_part(user_id)}/link")).json()["url"]
 
     async def keys(self, token: str) -> list[Key]:
         return await self._list(Key, token, "/api/keys")

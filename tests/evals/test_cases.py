@@ -19,7 +19,8 @@ def test_a_nameless_case_gets_the_same_id_wherever_it_stands(tmp_path: Path) -> 
     one, two = {"question": "One?", "facts": ["1"]}, {"question": "Two?", "facts": ["2"], "id": "two"}
     first, again = read(tmp_path, one, two), read(tmp_path, two, one)
     assert [case.id for case in first] == [case.id for case in reversed(again)]
-    assert str(first[0].id).startswith("case-") and first[1].id == "two"
+    assert str(first[0].id).startswith("case-")
+    assert first[1].id == "two"
 
 
 def test_a_conversation_asks_what_its_last_message_asks(tmp_path: Path) -> None:

@@ -39,7 +39,8 @@ def test_a_difference_is_paired_and_so_narrower_than_two_separate_intervals() ->
 def test_slices_hold_their_own_cases_only() -> None:
     board = scoreboard({"candidate": [1, 1, 0, 0], "live": [0, 0, 1, 1]}, languages=["en", "en", "fr", "fr"])
     found = {one.slice: (one.mean, one.cases) for one in all_differences(board, fact_recall(), 0)}
-    assert found["language:en"] == (1.0, 2) and found["language:fr"] == (-1.0, 2)
+    assert found["language:en"] == (1.0, 2)
+    assert found["language:fr"] == (-1.0, 2)
     assert found["all"] == (0.0, 4)
 
 

@@ -75,7 +75,9 @@ def test_a_better_candidate_passes_and_everything_is_written(tmp_path: Path, des
     report = EvaluationReport.model_validate(read(folder, "report.json"))
     assert report.gate.verdict == "pass"
     assert report.contestants == {"candidate": "desk@2", "live": "desk@1", "base": "base-model"}
-    assert report.cases == 12 and report.languages == {"fr": 9, "en": 3} and report.primary == "fact_recall"
+    assert report.cases == 12
+    assert report.languages == {"fr": 9, "en": 3}
+    assert report.primary == "fact_recall"
     whole = {one.contestant: one for one in report.scores if one.slice == "all"}
     assert [whole[who].mean for who in ("candidate", "live", "base")] == [1.0, 0.0, 0.0]
     assert [one.failed for one in whole.values()] == [0, 0, 0], "a question that failed once is asked again"
@@ -84,7 +86,8 @@ def test_a_better_candidate_passes_and_everything_is_written(tmp_path: Path, des
     assert {answer.adapter for answer in answers if answer.contestant == "candidate"} == {"sha256-candidate"}
     progress = [Progress.model_validate(line) for line in read_lines(folder / "progress.jsonl")]
     assert [line.step for line in progress if line.step] == list(range(1, 37))
-    assert progress[-1].message and "passes" in progress[-1].message
+    assert progress[-1].message
+    assert "passes" in progress[-1].message
     assert "Quelle est la règle" in (folder / "report.html").read_text()
     settings = {(body["temperature"], body["seed"], body["store"]) for body in desk.asked.requests}
     assert settings == {(0, 0, False)}
@@ -101,7 +104,8 @@ def test_one_unanswered_question_holds_a_candidate_that_is_better_everywhere_els
     candidate = next(one for one in report.scores if one.contestant == "candidate" and one.slice == "all")
     assert (candidate.cases, candidate.failed) == (13, 1)
     assert candidate.mean == pytest.approx(12 / 13)
-    assert report.gate.verdict == "hold" and report.gate.reasons[0].startswith("1 of the 13")
+    assert report.gate.verdict == "hold"
+    assert report.gate.reasons[0].startswith("1 of the 13")
     assert desk.asked.tries["desk@2", "broken question"] == 3
     assert "the engine stumbled" in (folder / "report.html").read_text()
 
@@ -121,13 +125,13 @@ def test_an_answer_by_another_adapter_than_before_does_not_count(
     tmp_path: Path, desk: Served, evaluate: Callable[..., int]
 ) -> None:
     desk.changes["desk@1"] = ("sha256-live", "sha256-other")
-    folder = write_run(tmp_path / "run", CASES, desk.url, at_once=1)
+    folder = write_run(tmp_path / "run", CASES[1:4] + CASES[5:8], desk.url, at_once=1)
     assert evaluate(folder) == 0
     report = EvaluationReport.model_validate(read(folder, "report.json"))
     assert report.gate.verdict == "hold"
     live = next(one for one in report.scores if one.contestant == "live" and one.slice == "all")
-    assert live.failed == 11
-    assert "11 of the 12 planned questions" in report.gate.reasons[0]
+    assert live.failed == 5
+    assert "5 of the 6 planned questions" in report.gate.reasons[0]
 
 
 def test_the_same_release_against_itself_shows_no_difference_and_passes(
@@ -179,7 +183,8 @@ def test_what_cannot_be_measured_is_refused_in_words(
     folder = write_run(tmp_path / "run", CASES[1:3], **{"gateway": desk.url} | change)
     assert evaluate(folder, key) == 1
     error = read(folder, "error.json")
-    assert error["code"] == code and error["message"].endswith(".")
+    assert error["code"] == code
+    assert error["message"].endswith(".")
     assert not (folder / "report.json").exists()
 
 
@@ -191,7 +196,8 @@ def test_a_stop_is_prompt_and_leaves_no_report(tmp_path: Path, desk: Served) -> 
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=10) == 143
-    assert not (folder / "report.json").exists() and not (folder / "error.json").exists()
+    assert not (folder / "report.json").exists()
+    assert not (folder / "error.json").exists()
 
 
 def test_a_live_release_that_is_the_base_is_asked_once() -> None:

@@ -51,7 +51,8 @@ def test_a_failed_question_holds_the_best_candidate_and_comes_first() -> None:
 def test_a_rivals_failures_hold_as_well_for_they_flatter_the_candidate() -> None:
     gate = decide(evidence(difference(0.5, 0.4, 0.6), rival_failed=7))
     assert gate.verdict == "hold"
-    assert "7 of the 40" in gate.reasons[0] and "the live release" in gate.reasons[0]
+    assert "7 of the 40" in gate.reasons[0]
+    assert "the live release" in gate.reasons[0]
 
 
 def test_five_clean_wins_may_be_chance_and_six_are_not() -> None:

@@ -48,7 +48,8 @@ def test_a_judge_scores_and_a_judge_that_fails_is_a_failed_score() -> None:
         assert asyncio.run(both("maybe Paris")) == [0.5, 0.0]
         assert asyncio.run(both("garble")) == [None, None]
         before = len(asked.judged)
-        assert asyncio.run(both("  ")) == [0.0, 0.0] and len(asked.judged) == before
+        assert asyncio.run(both("  ")) == [0.0, 0.0]
+        assert len(asked.judged) == before
     assert all(body["temperature"] == 0 and body["model"] == "judge" for body in asked.judged)
     assert "What is <b>the</b> capital?" in str(asked.judged[0]["messages"])
 
@@ -73,12 +74,12 @@ def test_an_evaluation_with_references_and_a_judge_runs_end_to_end(tmp_path: Pat
         code, errors = run(folder)
     assert code == 0, errors
     report = EvaluationReport.model_validate(read(folder, "report.json"))
-    assert report.judge == "judge-1" and report.primary == "judged_correct" and report.gate.verdict == "pass"
+    assert report.judge == "judge-1"
+    assert report.primary == "judged_correct"
+    assert report.gate.verdict == "pass"
     found = {(one.contestant, one.metric): one for one in report.scores if one.slice == "all"}
-    assert (
-        found["candidate", "judged_correct"].mean == 1.0
-        and found["candidate", "factual_correctness"].mean == 1.0
-    )
+    assert found["candidate", "judged_correct"].mean == 1.0
+    assert found["candidate", "factual_correctness"].mean == 1.0
     assert found["live", "judged_correct"].mean == 0.0
     garbled = found["base", "judged_correct"]
     assert (garbled.mean, garbled.cases, garbled.failed) == (0.0, 8, 8)

@@ -39,7 +39,8 @@ def test_every_case_is_a_case_with_facts_and_a_reference():
     assert len({case.id for case in cases}) == len(cases) >= 2 * 54
     assert Counter(case.language for case in cases)["fr"] * 2 == len(cases)
     for case in cases:
-        assert case.facts and _holds(case.reference or "", case.facts), case.id
+        assert case.facts, case.id
+        assert _holds(case.reference or "", case.facts), case.id
 
 
 def test_the_company_makes_an_assistant_whose_starters_are_trained():
@@ -89,7 +90,9 @@ def test_corrections_state_the_right_fact_in_the_house_style():
     answers = {fact[f"answer_{language}"] for fact, language in PAIRS}
     for correction in corrections:
         text = correction["correction"]
-        others = [fact["id"] for fact in sample.facts() if _holds(text, fact[f"facts_{correction['language']}"])]
+        others = [
+            fact["id"] for fact in sample.facts() if _holds(text, fact[f"facts_{correction['language']}"])
+        ]
         assert others == [correction["fact"]], text
         assert 20 <= len(text.split()) <= 35, text
         assert text not in answers
@@ -113,7 +116,8 @@ def test_corrections_and_canonical_answers_make_preference_pairs_in_both_languag
 
 def test_apostrophes_are_plain_and_accents_composed():
     for text in (*_trained(), *_held_out(), *_corrected(), *(c["correction"] for c in sample.corrections())):
-        assert "\u2019" not in text and text == unicodedata.normalize("NFC", text), text
+        assert "\u2019" not in text, text
+        assert text == unicodedata.normalize("NFC", text), text
 
 
 def _trained() -> list[str]:

@@ -1,0 +1,62 @@
+"""A real database in a fresh home, with an administrator; domain functions are called as the edges call them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from service.contract.assistants import AssistantCreate
+from service.contract.users import UserCreate
+from service.db import tables
+from service.db.session import Database, migrate
+from service.domain import assistants, files, users
+from service.domain.keys import Caller, Hasher
+from service.storage.local import Store
+
+
+@dataclass
+class World:
+    database: Database
+    store: Store
+    hasher: Hasher
+    admin: Caller
+    user: Caller
+
+    async def add_file(self, content: bytes, kind: str) -> str:
+        async with self.database.writing() as session:
+            file = await files.add_file(
+                session, user_id=self.admin.user_id, filename="f.jsonl", purpose="fine-tune",
+                sha256=self.store.put_bytes(content), size=len(content), kind=kind, rows=content.count(b"\n"),
+            )  # fmt: skip
+            return file.id
+
+    async def answer(self, number: int, **change) -> str:
+        """Record one ended completion of the assistant `desk`."""
+        fields = {
+            "id": f"chatcmpl-{number}", "user_id": self.user.user_id, "key_id": "key", "conversation_id": f"conv-{number}",
+            "channel": "chat", "request_id": "r", "requested_model": "desk", "assistant": "desk", "release_id": None,
+            "release_number": None, "adapter": "base", "base_model": "base", "instructions": "",
+            "messages": [{"role": "user", "content": f"question {number}"}], "sampling": {"temperature": 0},
+            "engine": "vllm", "status": "complete", "output": f"answer {number}", "response": None,
+            "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 1, "created_at": number, "ended_at": 1.0,
+        }  # fmt: skip
+        async with self.database.writing() as session:
+            session.add(tables.Completion(**(fields | change)))
+        return f"chatcmpl-{number}"
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
+    await migrate(url)
+    database, store, hasher = Database(url), Store(tmp_path), Hasher.of_home(tmp_path)
+    await asyncio.to_thread(store.prepare)
+    async with database.writing() as session:
+        admin = await users.create_user(session, UserCreate(name="Ada", role="administrator"))
+        user = await users.create_user(session, UserCreate(name="Uma"))
+        await assistants.create_assistant(session, AssistantCreate(name="desk", title="Desk"), reserved="base")
+    callers = [Caller(one.id, one.name, one.role, "key", "api") for one in (admin, user)]
+    yield World(database, store, hasher, *callers)
+    await database.close()

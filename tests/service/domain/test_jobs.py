@@ -1,0 +1,122 @@
+import time
+
+import pytest
+from sqlalchemy import update
+
+from service.contract.jobs import Hyperparameters, JobCreate
+from service.db import tables
+from service.domain import jobs
+from service.errors import BadInput, Conflict, NotFound
+from tests.service.domain.conftest import World
+
+ROW = b'{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}\n'
+
+
+async def create(world: World, *, retry: bool = False, caller=None, **change) -> tables.Job:
+    file = change.pop("training_file", None) or await world.add_file(ROW * 10, "sft")
+    wanted = JobCreate.model_validate({"model": "base", "training_file": file} | change)
+    async with world.database.writing() as session:
+        return await jobs.create_job(
+            session, caller or world.admin, wanted, base_name="base", min_rows=10, max_length=512, retry=retry
+        )
+
+
+async def claim(world: World, worker: str = "w1") -> tables.Job | None:
+    async with world.database.writing() as session:
+        return await jobs.claim(session, worker)
+
+
+async def lose_lease(world: World) -> int:
+    async with world.database.writing() as session:
+        await session.execute(update(tables.Job).values(lease_until=time.time() - 1))
+    async with world.database.writing() as session:
+        return await jobs.requeue_lost(session, 3)
+
+
+async def test_a_job_is_claimed_once(world: World):
+    job = await create(world)
+    first, second = await claim(world, "w1"), await claim(world, "w2")
+    assert first is not None
+    assert (first.id, first.status, second) == (job.id, "running", None)
+
+
+async def test_a_dead_workers_job_is_started_again_and_given_up_in_the_end(world: World):
+    job = await create(world)
+    for attempt in (1, 2, 3):
+        claimed = await claim(world, f"w{attempt}")
+        assert claimed is not None
+        assert claimed.attempts == attempt
+        assert await lose_lease(world) == 1
+    async with world.database.reading() as session:
+        ended = await jobs.get_job(session, None, job.id)
+    assert ended.status == "failed"
+    assert ended.error is not None
+    assert ended.error["code"] == "worker_lost"
+    assert await claim(world) is None
+
+
+async def test_a_worker_that_lost_its_lease_cannot_renew_it(world: World):
+    job = await create(world)
+    await claim(world, "w1")
+    await lose_lease(world)
+    await claim(world, "w2")
+    async with world.database.writing() as session:
+        assert not await jobs.renew(session, job.id, "w1")
+        assert await jobs.renew(session, job.id, "w2")
+
+
+async def test_cancelling_a_waiting_job_ends_it_and_an_ended_one_is_refused(world: World):
+    job = await create(world)
+    async with world.database.writing() as session:
+        await jobs.cancel(session, await jobs.get_job(session, None, job.id))
+    assert await claim(world) is None
+    async with world.database.writing() as session:
+        with pytest.raises(Conflict, match="cancelled"):
+            await jobs.cancel(session, await jobs.get_job(session, None, job.id))
+
+
+async def test_a_retried_create_makes_no_second_job(world: World):
+    file = await world.add_file(ROW * 10, "sft")
+    first = await create(world, training_file=file)
+    again = await create(world, training_file=file, retry=True)
+    meant = await create(world, training_file=file)
+    assert first.id == again.id != meant.id
+
+
+@pytest.mark.parametrize(
+    ("change", "param"),
+    [
+        ({"training_file": "file-none"}, "training_file"),
+        ({"method": {"type": "dpo"}}, "training_file"),
+        ({"integrations": [{"type": "wandb"}]}, "integrations"),
+        ({"validation_file": "file-none"}, "validation_file"),
+    ],
+)
+async def test_a_job_that_cannot_run_is_refused_by_field(world: World, change, param):
+    with pytest.raises(BadInput) as refusal:
+        await create(world, **change)
+    assert refusal.value.param == param
+
+
+async def test_a_file_with_too_few_rows_is_refused(world: World):
+    with pytest.raises(BadInput, match="has 9 rows; at least 10"):
+        await create(world, training_file=await world.add_file(ROW * 9, "sft"))
+
+
+async def test_a_user_cannot_train_an_assistant_nor_see_anothers_job(world: World):
+    job = await create(world)
+    async with world.database.reading() as session:
+        with pytest.raises(NotFound):
+            await jobs.get_job(session, world.user, job.id)
+
+
+async def test_auto_is_resolved_and_given_values_are_kept(world: World):
+    auto = jobs.resolve("sft", Hyperparameters(), rows=600, seed=1, max_length=512)
+    given = jobs.resolve(
+        "dpo", Hyperparameters(n_epochs=2, batch_size=7, learning_rate_multiplier=2.0, beta=0.3),
+        rows=600, seed=1, max_length=512,
+    )  # fmt: skip
+    assert auto.n_epochs >= 1
+    assert auto.learning_rate == jobs.BASE_RATE["sft"]
+    assert (given.n_epochs, given.batch_size, given.beta) == (2, 7, 0.3)
+    assert given.learning_rate == 2 * jobs.BASE_RATE["dpo"]

@@ -1,0 +1,118 @@
+import pytest
+from sqlalchemy import select
+
+from service.contract.releases import Promotion
+from service.db import tables
+from service.domain import chat, releases
+from service.errors import Conflict, NotFound
+from tests.service.domain.conftest import World
+
+REASON = "the customer waits for it"
+
+
+async def offer(world: World, number: int) -> str:
+    """A candidate release over a published adapter."""
+    digest = f"{number:064x}"
+    async with world.database.writing() as session:
+        job = tables.Job(
+            id=f"ftjob-{number}", kind="sft", status="succeeded", user_id=world.admin.user_id, request={}, settings={},
+            model="base", attempts=1, cancel_requested=False, created_at=number,
+        )  # fmt: skip
+        session.add(job)
+        await session.flush()
+        session.add(
+            tables.Adapter(
+                digest=digest, model=f"ft:base:{number}", job_id=job.id, user_id=world.admin.user_id, manifest={},
+                proof={}, report={}, bytes=1, created_at=number, deleted_at=None,
+            )
+        )  # fmt: skip
+        await session.flush()
+        return (await releases.offer(session, "desk", digest, job.id)).id
+
+
+async def evaluate(world: World, release: str, verdict: str) -> None:
+    async with world.database.writing() as session:
+        row = await releases.get_release(session, release)
+        report = {
+            "cases": 1, "languages": {"en": 1}, "contestants": {}, "primary": "chrf", "scores": [], "differences": [],
+            "gate": {"verdict": verdict, "reasons": ["It is 3 points worse."]}, "seconds": 1,
+        }  # fmt: skip
+        evaluation = tables.Evaluation(
+            id=f"eval-{release}", job_id=row.job_id or "", assistant="desk", release_id=release,
+            cases_file=await _a_file(session), report=report, created_at=1, finished_at=2,
+        )  # fmt: skip
+        session.add(evaluation)
+        row.evaluation_id = evaluation.id
+
+
+async def _a_file(session) -> str:
+    return (await session.scalars(select(tables.File.id))).first()
+
+
+async def promote(world: World, release: str, reason: str | None = None) -> None:
+    async with world.database.writing() as session:
+        await releases.promote(session, world.admin, release, Promotion(override_reason=reason))
+
+
+async def live(world: World) -> chat.Route:
+    async with world.database.reading() as session:
+        return await chat.resolve(session, "desk", base_name="base")
+
+
+async def test_a_release_that_passed_goes_live_and_one_that_is_held_needs_a_reason(world: World):
+    await world.add_file(b"{}\n", "cases")
+    good, held = await offer(world, 1), await offer(world, 2)
+    await evaluate(world, good, "pass")
+    await evaluate(world, held, "hold")
+    await promote(world, good)
+    assert (await live(world)).release == "desk@1"
+    with pytest.raises(Conflict, match="3 points worse"):
+        await promote(world, held)
+    assert (await live(world)).release == "desk@1"
+    await promote(world, held, REASON)
+    assert (await live(world)).release == "desk@2"
+    async with world.database.reading() as session:
+        shown = await releases.shown(session, await releases.get_release(session, held))
+        retired = await releases.shown(session, await releases.get_release(session, good))
+    assert (shown.state, shown.promoted_by, shown.override_reason) == ("live", "Ada", REASON)
+    assert retired.state == "retired"
+
+
+async def test_a_release_never_evaluated_is_held(world: World):
+    release = await offer(world, 1)
+    with pytest.raises(Conflict, match="not evaluated"):
+        await promote(world, release)
+
+
+async def test_rolling_back_goes_to_what_was_live_before_and_then_to_the_base(world: World):
+    one, two = await offer(world, 1), await offer(world, 2)
+    await promote(world, one, REASON)
+    await promote(world, two, REASON)
+    for expected in ("desk@1", "desk@base"):
+        async with world.database.writing() as session:
+            await releases.roll_back(session, world.admin, "desk", "it was worse")
+        assert (await live(world)).release == expected
+    async with world.database.writing() as session:
+        with pytest.raises(Conflict):
+            await releases.roll_back(session, world.admin, "desk", "again")
+        moves = await releases.history(session, "desk")
+    assert [(move.from_release, move.to_release) for move in moves] == [(1, None), (2, 1), (1, 2), (None, 1)]
+    assert moves[0].reason == "it was worse"
+
+
+async def test_a_release_can_be_asked_by_number_and_zero_is_the_base(world: World):
+    await offer(world, 1)
+    async with world.database.reading() as session:
+        one = await chat.resolve(session, "desk@1", base_name="base")
+        zero = await chat.resolve(session, "desk@0", base_name="base")
+        tuned = await chat.resolve(session, "ft:base:1", base_name="base")
+        with pytest.raises(NotFound):
+            await chat.resolve(session, "desk@2", base_name="base")
+    assert (one.engine_model, zero.engine_model, tuned.engine_model) == (f"{1:064x}", "base", f"{1:064x}")
+
+
+async def test_a_model_that_a_release_offers_is_not_deleted(world: World):
+    await offer(world, 1)
+    async with world.database.writing() as session:
+        with pytest.raises(Conflict):
+            await releases.delete_model(session, world.admin, "ft:base:1")

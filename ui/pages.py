@@ -1,0 +1,65 @@
+"""From values to HTML: the templates, and the few filters they use.
+
+Everything is escaped unless a filter here made it. Markdown of answers is rendered without raw HTML and
+without images, so that no answer can run anything or fetch anything.
+"""
+
+import datetime
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from ui.words import Words
+
+
+def render(template: str, words: Words, **values: Any) -> str:
+    """`templates/<template>.html` in the language of `words`, which it sees as `w`."""
+    return _environment().get_template(f"{template}.html").render(w=words, **values)
+
+
+def static(name: str) -> str:
+    """The text of a file in `static/`."""
+    return files("ui").joinpath("static", name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("ui", "templates"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"markdown": _markdown, "when": _when, "short": _short}
+    return environment
+
+
+@cache
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").disable("image")
+    parser.add_render_rule("link_open", _link_open)
+    return parser
+
+
+def _markdown(text: str) -> Markup:
+    return Markup(_parser().render(text))
+
+
+def _link_open(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:
+    tokens[index].attrSet("target", "_blank")
+    tokens[index].attrSet("rel", "noopener noreferrer nofollow")
+    return renderer.renderToken(tokens, index, options, env)
+
+
+def _when(seconds: int | float | None) -> Markup:
+    """A moment; the browser rewrites it in its own time zone and language."""
+    if not seconds:
+        return Markup("")
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), moment.strftime("%Y-%m-%d %H:%M UTC"))
+
+
+def _short(digest: str) -> str:
+    return digest[:12]

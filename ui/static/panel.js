@@ -1,0 +1,104 @@
+// What every panel does in the browser. `element`, `trigger` and `watch` are given by gr.HTML.
+
+const key = () => {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+};
+
+const fieldsOf = (form) => {
+  const fields = {};
+  if (form) for (const [name, value] of new FormData(form)) (fields[name] ??= []).push(String(value));
+  return fields;
+};
+
+const press = (source) => {
+  if (source.dataset.confirm && !window.confirm(source.dataset.confirm)) return;
+  const form = source.closest('form');
+  if (form && !source.hasAttribute('formnovalidate') && !form.reportValidity()) return;
+  const { do: act, id = '', value = '' } = source.dataset;
+  source.setAttribute('aria-busy', 'true');
+  window.setTimeout(() => source.removeAttribute('aria-busy'), 4000);
+  trigger(source.dataset.event || 'click', { act, id, value, fields: fieldsOf(form), once: key() });
+};
+
+element.addEventListener('click', (event) => {
+  const modified = event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0;
+  const source = event.target.closest('[data-do], [data-copy], [data-open]');
+  if (!source || !element.contains(source) || modified) return;
+  event.preventDefault();
+  if (source.getAttribute('aria-busy') === 'true') return;
+  if (source.dataset.copy !== undefined) return copy(source);
+  if (source.dataset.open !== undefined) return open(source);
+  press(source);
+});
+
+element.addEventListener('submit', (event) => {
+  const source = event.target.querySelector('[data-do]');
+  if (!source) return;
+  event.preventDefault();
+  press(event.submitter?.dataset.do ? event.submitter : source);
+});
+
+const copy = async (source) => {
+  const text = element.querySelector(`[data-text="${CSS.escape(source.dataset.copy)}"]`)?.textContent ?? '';
+  try {
+    await navigator.clipboard.writeText(text.trim());
+  } catch {
+    const area = Object.assign(document.createElement('textarea'), { value: text.trim() });
+    document.body.append(area);
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+  source.classList.add('done');
+  window.setTimeout(() => source.classList.remove('done'), 1500);
+};
+
+const open = (source) => {
+  const target = element.querySelector(`#${CSS.escape(source.dataset.open)}`);
+  if (!target) return;
+  target.open = !target.open;
+  if (target.open) target.querySelector('textarea, input')?.focus();
+};
+
+// What is typed but not sent outlives a redraw: it is kept by the field's `data-draft`, whose name changes
+// when the service has saved a newer version.
+const drafts = new Map();
+element.addEventListener('input', (event) => {
+  if (event.target.dataset?.draft) drafts.set(event.target.dataset.draft, event.target.value);
+});
+element.addEventListener('toggle', (event) => {
+  if (event.target.dataset?.keep) drafts.set(`open:${event.target.dataset.keep}`, event.target.open);
+}, true);
+
+const grow = (area) => {
+  area.style.height = 'auto';
+  area.style.height = `${Math.min(area.scrollHeight + 2, 480)}px`;
+};
+element.addEventListener('input', (event) => { if (event.target.matches?.('textarea')) grow(event.target); });
+element.addEventListener('toggle', (event) => event.target.querySelectorAll('textarea').forEach(grow), true);
+
+const tidy = () => {
+  for (const field of element.querySelectorAll('[data-draft]')) {
+    if (drafts.has(field.dataset.draft)) field.value = drafts.get(field.dataset.draft);
+  }
+  for (const details of element.querySelectorAll('details[data-keep]')) {
+    const kept = drafts.get(`open:${details.dataset.keep}`);
+    if (kept !== undefined) details.open = kept;
+  }
+  const language = document.documentElement.lang || undefined;
+  for (const time of element.querySelectorAll('time[datetime]')) {
+    const moment = new Date(time.dateTime);
+    const today = moment.toDateString() === new Date().toDateString();
+    time.textContent = today
+      ? moment.toLocaleTimeString(language, { hour: '2-digit', minute: '2-digit' })
+      : moment.toLocaleString(language, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
+  }
+  const address = element.querySelector('[data-address]');
+  if (address) window.tailorbird?.address(address.dataset.address);
+  if (element.querySelector('[data-follow]')) window.tailorbird?.follow();
+  if (element.querySelector('[data-end]')) window.tailorbird?.end();
+};
+
+watch('value', tidy);
+tidy();
