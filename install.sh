@@ -19,8 +19,8 @@ fi
 
 venv=${1:?usage: install.sh VENV}
 python=${PYTHON:-python3}
-build=cpu
-command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU && build=gpu
+build=${TAILORBIRD_BUILD:-cpu}
+[ -n "${TAILORBIRD_BUILD:-}" ] || { command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU && build=gpu; }
 
 wanted=$(cat install.sh pyproject.toml constraints.txt | sha256sum | cut -d' ' -f1)-$build
 [ "$(cat "$venv/.installed" 2>/dev/null)" = "$wanted" ] && exit 0

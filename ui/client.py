@@ -4,7 +4,7 @@ Owns the HTTP client, the reading of refusals and of streamed answers. Knows no 
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -100,7 +100,7 @@ class Gateway:
 
     async def answer(
         self, token: str, *, model: str, messages: list[dict[str, str]], conversation: str
-    ) -> AsyncIterator[Begun | str]:
+    ) -> AsyncGenerator[Begun | str, None]:
         """One `Begun`, then pieces of text. Closing the iterator breaks the answer off at the gateway.
 
         Raises `Refused` also in the middle, with code `broken_off` when the stream ends without its end mark.
@@ -168,9 +168,9 @@ class Gateway:
     async def job(self, token: str, job_id: str) -> Job:
         return await self._one(Job, token, "GET", f"/v1/fine_tuning/jobs/{_part(job_id)}")
 
-    async def job_events(self, token: str, job_id: str) -> list[JobEvent]:
+    async def job_events(self, token: str, job_id: str, limit: int = 10_000) -> list[JobEvent]:
         """Newest first."""
-        return await self._list(JobEvent, token, f"/v1/fine_tuning/jobs/{_part(job_id)}/events", limit=10_000)
+        return await self._list(JobEvent, token, f"/v1/fine_tuning/jobs/{_part(job_id)}/events", limit=limit)
 
     async def cancel_job(self, token: str, job_id: str) -> Job:
         return await self._one(Job, token, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/cancel")

@@ -42,20 +42,23 @@ def end(file: Path) -> list[int]:
         return []
     state = _stat(leader)
     same = state is None or int(state[_STARTED]) == started
-    killed = [pid for pid in session(leader, started) if _kill(pid)] if same and boot == _boot() else []
+    killed = kill_session(leader, started) if same and boot == _boot() else []
     forget(file)
     return killed
 
 
-def session(leader: int, since: int = 0) -> list[int]:
-    """Ids of this user's living processes in the session of `leader`, started at `since` ticks or later."""
+def kill_session(leader: int, since: int = 0) -> list[int]:
+    """SIGKILL to this user's living processes in the session of `leader`, started at `since` ticks or later.
+
+    Returns the ids it was sent to; call again until there are none.
+    """
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         pid = int(folder.name)
         state = _stat(pid)
         if state is None or state[0] == "Z" or int(state[_SESSION]) != leader:
             continue
-        if int(state[_STARTED]) >= since and _owner(folder) == os.getuid():
+        if int(state[_STARTED]) >= since and _owner(folder) == os.getuid() and _kill(pid):
             found.append(pid)
     return found
 

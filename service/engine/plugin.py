@@ -125,9 +125,7 @@ def _add_lora_linear(
         start += width
 
 
-def _add_shrink(
-    self: Any, y: Any, x: torch.Tensor, lora_a_stacked: Any, scale: float, **kwargs: Any
-) -> None:
+def _add_shrink(self: Any, y: Any, x: torch.Tensor, lora_a_stacked: Any, scale: float, **kwargs: Any) -> None:
     """y[i][rows] = scale * x[rows] @ A_i.T; other rows of y are left as they are."""
     x = x.view(-1, x.shape[-1])
     for target, a in zip(y, lora_a_stacked, strict=True):

@@ -47,7 +47,7 @@ class Reconciler:
             return
         try:
             served = await engine.served()
-            missing = {name: path for name, path in (await self._desired()).items() if name not in served}
+            wanted = await self._desired()
         except EngineTimeout:
             return
         except EngineUnavailable:
@@ -58,10 +58,10 @@ class Reconciler:
             # and a new one waits.
             logger.exception("the list of adapters for the engine at %s cannot be had", engine.url)
             return
-        for name, path in missing.items():
-            if await self._load(engine, name, path):
+        for name, path in wanted.items():
+            if name not in served and await self._load(engine, name, path):
                 served.add(name)
-        for name in served & self.problems.keys():
+        for name in self.problems.keys() - (wanted.keys() - served):
             del self.problems[name]
         engine.models = served
         if not engine.ready:

@@ -1,0 +1,60 @@
+"""Health questions with the answers of public institutes: data this product was not built around.
+
+Runs where TAILORBIRD_REAL_DATA names a folder that holds `medquad-niddk-cdc.jsonl`.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.loop.steps import answer, evaluated, finished, release_of, sdk, upload
+from tests.running import Running
+
+DATA = Path(os.environ.get("TAILORBIRD_REAL_DATA", "/nonexistent")) / "medquad-niddk-cdc.jsonl"
+pytestmark = [
+    pytest.mark.heavy,
+    pytest.mark.skipif(not DATA.exists(), reason="TAILORBIRD_REAL_DATA names no folder with medquad-niddk-cdc.jsonl"),
+]
+
+
+def test_medquad_is_imported_split_trained_evaluated_and_served(service: Running):
+    client = sdk(service)
+    found = [json.loads(line) for line in DATA.read_text().splitlines()]
+    short = [row for row in found if len(row["answer"]) < 600]
+    held_out = [row for row in short if hashlib.sha256(row["topic"].encode()).digest()[0] < 40]
+    learned = [row for row in short if row not in held_out]
+    assert not {row["topic"] for row in held_out} & {row["topic"] for row in learned}, "split by topic"
+    whole = upload(client, [_example(row) for row in found])
+    assert client.files.retrieve(whole).status == "processed"
+
+    with service.client() as http:
+        cases = upload(client, [_case(row) for row in held_out[:12]], "evals")
+        wanted = {"name": "health", "title": "Health", "temperature": 0, "max_tokens": 96, "cases_file": cases}
+        http.post("/api/assistants", json=wanted).raise_for_status()
+        job = client.fine_tuning.jobs.create(
+            model="health", training_file=upload(client, [_example(row) for row in learned[:64]]),
+            validation_file=upload(client, [_example(row) for row in held_out[12:28]]),
+            method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1}}},
+            metadata={"assistant": "health"},
+        )  # fmt: skip
+        done = finished(client, job.id)
+        assert done.status == "succeeded", done.error
+        metrics = client.fine_tuning.jobs.checkpoints.list(job.id).data[0].metrics.model_dump()
+        assert metrics["valid_loss"] < metrics["valid_loss_before"]
+        release = release_of(http, "health", job.id)
+        report = evaluated(http, release["id"])["report"]
+        assert report["cases"] == 12
+        assert all(score["failed"] == 0 for score in report["scores"])
+        assert answer(client, "health@1", held_out[0]["question"])
+
+
+def _example(row: dict) -> dict:
+    question, reply = {"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}
+    return {"messages": [question, reply]}
+
+
+def _case(row: dict) -> dict:
+    return {"question": row["question"], "reference": row["answer"], "topic": row["type"]}

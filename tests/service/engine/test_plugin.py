@@ -1,0 +1,131 @@
+"""The operators against the plain formula of PEFT: y += (x A^T) B^T * scale, row by row."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from service.engine.plugin import SCATTERED, Step, install
+
+WIDTHS = (24, 8, 8)
+"""Output widths of a merged layer, as q, k and v."""
+
+
+def _wrapper(slots: list[int]) -> Any:
+    class Wrapper:
+        def update_metadata(self, indices: torch.Tensor) -> None:
+            self.token_lora_indices = self.sampler_indices = indices
+
+    install(Wrapper)
+    wrapper = Wrapper()
+    wrapper.update_metadata(torch.tensor(slots))
+    return wrapper
+
+
+def _case(slots: list[int], dtype: torch.dtype) -> SimpleNamespace:
+    random = torch.Generator().manual_seed(len(slots))
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=random).to(dtype)
+
+    return SimpleNamespace(
+        x=draw(len(slots), 16),
+        y=draw(len(slots), sum(WIDTHS)),
+        a=tuple(draw(8, 1, 4, 16) for _ in WIDTHS),
+        b=tuple(draw(8, 1, width, 4) for width in WIDTHS),
+    )
+
+
+def _plain(case: SimpleNamespace, slots: list[int], scale: float) -> torch.Tensor:
+    """In double precision, one row at a time."""
+    y = case.y.double()
+    for row, slot in enumerate(slots):
+        if slot >= 0:
+            x = case.x[row].double()
+            deltas = [
+                b[slot, 0].double() @ (a[slot, 0].double() @ x) for a, b in zip(case.a, case.b, strict=True)
+            ]
+            y[row] += scale * torch.cat(deltas)
+    return y
+
+
+MIXES = {
+    "one adapter alone": [7] * 5,
+    "one adapter and the base, a decode step": [-1, 7, -1, 7, 7],
+    "two adapters and the base, a prefill": [-1] * 6 + [0] * 9 + [7] * 11 + [-1] * 2,
+    "two adapters, apart": [0, 0, 7, -1, 0, 7, 7, 7],
+    "eight adapters and the base, a decode step": [-1, 3, 0, 1, -1, 2, 4, 7, 5, 6, -1],
+    "eight adapters and the base, a prefill": [n for n in range(-1, 8) for _ in range(SCATTERED)],
+    "the base alone": [-1, -1, -1],
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("slots", MIXES.values(), ids=MIXES.keys())
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_a_merged_layer_gets_each_rows_own_adapter(slots: list[int], dtype: torch.dtype, scale: float):
+    case = _case(slots, dtype)
+    y = case.y.clone()
+    _wrapper(slots).add_lora_linear(y, case.x, case.a, case.b, scale, WIDTHS)
+    expected = _plain(case, slots, scale)
+    base = torch.tensor(slots) < 0
+    assert torch.equal(y[base], case.y[base]), "a row of the base model was touched"
+    # bf16 keeps 8 bits of a number, and the inner product is rounded once more
+    bound = 1e-5 if dtype is torch.float32 else 2e-2
+    assert (y.double() - expected).abs().max() <= bound * expected.abs().max()
+
+
+def test_few_rows_to_many_adapters_are_one_product_and_everything_else_is_grouped():
+    assert Step.of(torch.tensor([0, 1, 2, -1, 3])).scattered is not None
+    assert Step.of(torch.tensor([0] * 20 + [1, 2])).scattered is None
+    assert Step.of(torch.tensor([0, 1, 0, 1])).scattered is None
+    assert Step.of(torch.tensor([-1, -1])) == Step([], None)
+    assert Step.of(torch.tensor([4, 4, -1])).groups == [(4, slice(0, 2))]
+
+
+@pytest.mark.parametrize("slots", MIXES.values(), ids=MIXES.keys())
+def test_shrink_and_expand_together_are_the_same_operator(slots: list[int]):
+    case, wrapper = _case(slots, torch.float32), _wrapper(slots)
+    y = case.y.clone()
+    buffers = tuple(torch.zeros(len(slots), 4) for _ in WIDTHS)
+    wrapper.add_shrink(buffers, case.x, case.a, 0.5)
+    wrapper.add_expand(y, buffers, case.b, WIDTHS)
+    assert torch.allclose(y.double(), _plain(case, slots, 0.5), atol=1e-4)
+
+
+def test_embedding_and_output_layer_leave_the_base_alone():
+    slots = [-1, 7, 2, -1, 7]
+    case, wrapper = _case(slots, torch.float32), _wrapper(slots)
+    base = torch.tensor(slots) < 0
+    y = case.y.clone()
+    wrapper.add_lora_logits(y[:, :24], case.x, case.a[0], case.b[0], 1.0)
+    assert torch.allclose(y[:, :24].double(), _plain(case, slots, 1.0)[:, :24], atol=1e-4)
+    assert torch.equal(y[base], case.y[base])
+    z, embedded = case.y[:, :24].clone(), torch.randn(5, 4)
+    wrapper.add_lora_embedding(z, embedded, case.b[0])
+    assert torch.equal(z[base], case.y[base, :24])
+    assert torch.allclose(z[1], case.y[1, :24] + case.b[0][7, 0] @ embedded[1], atol=1e-5)
+
+
+def test_installing_twice_changes_nothing():
+    wrapper = type(_wrapper([0]))
+    update = wrapper.update_metadata
+    install(wrapper)
+    assert wrapper.update_metadata is update
+
+
+def test_the_self_test_refuses_operators_that_touch_the_base():
+    from service.engine.plugin import self_test
+
+    wrapper = _wrapper([0])
+    self_test(wrapper)
+    right = type(wrapper).add_lora_linear
+
+    def wrong(self: Any, y: torch.Tensor, x: torch.Tensor, *rest: Any) -> None:
+        right(self, y, x, *rest)
+        y[0] += 1e-3
+
+    type(wrapper).add_lora_linear = wrong
+    with pytest.raises(RuntimeError, match="do not agree with this vLLM"):
+        self_test(wrapper)

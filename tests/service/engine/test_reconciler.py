@@ -1,0 +1,109 @@
+"""An engine is ready only with all its adapters, and one bad adapter spoils nothing else."""
+
+from pathlib import Path
+
+import pytest
+
+from service.engine.client import Engine, Engines
+from service.engine.reconciler import Reconciler
+from service.errors import EngineError, EngineUnavailable
+from tests.service.engine.double import BASE, double_engine
+
+
+def _wants(*names: str):
+    async def desired() -> dict[str, str]:
+        return {name: f"/adapters/{name}" for name in names}
+
+    return desired
+
+
+async def test_an_engine_becomes_ready_after_everything_missing_is_loaded(tmp_path: Path):
+    async with double_engine(tmp_path) as double:
+        engine = Engine(double.url)
+        await Reconciler(Engines([engine]), _wants("a", "b")).look(engine)
+        assert engine.ready
+        assert double.loaded == {"a": "/adapters/a", "b": "/adapters/b"}
+        assert engine.models == {BASE, "a", "b"}
+        await engine.close()
+
+
+async def test_a_bad_adapter_is_named_and_left_out_and_the_others_are_served(tmp_path: Path):
+    async with double_engine(tmp_path) as double:
+        double.refuses = {"bad"}
+        engine = Engine(double.url)
+        engines = Engines([engine])
+        reconciler = Reconciler(engines, _wants("bad", "good"))
+        await reconciler.look(engine)
+        assert engines.pick("good") is engine
+        with pytest.raises(EngineUnavailable):
+            engines.pick("bad")
+        assert "rank 64" in reconciler.problems["bad"]
+        loads = double.loads
+        await reconciler.look(engine)
+        assert double.loads == loads, "a refused adapter is not tried again at every look"
+        await engine.close()
+
+
+async def test_an_engine_that_dies_is_not_ready_and_gets_everything_again_when_it_is_back(tmp_path: Path):
+    engine = Engine(f"unix:{tmp_path}/engine.sock")
+    reconciler = Reconciler(Engines([engine]), _wants("a"))
+    async with double_engine(tmp_path):
+        await reconciler.look(engine)
+        assert engine.ready
+    await reconciler.look(engine)
+    assert not engine.ready
+    assert engine.models == set()
+    async with double_engine(tmp_path) as again:
+        await reconciler.look(engine)
+        assert again.loaded == {"a": "/adapters/a"}
+        assert engine.ready
+    await engine.close()
+
+
+async def test_an_engine_whose_core_is_dead_is_not_ready(tmp_path: Path):
+    async with double_engine(tmp_path) as double:
+        engine = Engine(double.url)
+        reconciler = Reconciler(Engines([engine]), _wants())
+        await reconciler.look(engine)
+        double.healthy = False
+        await reconciler.look(engine)
+        assert not engine.ready
+        await engine.close()
+
+
+async def test_without_the_list_of_adapters_a_new_engine_waits_and_an_old_one_goes_on(tmp_path: Path):
+    async def broken() -> dict[str, str]:
+        raise OSError("database is locked")
+
+    async with double_engine(tmp_path) as double:
+        engine = Engine(double.url)
+        engines = Engines([engine])
+        await Reconciler(engines, broken).look(engine)
+        assert not engine.ready
+        await Reconciler(engines, _wants()).look(engine)
+        await Reconciler(engines, broken).look(engine)
+        assert engine.ready
+        await engine.close()
+
+
+async def test_ensure_loads_now_on_every_engine_that_is_up(tmp_path: Path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    down = Engine(f"unix:{tmp_path}/none.sock")
+    async with double_engine(tmp_path / "one") as one, double_engine(tmp_path / "two") as two:
+        up = [Engine(one.url), Engine(two.url)]
+        reconciler = Reconciler(Engines([*up, down]), _wants())
+        await reconciler.ensure("a", "/adapters/a")
+        assert one.loaded == two.loaded == {"a": "/adapters/a"}
+        two.refuses = {"b"}
+        with pytest.raises(EngineError, match="rank 64"):
+            await reconciler.ensure("b", "/adapters/b")
+        for engine in [*up, down]:
+            await engine.close()
+
+
+async def test_ensure_is_refused_when_no_engine_is_up(tmp_path: Path):
+    engine = Engine(f"unix:{tmp_path}/none.sock")
+    with pytest.raises(EngineUnavailable, match="No engine is running"):
+        await Reconciler(Engines([engine]), _wants()).ensure("a", "/adapters/a")
+    await engine.close()

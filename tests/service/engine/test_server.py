@@ -1,0 +1,106 @@
+"""What vLLM is started with: private, offline, and without the service's secrets."""
+
+import json
+import os
+import socket
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from service.engine import server
+from service.engine.server import EngineOptions, command, prepare_socket, socket_path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 1024}))
+    return folder
+
+
+def _options(model: Path, **changes) -> EngineOptions:
+    return EngineOptions(
+        model=model, served_name="base", socket=Path("/run/x/engine.sock"), cpu=True, **changes
+    )
+
+
+def _value(argv: list[str], flag: str) -> str:
+    return argv[argv.index(flag) + 1]
+
+
+def test_the_command_names_socket_model_and_lora(model: Path):
+    argv, env = command(_options(model, max_loras=4, max_cpu_loras=2), {})
+    assert _value(argv, "--uds") == "/run/x/engine.sock"
+    assert _value(argv, "--model") == str(model)
+    assert _value(argv, "--served-model-name") == "base"
+    assert "--enable-lora" in argv
+    assert _value(argv, "--max-cpu-loras") == "4", "never fewer in memory than in one step"
+    assert env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "1"
+    assert env["VLLM_PLUGINS"] == "tailorbird_lora"
+    assert not {"--host", "--port", "--enable-log-requests"} & set(argv)
+
+
+def test_the_length_is_capped_by_the_checkpoint(model: Path):
+    assert _value(command(_options(model, max_model_len=4096), {})[0], "--max-model-len") == "1024"
+    assert _value(command(_options(model, max_model_len=512), {})[0], "--max-model-len") == "512"
+
+
+def test_no_secret_and_no_way_to_a_hub_reaches_the_engine(model: Path):
+    outside = {
+        "PATH": "/bin",
+        "LC_ALL": "C",
+        "HF_TOKEN": "secret",
+        "TAILORBIRD_DATABASE_URL": "postgres://me:secret@db",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "VLLM_API_KEY": "secret",
+        "VLLM_SERVER_DEV_MODE": "1",
+        "VLLM_PLUGINS": "lora_filesystem_resolver",
+        "HF_HUB_OFFLINE": "0",
+    }
+    _, env = command(_options(model), outside)
+    assert env["PATH"] == "/bin"
+    assert env["LC_ALL"] == "C"
+    assert not any("secret" in value for value in env.values())
+    assert "VLLM_SERVER_DEV_MODE" not in env
+    assert env["VLLM_PLUGINS"] == "tailorbird_lora"
+    assert env["HF_HUB_OFFLINE"] == env["TRANSFORMERS_OFFLINE"] == env["VLLM_NO_USAGE_STATS"] == "1"
+
+
+def test_a_graphics_card_gets_no_processor_settings(model: Path):
+    options = EngineOptions(model=model, served_name="b", socket=Path("/run/x/e.sock"), cpu=False)
+    argv, env = command(options, {})
+    assert "VLLM_CPU_KVCACHE_SPACE" not in env
+    assert "--gpu-memory-utilization" in argv
+
+
+def test_the_plugin_is_an_entry_point_that_vllm_will_find():
+    assert server.plugin_is_installed()
+
+
+def test_a_deep_home_gets_a_short_socket_that_is_its_own():
+    deep = Path("/home") / ("d" * 80)
+    first, second = socket_path(deep / "a"), socket_path(deep / "b")
+    assert first != second
+    assert len(os.fsencode(first)) < 100
+    assert first.is_relative_to(tempfile.gettempdir())
+    assert socket_path(Path("/srv/bird")) == Path("/srv/bird/run/engine.sock")
+
+
+def test_the_socket_folder_is_private_and_an_old_socket_is_cleared(tmp_path: Path):
+    path = tmp_path / "run" / "engine.sock"
+    prepare_socket(path)
+    with socket.socket(socket.AF_UNIX) as old:
+        old.bind(str(path))
+    prepare_socket(path)
+    assert not path.exists()
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_a_socket_folder_that_is_a_link_is_refused(tmp_path: Path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "real")
+    with pytest.raises(PermissionError, match="not a folder of this user"):
+        prepare_socket(tmp_path / "run" / "engine.sock")

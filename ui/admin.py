@@ -1,0 +1,75 @@
+"""For administrators: people, access keys, assistants and the state of the service.
+
+Owns the screen's events; each section's reading and drawing lies in the module of its name.
+"""
+
+from typing import Any
+
+import gradio as gr
+
+from ui import assistants, keys, status, users
+from ui.panel import panel, read
+from ui.screens import AT_ONCE, Screen
+
+
+class Admin(Screen):
+    name = "admin"
+
+    def build(self) -> gr.Blocks:
+        w = self.w
+        with gr.Blocks(title=f"{w('admin')} · Tailorbird", analytics_enabled=False, fill_width=True) as page:
+            header = panel("header")
+            with gr.Column(elem_id="admin"), gr.Tabs(elem_id="tabs"):
+                with gr.Tab(w("tab_people")):
+                    people = panel("people")
+                with gr.Tab(w("tab_keys")):
+                    held = panel("keys")
+                with gr.Tab(w("tab_assistants")):
+                    offered = panel("assistants")
+                with gr.Tab(w("tab_status")):
+                    state = panel("status")
+            clock = gr.Timer(5)
+        with page:
+            many: dict[str, Any] = {
+                "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
+            }  # fmt: skip
+            page.load(self.load, None, [header, people, held, offered, state], **many)
+            people.click(self.people_act, None, people, trigger_mode="multiple", **many)
+            held.click(self.keys_act, None, held, trigger_mode="multiple", **many)
+            offered.click(self.assistants_act, None, offered, trigger_mode="multiple", **many)
+            clock.tick(self.look, None, state, **many)
+        return page
+
+    async def load(self, request: gr.Request) -> list[str]:
+        with self.spoken():
+            token, user = await self.person(request)
+            return [
+                self.header(user),
+                await users.listing(self.gateway, token, self.w, me=user.id),
+                await keys.listing(self.gateway, token, self.w),
+                await assistants.listing(self.gateway, token, self.w),
+                await status.shown(self.gateway, token, self.w),
+            ]
+
+    async def people_act(self, event: gr.EventData, request: gr.Request) -> str:
+        with self.spoken():
+            token, user = await self.person(request)
+            shown_once = await users.do(self.gateway, token, read(event))
+            return await users.listing(self.gateway, token, self.w, me=user.id, link=shown_once)
+
+    async def keys_act(self, event: gr.EventData, request: gr.Request) -> str:
+        with self.spoken():
+            token, _ = await self.person(request)
+            made = await keys.do(self.gateway, token, read(event))
+            return await keys.listing(self.gateway, token, self.w, made=made)
+
+    async def assistants_act(self, event: gr.EventData, request: gr.Request) -> str:
+        with self.spoken():
+            token, _ = await self.person(request)
+            saved = await assistants.do(self.gateway, token, read(event))
+            return await assistants.listing(self.gateway, token, self.w, saved=saved)
+
+    async def look(self, request: gr.Request) -> str:
+        with self.spoken():
+            token, _ = await self.person(request)
+            return await status.shown(self.gateway, token, self.w)

@@ -1,0 +1,90 @@
+"""Answers being written now. They go on when a tab is closed or another conversation is opened, and a reload
+finds them again; only the stop button, or the end of this process, breaks one off.
+
+Owns the task behind each answer. The record is the gateway's: nothing here is kept once the answer has ended.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from ui.client import Begun, Gateway, Refused
+
+PACE = 0.12
+"""Seconds between two updates of a screen, at least."""
+
+
+@dataclass
+class Answer:
+    """One answer under way. `text` grows until `done` is set."""
+
+    user: str
+    conversation: str
+    question: str
+    begun: Begun | None = None
+    text: str = ""
+    refused: Refused | None = None
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+    task: asyncio.Task[None] | None = None
+
+
+class Answers:
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._under_way: dict[str, Answer] = {}
+
+    def start(
+        self, token: str, user: str, *, model: str, conversation: str, messages: list[dict[str, str]]
+    ) -> Answer:
+        """Ask, in the background. One answer at a time for a conversation: the one under way is returned."""
+        if (present := self._under_way.get(conversation)) is not None:
+            return present
+        answer = Answer(user, conversation, messages[-1]["content"])
+        self._under_way[conversation] = answer
+        answer.task = asyncio.create_task(self._write(answer, token, model, messages))
+        return answer
+
+    def of(self, conversation: str, user: str) -> Answer | None:
+        """The answer being written in this person's conversation, if any."""
+        answer = self._under_way.get(conversation)
+        return answer if answer is not None and answer.user == user else None
+
+    async def stop(self, conversation: str, user: str) -> None:
+        """Break the answer off; the gateway keeps what was written as interrupted."""
+        answer = self.of(conversation, user)
+        if answer is not None and answer.task is not None:
+            answer.task.cancel()
+            await answer.done.wait()
+
+    async def close(self) -> None:
+        for answer in list(self._under_way.values()):
+            await self.stop(answer.conversation, answer.user)
+
+    async def _write(self, answer: Answer, token: str, model: str, messages: list[dict[str, str]]) -> None:
+        pieces = self._gateway.answer(token, model=model, messages=messages, conversation=answer.conversation)
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    if isinstance(piece, Begun):
+                        answer.begun = piece
+                    else:
+                        answer.text += piece
+        except Refused as refused:
+            answer.refused = refused
+        finally:
+            self._under_way.pop(answer.conversation, None)
+            answer.done.set()
+
+
+async def growth(answer: Answer) -> AsyncIterator[str]:
+    """The text so far, each time it has grown, at most every `PACE` seconds; ends when the answer has."""
+    shown = ""
+    while not answer.done.is_set():
+        if answer.text != shown:
+            shown = answer.text
+            yield shown
+        try:
+            await asyncio.wait_for(answer.done.wait(), PACE)
+        except TimeoutError:
+            continue

@@ -1,0 +1,98 @@
+"""The screens as one application: plain pages, and a Gradio screen for each role and language.
+
+Every screen is a mount of its own with its own check of the role, because a Gradio app shows the components of
+all its pages to whoever may see one of them.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import gradio as gr
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+
+from service.contract.users import Role
+from ui.admin import Admin
+from ui.answers import Answers
+from ui.chat import Chat
+from ui.client import Gateway, Refused
+from ui.guard import SCREENS, Guard
+from ui.login import routes, show
+from ui.pages import static
+from ui.screens import AT_ONCE, Parts, Screen
+from ui.sessions import People, language_of, only, token_of
+from ui.settings import Settings
+from ui.studio import Studio
+from ui.theme import theme
+from ui.words import LANGUAGES, refusal, words
+
+CLASSES: dict[str, type[Screen]] = {"studio": Studio, "admin": Admin, "": Chat}
+LARGEST_UPLOAD = "512mb"
+
+
+def create_app(settings: Settings, gateway: Gateway | None = None) -> FastAPI:
+    """The application. Nothing is called before it is asked for a page."""
+    gateway = gateway or Gateway(settings.api_url)
+    parts = Parts(gateway, People(gateway), Answers(gateway))
+
+    @asynccontextmanager
+    async def life(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await parts.answers.close()
+        await gateway.close()
+
+    app = FastAPI(lifespan=life, openapi_url=None, docs_url=None, redoc_url=None)
+    app.include_router(routes(gateway, parts.people, settings))
+    app.include_router(_plain(parts))
+    # The longest path first: a mount takes every address that begins with its own.
+    for language in reversed(LANGUAGES):
+        for name, screen in CLASSES.items():
+            path = "/".join(part for part in ("", "fr" if language == "fr" else "", name) if part)
+            _mount(app, screen(parts, words(language)).build(), f"/{path}", SCREENS[name], parts.people)
+    app.add_middleware(Guard, people=parts.people, settings=settings)
+    return app
+
+
+def _mount(app: FastAPI, page: gr.Blocks, path: str, role: Role, people: People) -> None:
+    page.queue(default_concurrency_limit=AT_ONCE, api_open=False)
+    look: dict[str, Any] = {
+        "theme": theme(), "css": static("tokens.css") + static("screens.css"),
+        "head": f"<script>{static('page.js')}</script>",
+    }  # fmt: skip
+    gr.mount_gradio_app(
+        app, page, path, auth_dependency=only(people, role), run_history=False, footer_links=[], show_error=False,
+        ssr_mode=False, max_file_size=LARGEST_UPLOAD, mcp_server=False, enable_monitoring=False,
+        app_kwargs={"openapi_url": None, "docs_url": None, "redoc_url": None}, **look,
+    )  # fmt: skip
+
+
+def _plain(parts: Parts) -> APIRouter:
+    """What is neither a sign-in page nor a screen."""
+    router = APIRouter()
+
+    @router.get("/healthz")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @router.get("/assets/icon.svg")
+    @router.get("/favicon.ico")
+    async def icon() -> Response:
+        headers = {"cache-control": "public, max-age=86400"}
+        return Response(static("icon.svg"), media_type="image/svg+xml", headers=headers)
+
+    @router.get("/studio/report/{evaluation_id}")
+    async def report(evaluation_id: str, request: Request) -> Response:
+        """An evaluation's report with the policy that the gateway gives it: a page on which nothing runs."""
+        token = token_of(request)
+        w = words(language_of(request))
+        try:
+            if await parts.people.who(token) is None:
+                return JSONResponse({"detail": "Sign in first."}, 401)
+            page, policy = await parts.gateway.report(token, evaluation_id)
+        except Refused as refused:
+            return show("no_report", w, status=refused.status or 503, text=refusal(w, refused))
+        headers = {"content-security-policy": policy}
+        return Response(page, media_type="text/html", headers=headers)
+
+    return router

@@ -1,0 +1,52 @@
+"""A person's own conversations: the list on the left, and the turns of the one that is open.
+
+Owns how turns become the messages of the next question. Keeps nothing; the gateway has the record.
+"""
+
+import asyncio
+
+from service.contract.assistants import Assistant
+from service.contract.feedback import ConversationTurns, Turn
+from ui.client import Gateway
+from ui.feedback import BLAME, PRAISE
+from ui.pages import render
+from ui.words import Words
+
+WINDOW = 30
+"""Turns shown at first; the earlier ones come when asked for."""
+
+
+async def settled(gateway: Gateway, token: str, conversation_id: str, seconds: float = 3.0) -> ConversationTurns:
+    """The conversation once its last answer is recorded as ended, or as it is after `seconds`."""
+    for _ in range(int(seconds / 0.15)):
+        found = await gateway.conversation(token, conversation_id)
+        if not found.turns or found.turns[-1].status != "running":
+            return found
+        await asyncio.sleep(0.15)
+    return await gateway.conversation(token, conversation_id)
+
+
+def messages(turns: list[Turn], question: str) -> list[dict[str, str]]:
+    """The history and the new question, as a chat request wants them. Turns without an answer are left out."""
+    told: list[dict[str, str]] = []
+    for turn in turns:
+        if turn.answer.strip():
+            told += [{"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.answer}]
+    return [*told, {"role": "user", "content": question}]
+
+
+async def side(gateway: Gateway, token: str, w: Words, here: str) -> str:
+    """The list of conversations, newest first, as HTML."""
+    return render("side", w, conversations=await gateway.conversations(token), here=here)
+
+
+def thread(
+    w: Words, found: ConversationTurns, assistant: Assistant | None, *,
+    window: int = WINDOW, said: tuple[str, str] | None = None, growing: bool = False,
+) -> str:  # fmt: skip
+    """The turns as HTML. `said` is `(completion id, key of the confirming sentence)`."""
+    turns = [turn for turn in found.turns if not (growing and turn.status == "running")]
+    return render(
+        "thread", w, conversation=found, title=assistant.title if assistant else found.assistant,
+        turns=turns[-window:], earlier=max(0, len(turns) - window), said=said, praise=PRAISE, blame=BLAME,
+    )  # fmt: skip

@@ -1,0 +1,44 @@
+"""What there is to learn from: how far the feedback goes, frozen datasets, and files.
+
+Owns how readiness is said. Keeps nothing.
+"""
+
+import asyncio
+from html import escape
+from pathlib import Path
+
+from service.contract.files import File
+from ui.client import Gateway
+from ui.pages import render
+from ui.words import Words
+
+
+async def readiness(gateway: Gateway, token: str, w: Words, assistant: str) -> str:
+    """How ready the feedback is, in words and a bar, and the button that starts a round."""
+    ready = await gateway.readiness(token, assistant)
+    frozen = await gateway.datasets(token, assistant)
+    share = min(1.0, ready.pairs / ready.needed) if ready.needed else 1.0
+    return render("readiness", w, ready=ready, share=share, frozen=frozen[:6])
+
+
+async def files(gateway: Gateway, token: str) -> list[tuple[str, str]]:
+    """Choices of training files: what people read, and the id."""
+    found = await gateway.files(token, "fine-tune")
+    return [(f"{file.filename}  ·  {_size(file.bytes)}", file.id) for file in found]
+
+
+async def upload(gateway: Gateway, token: str, path: Path) -> File:
+    """Hand a file that Gradio has received on to the gateway, which checks every line; ours is removed."""
+    try:
+        content = await asyncio.to_thread(path.read_bytes)
+        return await gateway.upload(token, path.name, content, "fine-tune")
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def escaped(text: str) -> str:
+    return escape(text)
+
+
+def _size(size: int) -> str:
+    return f"{size / 1024:.0f} KB" if size < 1 << 20 else f"{size / (1 << 20):.1f} MB"

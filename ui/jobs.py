@@ -1,0 +1,109 @@
+"""Training jobs as people see them: a list, one in detail with its curves, started and cancelled.
+
+Owns how a job's events become a share done, a time left and a curve. Keeps nothing.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import pandas
+
+from service.contract.jobs import ENDED, Hyperparameters, Job, JobCreate, JobEvent, Method, MethodSettings
+from ui.client import Gateway, Refused
+from ui.pages import render
+from ui.words import Words
+
+CURVES = {"train_loss": "curve_train", "valid_loss": "curve_held_out"}
+RANKING = {"reward_accuracy": "curve_train", "valid_reward_accuracy": "curve_held_out"}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How far a job is."""
+
+    share: float
+    step: int | None
+    total: int | None
+    left: str
+    """Time left in words, or empty."""
+
+
+async def listing(gateway: Gateway, token: str, w: Words, jobs: list[Job], here: str) -> str:
+    """The list of an assistant's jobs as HTML, newest first."""
+    stages = {job.id: _stage(w, job, await gateway.job_events(token, job.id, limit=20)) for job in jobs if _moves(job)}
+    return render("jobs", w, jobs=jobs, stages=stages, here=here)
+
+
+async def detail(
+    gateway: Gateway, token: str, w: Words, job_id: str
+) -> tuple[str, pandas.DataFrame, pandas.DataFrame, str]:
+    """One job: its head as HTML, the points of its loss and of its ranking, and its messages as HTML."""
+    if not job_id:
+        return "", points(w, [], CURVES), points(w, [], RANKING), ""
+    job = await gateway.job(token, job_id)
+    events = await gateway.job_events(token, job_id)
+    told = [event for event in events if event.type == "message"][:40]
+    head = render("job", w, job=job, stage=_stage(w, job, events), moves=_moves(job), figures=_figures(events))
+    return head, points(w, events, CURVES), points(w, events, RANKING), render("messages", w, events=told)
+
+
+async def start(gateway: Gateway, token: str, assistant: str, file: str, method: str, passes: int) -> str:
+    """Queue a job on a file, on top of what answers now; its id. `passes` 0 leaves the number to the service."""
+    if not file:
+        raise Refused(400, "no_file", "Choose a file first.")
+    settings = MethodSettings(hyperparameters=Hyperparameters(n_epochs=int(passes) or "auto"))
+    chosen = Method(type="dpo", dpo=settings) if method == "dpo" else Method(type="supervised", supervised=settings)
+    wanted = JobCreate(
+        model=assistant, training_file=file, suffix=assistant, method=chosen, metadata={"assistant": assistant}
+    )
+    return (await gateway.create_job(token, wanted)).id
+
+
+def points(w: Words, events: list[JobEvent], names: dict[str, str]) -> pandas.DataFrame:
+    """Columns `step`, `value` and `kind`, oldest first, for the figures in `names`."""
+    rows: list[dict[str, Any]] = []
+    for event in reversed(events):
+        for name, kind in names.items():
+            if event.type == "metrics" and name in event.data and "step" in event.data:
+                rows.append({"step": event.data["step"], "value": float(event.data[name]), "kind": w(kind)})
+    return pandas.DataFrame(rows, columns=["step", "value", "kind"])
+
+
+def colours(w: Words) -> dict[str, str]:
+    return {w("curve_train"): "#3d8b66", w("curve_held_out"): "#c9683b"}
+
+
+def in_words(w: Words, seconds: float) -> str:
+    """A length of time, roughly, as people say it."""
+    if seconds < 60:
+        return w("under_a_minute")
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return w("minutes", n=minutes)
+    return w("hours", n=round(minutes / 60))
+
+
+def _stage(w: Words, job: Job, events: list[JobEvent]) -> Stage:
+    latest = next((event.data for event in events if event.type == "metrics"), {})
+    step, total = latest.get("step"), latest.get("total_steps")
+    share = step / total if step and total else 0.0
+    left = ""
+    if _moves(job) and job.estimated_finish and step and total and step < total:
+        left = in_words(w, max(0.0, job.estimated_finish - time.time()))
+    return Stage(1.0 if job.status == "succeeded" else min(1.0, share), step, total, left)
+
+
+def _figures(events: list[JobEvent]) -> dict[str, tuple[float, float]]:
+    """First and last of each figure that says how the learning went."""
+    found: dict[str, tuple[float, float]] = {}
+    for event in reversed(events):
+        for name in ("train_loss", "valid_loss", "valid_reward_accuracy"):
+            if event.type == "metrics" and name in event.data:
+                value = float(event.data[name])
+                found[name] = (found.get(name, (value, value))[0], value)
+    return found
+
+
+def _moves(job: Job) -> bool:
+    return job.status not in ENDED

@@ -1,0 +1,43 @@
+"""Releases: what was proved of each, which one is live, and moving between them with a reason.
+
+Owns the drawing and the three acts: promote, roll back, evaluate. The gateway decides whether one is allowed.
+"""
+
+from service.contract.releases import Adapter
+from ui.client import Gateway, Refused
+from ui.pages import render
+from ui.panel import Act
+from ui.words import Words
+
+
+async def listing(gateway: Gateway, token: str, w: Words, assistant: str) -> str:
+    """Releases, newest first, with gate and proof, and the history of what was live, as HTML."""
+    found = await gateway.releases(token, assistant)
+    adapters: dict[str, Adapter] = {}
+    for release in found[:20]:
+        adapters.setdefault(release.adapter, await gateway.adapter(token, release.adapter))
+    moves = await gateway.history(token, assistant)
+    live = next((release for release in found if release.state == "live"), None)
+    return render("releases", w, releases=found, adapters=adapters, moves=moves, live=live)
+
+
+async def do(gateway: Gateway, token: str, w: Words, assistant: str, act: Act) -> str:
+    """Do what was pressed and say what was done; empty when there was nothing to do. Raises `Refused`."""
+    reason = act.text("reason")
+    if act.act == "promote":
+        if act.value == "held" and len(reason) < 10:
+            raise Refused(400, "reason_needed", "Say why, in at least ten characters.")
+        release = await gateway.promote(token, act.id, reason or None)
+        return w("promoted", number=release.number)
+    if act.act == "roll_back":
+        if not reason:
+            raise Refused(400, "reason_needed", "Say why, in at least ten characters.")
+        now = await gateway.roll_back(token, assistant, reason)
+        return w("rolled_back_to", number=now.live_release) if now.live_release else w("rolled_back_to_base")
+    if act.act == "evaluate":
+        await gateway.create_evaluation(token, act.id)
+        return w("evaluation_started")
+    if act.act == "cancel_evaluation":
+        await gateway.cancel_evaluation(token, act.id)
+        return w("cancelled")
+    return ""

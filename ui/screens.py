@@ -1,0 +1,64 @@
+"""What the three screens share: the parts they are made of, the header, and how a refusal is said.
+
+A screen is a `gr.Blocks` built once for each language. Its handlers take the person from the request's cookie
+and ask the gateway in that person's name.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+
+import gradio as gr
+
+from service.contract.users import User
+from ui.answers import Answers
+from ui.client import Gateway, Refused
+from ui.pages import render
+from ui.sessions import People, token_of
+from ui.words import Words, refusal
+
+AT_ONCE = 64
+"""Events of one handler at once. Gradio's default is one, which would make people wait for each other."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    gateway: Gateway
+    people: People
+    answers: Answers
+
+
+class Screen:
+    """One screen in one language. Subclasses add handlers and `build`."""
+
+    name = ""
+
+    def __init__(self, parts: Parts, w: Words) -> None:
+        self.gateway, self.people, self.answers, self.w = parts.gateway, parts.people, parts.answers, w
+        self.base = "/fr" if w.language == "fr" else ""
+
+    async def person(self, request: gr.Request) -> tuple[str, User]:
+        """The token and the person behind a request. Raises `Refused` when the session has ended."""
+        token = token_of(request)
+        user = await self.people.who(token)
+        if user is None:
+            raise Refused(401, "invalid_api_key", "The session has ended.")
+        return token, user
+
+    def header(self, user: User, *, menu: bool = False) -> str:
+        path = "/" if self.name == "chat" else f"/{self.name}/"
+        return render("header", self.w, user=user, here=self.name, base=self.base, path=path, menu=menu)
+
+    @contextmanager
+    def spoken(self) -> Iterator[None]:
+        """A refusal inside becomes a notice on the screen; nothing else on it changes."""
+        try:
+            yield
+        except Refused as refused:
+            # Notices are drawn as HTML, and a refusal may quote what was typed.
+            text = escape(refusal(self.w, refused))
+            raise gr.Error(text, duration=12, title=self.w("notice_title"), print_exception=False) from None
+
+    def problem(self, refused: Refused) -> str:
+        return render("problem", self.w, text=refusal(self.w, refused))

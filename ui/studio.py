@@ -1,0 +1,230 @@
+"""The studio: what the feedback can support, training, evaluations and releases of one assistant.
+
+Owns the screen's events. Each section's reading and drawing lies in the module of its name; long work runs in
+the service's worker and is only looked at here, by a timer.
+"""
+
+import hashlib
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from ui import datasets, evaluations, jobs, releases
+from ui.client import Refused
+from ui.panel import panel, read
+from ui.screens import AT_ONCE, Screen
+
+LOOK_EVERY = 3.0
+"""Seconds between two looks at what is under way."""
+
+
+class Studio(Screen):
+    name = "studio"
+
+    def build(self) -> gr.Blocks:
+        w = self.w
+        with gr.Blocks(
+            title=f"{w('studio')} · Tailorbird", analytics_enabled=False, fill_width=True, delete_cache=(600, 600)
+        ) as page:
+            parts: dict[str, Any] = {"header": panel("header")}
+            parts["job"], parts["seen"] = gr.Textbox(visible=False), gr.State({})
+            with gr.Column(elem_id="studio"):
+                parts["assistant"] = gr.Dropdown(
+                    [], label=w("assistant"), elem_id="assistant", interactive=True, filterable=False
+                )
+                with gr.Tabs(elem_id="tabs") as parts["tabs"]:
+                    with gr.Tab(w("tab_round"), id="round"):
+                        self._round_tab(parts)
+                    with gr.Tab(w("tab_training"), id="training"):
+                        self._training_tab(parts)
+                    with gr.Tab(w("tab_evaluations"), id="evaluations"):
+                        parts["evaluations"] = panel("evaluations")
+                    with gr.Tab(w("tab_releases"), id="releases"):
+                        parts["releases"] = panel("releases")
+            parts["clock"] = gr.Timer(LOOK_EVERY)
+            self._wire(page, parts)
+        return page
+
+    def _round_tab(self, parts: dict[str, Any]) -> None:
+        w = self.w
+        parts["readiness"] = panel("readiness")
+        with gr.Column(elem_classes="box", elem_id="on-file"):
+            gr.HTML(f"<h2>{w('file_title')}</h2><p class='soft'>{w('file_text')}</p>", apply_default_css=False)
+            with gr.Row():
+                parts["file"] = gr.Dropdown([], label=w("file"), scale=3, elem_id="file", filterable=False)
+                parts["upload"] = gr.UploadButton(
+                    w("upload"), file_types=[".jsonl"], file_count="single", scale=1, elem_id="upload"
+                )
+            with gr.Row():
+                parts["method"] = gr.Radio(
+                    [(w("method_supervised"), "supervised"), (w("method_dpo"), "dpo")], value="supervised",
+                    label=w("method"), elem_id="method", scale=3,
+                )  # fmt: skip
+                parts["passes"] = gr.Dropdown(
+                    [(w("passes_auto"), 0), *((str(n), n) for n in (1, 2, 3, 4, 6, 8, 10))], value=0,
+                    label=w("passes"), elem_id="passes", scale=1, filterable=False,
+                )  # fmt: skip
+            parts["start"] = gr.Button(w("start_training"), variant="primary", elem_id="start")
+
+    def _training_tab(self, parts: dict[str, Any]) -> None:
+        w = self.w
+        with gr.Row(elem_id="training"):
+            with gr.Column(scale=2, min_width=280):
+                parts["jobs"] = panel("jobs")
+            with gr.Column(scale=3, min_width=320):
+                parts["detail"] = panel("detail")
+                plot: dict[str, Any] = {
+                    "x": "step", "color": "kind", "height": 260, "visible": False, "x_title": w("step"),
+                    "color_title": "", "buttons": [], "color_map": jobs.colours(w),
+                }  # fmt: skip
+                parts["loss"] = gr.LinePlot(y="value", title=w("loss_title"), y_title=w("loss"), elem_id="loss", **plot)
+                parts["ranking"] = gr.LinePlot(
+                    y="value", title=w("ranking_title"), y_title=w("share"), elem_id="ranking", **plot
+                )
+                parts["messages"] = panel("messages")
+
+    def _wire(self, page: gr.Blocks, p: dict[str, Any]) -> None:
+        many: dict[str, Any] = {
+            "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
+        }  # fmt: skip
+        place = [p["assistant"], p["job"], p["seen"]]
+        moving = [p[n] for n in ("jobs", "detail", "loss", "ranking", "messages", "evaluations", "releases", "seen")]
+        everything = [*moving, p["readiness"]]
+        loaded = page.load(self.load, None, [p["header"], p["assistant"], p["file"]], **many)
+        loaded.then(self.redraw, place, everything, **many)
+        p["assistant"].input(self.other, p["assistant"], p["job"], **many).then(self.redraw, place, everything, **many)
+        p["clock"].tick(self.look, place, moving, **many)
+        p["readiness"].click(self.start_round, p["assistant"], [p["job"], p["tabs"]], **many).success(
+            self.redraw, place, everything, **many
+        )
+        p["upload"].upload(self.upload, p["upload"], [p["file"], p["upload"]], **many)
+        started = p["start"].click(
+            self.start_file, [p["assistant"], p["file"], p["method"], p["passes"]], [p["job"], p["tabs"]], **many
+        )
+        started.success(self.redraw, place, everything, **many)
+        for name in ("jobs", "detail"):
+            p[name].click(self.job_act, p["job"], p["job"], trigger_mode="multiple", **many).success(
+                self.look, place, moving, **many
+            )
+        for name in ("evaluations", "releases"):
+            p[name].click(self.release_act, p["assistant"], None, trigger_mode="multiple", **many).success(
+                self.redraw, place, everything, **many
+            )
+
+    # What is shown
+
+    async def load(self, request: gr.Request) -> tuple[str, gr.Dropdown, gr.Dropdown]:
+        with self.spoken():
+            token, user = await self.person(request)
+            everyone = await self.gateway.assistants(token)
+            choices = [(one.title, one.name) for one in everyone]
+            first = everyone[0].name if everyone else None
+            files = await datasets.files(self.gateway, token)
+            chosen = gr.Dropdown(choices, value=first, visible=len(choices) != 1)
+            return self.header(user), chosen, gr.Dropdown(files, value=files[0][1] if files else None)
+
+    async def other(self, request: gr.Request, assistant: str) -> str:
+        """Another assistant was chosen: the job of the earlier one is closed."""
+        return ""
+
+    async def redraw(self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str]) -> list[Any]:
+        """Everything, also what changes only when somebody acts."""
+        with self.spoken():
+            token, _ = await self.person(request)
+            moving = await self._moving(token, assistant or "", job, {})
+            if not assistant:
+                return [*moving, self._nothing("no_assistant_text")]
+            return [*moving, await datasets.readiness(self.gateway, token, self.w, assistant)]
+
+    async def look(self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str]) -> list[Any]:
+        """What is under way. A passing failure of the timer leaves the screen as it is."""
+        try:
+            token, _ = await self.person(request)
+            return await self._moving(token, assistant or "", job, seen or {})
+        except Refused:
+            return [gr.skip()] * 8
+
+    async def _moving(self, token: str, assistant: str, job: str, seen: dict[str, str]) -> list[Any]:
+        if not assistant:
+            return ["", "", gr.skip(), gr.skip(), "", "", "", {}]
+        listed = await self.gateway.jobs(token, assistant)
+        job = job or (listed[0].id if listed else "")
+        detail, loss, ranking, messages = await jobs.detail(self.gateway, token, self.w, job)
+        drawn: dict[str, Any] = {
+            "jobs": await jobs.listing(self.gateway, token, self.w, listed, job),
+            "detail": detail, "loss": loss, "ranking": ranking, "messages": messages,
+            "evaluations": await evaluations.listing(self.gateway, token, self.w, assistant),
+            "releases": await releases.listing(self.gateway, token, self.w, assistant),
+        }  # fmt: skip
+        marks = {name: _mark(value) for name, value in drawn.items()}
+        # What has not changed is not sent again, so that a field being filled in is left alone.
+        news = [gr.skip() if seen.get(name) == marks[name] else _shown(value) for name, value in drawn.items()]
+        return [*news, marks]
+
+    def _nothing(self, name: str) -> str:
+        return f"<p class='soft'>{self.w(name)}</p>"
+
+    # What is done
+
+    async def start_round(self, event: gr.EventData, request: gr.Request, assistant: str) -> tuple[str, Any]:
+        act = read(event)
+        return await self._started(self._round(request, assistant, "sft" if act.value == "sft" else "dpo"))
+
+    async def start_file(
+        self, request: gr.Request, assistant: str, file: str | None, method: str, passes: int
+    ) -> tuple[str, Any]:
+        return await self._started(self._on_file(request, assistant, file, method, passes))
+
+    async def upload(self, request: gr.Request, path: str | None) -> tuple[Any, Any]:
+        with self.spoken():
+            token, _ = await self.person(request)
+            if path is None:
+                return gr.skip(), gr.skip()
+            kept = await datasets.upload(self.gateway, token, Path(path))
+            gr.Info(self.w("uploaded", name=datasets.escaped(kept.filename)), duration=6, title=self.w("done_title"))
+            choices = await datasets.files(self.gateway, token)
+            return gr.Dropdown(choices, value=kept.id), gr.UploadButton(value=None)
+
+    async def job_act(self, event: gr.EventData, request: gr.Request, job: str) -> str:
+        act = read(event)
+        with self.spoken():
+            token, _ = await self.person(request)
+            if act.act == "cancel":
+                await self.gateway.cancel_job(token, act.id)
+                return job
+            return act.id if act.act == "open" else job
+
+    async def release_act(self, event: gr.EventData, request: gr.Request, assistant: str) -> None:
+        act = read(event)
+        with self.spoken():
+            token, _ = await self.person(request)
+            said = await releases.do(self.gateway, token, self.w, assistant, act)
+            if said:
+                gr.Info(said, duration=6, title=self.w("done_title"))
+
+    async def _round(self, request: gr.Request, assistant: str, method: str) -> str:
+        token, _ = await self.person(request)
+        return (await self.gateway.start_round(token, assistant, method)).id
+
+    async def _on_file(self, request: gr.Request, assistant: str, file: str | None, method: str, passes: int) -> str:
+        token, _ = await self.person(request)
+        return await jobs.start(self.gateway, token, assistant, file or "", method, passes)
+
+    async def _started(self, starting: Awaitable[str]) -> tuple[str, Any]:
+        """The new job's id, and the training tab."""
+        with self.spoken():
+            job = await starting
+            gr.Info(self.w("job_started"), duration=6, title=self.w("done_title"))
+            return job, gr.Tabs(selected="training")
+
+
+def _mark(value: Any) -> str:
+    text = value.to_csv() if hasattr(value, "to_csv") else str(value)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _shown(value: Any) -> Any:
+    """A curve is hidden while it has no points."""
+    return gr.LinePlot(value=value, visible=len(value) > 0) if hasattr(value, "to_csv") else value

@@ -1,0 +1,50 @@
+"""Every sentence on the screens, in each language, by name.
+
+Owns the lookup and how a refusal of the gateway is said. The sentences are in `words_en` and `words_fr`.
+"""
+
+import re
+from functools import cache
+from typing import Any
+
+from ui.client import Refused
+from ui.words_en import ENGLISH
+from ui.words_fr import FRENCH
+
+LANGUAGES: dict[str, dict[str, str]] = {"en": ENGLISH, "fr": FRENCH}
+
+
+class Words:
+    """`w("name", n=3)` gives the sentence; `n=1` (in French also 0) takes `name_one` where there is one."""
+
+    def __init__(self, language: str) -> None:
+        self.language = language
+        self._sentences = LANGUAGES[language]
+
+    def __call__(self, name: str, **values: Any) -> str:
+        n = values.get("n")
+        single = n == 1 or (n == 0 and self.language == "fr")
+        sentence = self._sentences.get(f"{name}_one") if single else None
+        text = (sentence or self._sentences[name]).format(**values)
+        return _spaced(text) if self.language == "fr" else text
+
+    def has(self, name: str) -> bool:
+        return name in self._sentences
+
+
+@cache
+def words(language: str) -> Words:
+    """The words of a language; raises `KeyError` for one we do not speak."""
+    return Words(language)
+
+
+def refusal(w: Words, refused: Refused) -> str:
+    """The fact and the next step. Ours where the code has a sentence of its own, else the gateway's."""
+    if w.has(f"error_{refused.code}"):
+        return w(f"error_{refused.code}")
+    return w("error_other", message=refused.message) if refused.message else w("error_unknown")
+
+
+def _spaced(text: str) -> str:
+    """French typography: a space that does not break before `? ! : ;` and inside guillemets."""
+    return re.sub(r" ([?!:;»%])", "\u00a0\\1", text).replace("« ", "«\u00a0")
