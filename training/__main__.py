@@ -27,9 +27,7 @@ STOPPED = 128 + signal.SIGTERM
 def main(arguments: list[str] | None = None) -> int:
     """Run one folder. Returns the exit code: 0 done, 1 refused or failed (`error.json` says why)."""
     parser = argparse.ArgumentParser(prog="python -m training", description="Train one run folder.")
-    parser.add_argument(
-        "run", type=Path, metavar="RUN_FOLDER", help="folder holding job.json and train.jsonl"
-    )
+    parser.add_argument("run", type=Path, metavar="RUN_FOLDER", help="holds job.json and train.jsonl")
     run: Path = parser.parse_args(arguments).run.absolute()
     if not run.is_dir():
         print(f"{run} is not a folder. Name a run folder.", file=sys.stderr)  # noqa: T201  a command line
@@ -45,9 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  the edge: whatever went wrong must reach the person who waits
         traceback.print_exc()
         what = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-        message = (
-            f"Training failed ({what}). The run's log has the details; mend that and start the job again."
-        )
+        message = f"Training failed ({what}). The run's log says more; mend it and start again."
         return _fail(run, RunError(code="training_failed", message=message))
     return 0
 
@@ -74,6 +70,8 @@ def _set_up(threads: int | None) -> None:
         HF_DATASETS_DISABLE_PROGRESS_BARS="1",
         TQDM_DISABLE="1",
         TOKENIZERS_PARALLELISM="false",
+        # Threads that wait give the core away: the engine and the gateway live on the same machine.
+        OMP_WAIT_POLICY="passive",
     )
     if threads:
         os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))

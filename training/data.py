@@ -43,9 +43,9 @@ class Chat:
         if whole[: len(before)] != before:
             raise Refused(
                 "not_a_prefix",
-                f"{name}: the prompt that would be trained is not the prompt that would be served: the chat template "
-                "renders it differently when an answer follows. Remove white space at the start of the answer; "
-                "if it has none, this model's chat template cannot be trained.",
+                f"{name}: the prompt that would be trained is not the prompt that would be served: the "
+                "chat template renders it differently when an answer follows. Remove white space at the "
+                "start of the answer; if it has none, this model's chat template cannot be trained.",
                 name,
             )
         rest = whole[len(before) :]
@@ -53,8 +53,8 @@ class Chat:
         if not ends:
             raise Refused(
                 "no_end_of_turn",
-                f"{name}: the chat template does not end an answer with a token the engine stops at, so the model "
-                "would never learn to stop. Use a base model whose template does.",
+                f"{name}: the chat template does not end an answer with a token the engine stops at, so the "
+                "model would never learn to stop. Use a base model whose template does.",
                 name,
             )
         if len(ends) > 1:
@@ -145,8 +145,8 @@ def facts(chat: Chat, tokens: list[ExampleTokens] | list[PairTokens], kind: str)
     learned = sum(row.learned for row in tokens)
     longest = max(tokens, key=lambda row: row.length)
     return (
-        f"{len(tokens)} {kind}: {total} tokens, of which {learned} carry loss, the end of every answer among them. "
-        f"The longest is {longest.name} with {longest.length} tokens."
+        f"{len(tokens)} {kind}: {total} tokens, of which {learned} carry loss, the end of every answer "
+        f"among them. The longest is {longest.name} with {longest.length} tokens."
     )
 
 
@@ -163,15 +163,15 @@ def _example(chat: Chat, name: str, messages: list[Message]) -> ExampleTokens:
         if whole[:end] != prompt + completion:
             raise Refused(
                 "not_a_prefix",
-                f"{name}: the chat template renders message {at + 1} differently when later messages follow, so it "
-                'cannot be trained as it was served. Give it "weight": 0, or split the conversation into rows.',
+                f"{name}: the chat template renders message {at + 1} differently when later messages follow, "
+                'so it cannot be trained as it was served. Give it "weight": 0, or split the conversation.',
                 name,
             )
         labels[start:end] = whole[start:end]
     if end == 0:
         raise Refused(
             "nothing_to_learn",
-            f'{name}: every message of role assistant has "weight": 0. Give one weight 1, or leave the row out.',
+            f'{name}: every message of role assistant has "weight": 0. Give one weight 1, or drop the row.',
             name,
         )
     return ExampleTokens(name, whole[:end], labels[:end])
@@ -188,7 +188,7 @@ def _refuse_too_long(row: ExampleTokens | PairTokens, max_length: int) -> None:
     if row.length > max_length:
         raise Refused(
             "row_too_long",
-            f"{row.name} is {row.length} tokens long, the limit is {max_length}. Shorten or remove the row, or raise "
-            "max_length. Rows are never cut silently.",
+            f"{row.name} is {row.length} tokens long, the limit is {max_length}. Shorten or remove the row, or "
+            "raise max_length. Rows are never cut silently.",
             row.name,
         )

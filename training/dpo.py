@@ -1,4 +1,4 @@
-"""Direct Preference Optimization (arXiv 2305.18290), from top to bottom: pairs, tokens, TRL's `DPOTrainer`, adapter.
+"""Direct Preference Optimization (arXiv 2305.18290), from pairs to adapter.
 
 The policy is a trainable copy of the start adapter and the reference is that very adapter, frozen; without
 a start adapter the reference is the base model (huggingface/trl#1340). TRL makes the frozen copy itself
@@ -27,7 +27,7 @@ SFT_WEIGHT = 0.2
 
 
 def train(run: Path, spec: TrainingSpec) -> None:
-    """Train an adapter on the preference pairs of a run folder and leave its outputs there. Raises `Refused`."""
+    """Train an adapter on the pairs of a run folder and leave its outputs there. Raises `Refused`."""
     started = time.monotonic()
     lines = StepLines(run)
 
@@ -43,7 +43,7 @@ def train(run: Path, spec: TrainingSpec) -> None:
     reference = "the start adapter" if spec.start_adapter else "the base model"
     lines(f"Loading the model and asking the reference, {reference}, how likely it finds each answer.")
     trainer = make_trainer(run, spec, chat, learned, held_out, lines)
-    lines("Training.")
+    lines(f"Training in {'bf16' if model.multiplies_bf16() else 'fp32'}.")
     trainer.train()
 
     lines("Saving the adapter, then reading it back to prove what it computes.")
@@ -69,6 +69,7 @@ def make_trainer(
     lines: StepLines,
 ) -> DPOTrainer:
     """TRL's trainer over tokenised pairs, the reference's log-probabilities already in its datasets."""
+    model.score_labels_only()
     trainer = _TokenisedDPOTrainer(
         model=model.load_policy(spec),
         args=DPOConfig(

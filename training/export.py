@@ -24,6 +24,7 @@ from training.rows import NamedRow, Rows, plain, prompt_messages
 
 PROOF_CASES = 6
 PROOF_TOKENS = 64
+VERSIONS = ("torch", "transformers", "peft", "trl")
 
 
 def write(
@@ -38,7 +39,7 @@ def write(
     if all(case.adapter_logprobs == case.base_logprobs for case in proof):
         raise Refused(
             "adapter_changes_nothing",
-            "The trained adapter computes what the base model computes. Raise the learning rate or the epochs.",
+            "The trained adapter computes what the base model does. Raise the learning rate or the epochs.",
         )
     lines = "".join(case.model_dump_json() + "\n" for case in proof)
     folder.write_atomic(run / folder.PROOF, lines)
@@ -48,10 +49,12 @@ def write(
 def _save(run: Path, spec: TrainingSpec, model: PeftModel) -> Path:
     """Write `adapter/`: safetensors weights, PEFT's config and the manifest, and nothing else."""
     side, final = run / f".{folder.ADAPTER}.{os.getpid()}", run / folder.ADAPTER
-    # A name, not this machine's path: the config is part of the adapter's digest.
-    model.peft_config["default"].base_model_name_or_path = spec.base_name
+    # The config is part of the adapter's digest: a name instead of this machine's path, a list instead of a set.
+    config: Any = model.peft_config["default"]
+    config.base_model_name_or_path = spec.base_name
+    config.target_modules = sorted(config.target_modules)
     try:
-        model.save_pretrained(str(side), selected_adapters=["default"])
+        model.save_pretrained(str(side), selected_adapters=["default"], save_embedding_layers=False)
         for file in side.iterdir():
             if file.name not in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
                 file.unlink()  # PEFT's model card
@@ -73,9 +76,7 @@ def _manifest(spec: TrainingSpec) -> Manifest:
         parent=spec.start_digest,
         job=spec.id,
         settings=spec.settings,
-        versions={
-            name: importlib.metadata.version(name) for name in ("torch", "transformers", "peft", "trl")
-        },
+        versions={name: importlib.metadata.version(name) for name in VERSIONS},
         created_at=int(time.time()),
     )
 
@@ -83,10 +84,12 @@ def _manifest(spec: TrainingSpec) -> Manifest:
 def _proof(spec: TrainingSpec, adapter: Path, chat: Chat, rows: Rows) -> list[ProofCase]:
     """Cases spread over the held-out rows, or over the training rows when none are held out.
 
-    Computed as the engine computes: bf16 base, adapter cast to bf16, one case at a time, so nothing is padded.
+    Computed as the engine does: bf16 base, adapter cast to bf16, one case at a time, nothing padded.
     """
     pool = rows.held_out or rows.train
-    model = PeftModel.from_pretrained(load_base(Path(spec.base_model)), adapter, autocast_adapter_dtype=False)
+    model = PeftModel.from_pretrained(
+        load_base(Path(spec.base_model), torch.bfloat16), adapter, autocast_adapter_dtype=False
+    )
     model = model.to(torch.bfloat16).eval()
     return [_case(model, chat, named) for named in pool[:: -(-len(pool) // PROOF_CASES)]]
 

@@ -34,7 +34,7 @@ def template_sha256(base: Path) -> str:
 
 
 def stop_token_ids(base: Path) -> list[int]:
-    """The ids at which the engine ends an answer: `eos_token_id` of the generation config, else of the config."""
+    """Ids that end an answer in the engine: `eos_token_id` of the generation config, else the config."""
     for name in ("generation_config.json", "config.json"):
         ids = _json(base / name).get("eos_token_id")
         if ids is not None:

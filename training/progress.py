@@ -70,8 +70,8 @@ class StepLines(Says, TrainerCallback):
             if not math.isfinite(metrics.get(name, 0.0)):
                 raise Refused(
                     "loss_not_finite",
-                    f"The loss is {metrics[name]} at step {state.global_step}: training has diverged. Lower the "
-                    "learning rate (learning_rate_multiplier) and start again.",
+                    f"The loss is {metrics[name]} at step {state.global_step}: training has "
+                    "diverged. Lower the learning rate (learning_rate_multiplier) and start again.",
                 )
         if "train_loss" in metrics:
             self.tokens = int(logs.get("num_tokens", self.tokens))

@@ -46,8 +46,8 @@ def read(run: Path, spec: TrainingSpec) -> Rows:
     if found != spec.train_sha256:
         raise Refused(
             "wrong_sha256",
-            f"{folder.TRAIN} has the SHA-256 {found}, the job names {spec.train_sha256}: these are not the rows "
-            "that were agreed on. Freeze the dataset again and start a new job.",
+            f"{folder.TRAIN} has the SHA-256 {found}, the job names {spec.train_sha256}: these are not "
+            "the rows that were agreed on. Freeze the dataset again and start a new job.",
             "train_sha256",
         )
     train = _parse(content, folder.TRAIN, spec.kind)
@@ -99,8 +99,8 @@ def _refuse_leaks(rows: Rows) -> None:
         if twin is not None:
             raise Refused(
                 "held_out_in_training",
-                f"{held.name} is held out but stands in training too, as {twin} (same text or same conversation). "
-                "Remove it from one of the two files.",
+                f"{held.name} is held out but stands in training too, as {twin} (same text or same "
+                "conversation). Remove it from one of the two files.",
                 folder.VALIDATION,
             )
 

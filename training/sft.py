@@ -32,6 +32,7 @@ def train(run: Path, spec: TrainingSpec) -> None:
         lines(f"{len(held_out)} examples are held out; none of them is learned from.")
 
     lines("Loading the base model and the adapter." if spec.start_adapter else "Loading the base model.")
+    model.score_labels_only()
     trainer = SFTTrainer(
         model=model.load_policy(spec),
         args=SFTConfig(**model.trainer_arguments(run, spec.settings, len(held_out))),
@@ -41,7 +42,7 @@ def train(run: Path, spec: TrainingSpec) -> None:
         callbacks=[lines],
     )
     trainer.remove_callback(PrinterCallback)
-    lines("Training.")
+    lines(f"Training in {'bf16' if model.multiplies_bf16() else 'fp32'}.")
     trainer.train()
 
     lines("Saving the adapter, then reading it back to prove what it computes.")

@@ -29,7 +29,6 @@ class Admin(Screen):
                 with gr.Tab(w("tab_status")):
                     state = panel("status")
             clock = gr.Timer(5)
-        with page:
             many: dict[str, Any] = {
                 "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
             }  # fmt: skip

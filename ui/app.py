@@ -20,7 +20,7 @@ from ui.client import Gateway, Refused
 from ui.guard import SCREENS, Guard
 from ui.login import routes, show
 from ui.pages import static
-from ui.screens import AT_ONCE, Parts, Screen
+from ui.screens import Parts, Screen
 from ui.sessions import People, language_of, only, token_of
 from ui.settings import Settings
 from ui.studio import Studio
@@ -55,7 +55,8 @@ def create_app(settings: Settings, gateway: Gateway | None = None) -> FastAPI:
 
 
 def _mount(app: FastAPI, page: gr.Blocks, path: str, role: Role, people: People) -> None:
-    page.queue(default_concurrency_limit=AT_ONCE, api_open=False)
+    # What `page.queue(api_open=False)` sets, without building Gradio's application once more.
+    page.api_open = False
     look: dict[str, Any] = {
         "theme": theme(), "css": static("tokens.css") + static("screens.css"),
         "head": f"<script>{static('page.js')}</script>",

@@ -20,6 +20,8 @@ from ui.screens import AT_ONCE, Screen
 from ui.words import refusal
 
 KEEP = gr.skip()
+NOTHING = [KEEP] * 7
+"""A generator that yields nothing would empty every output."""
 LONGEST = 100_000
 """Characters of one question, at most."""
 
@@ -148,9 +150,11 @@ class Chat(Screen):
         with self.spoken():
             token, user = await self.person(request)
             answer = self.answers.of(here, user.id) if here else None
-            if answer is not None:
-                async for shown in self._grow(token, answer, here):
-                    yield shown
+            if answer is None:
+                yield NOTHING
+                return
+            async for shown in self._grow(token, answer, here):
+                yield shown
 
     async def follow_turned(
         self, request: gr.Request, here: str, chosen: str, window: int
@@ -166,6 +170,7 @@ class Chat(Screen):
     async def _ask(self, request: gr.Request, text: str, here: str, chosen: str) -> AsyncIterator[list[Any]]:
         question = text.strip()[:LONGEST]
         if not question:
+            yield NOTHING
             return
         with self.spoken():
             token, user = await self.person(request)

@@ -90,7 +90,7 @@ def inner(address: str) -> str:
 def show(template: str, w: Words, *, status: int = 200, **values: Any) -> HTMLResponse:
     """One of the plain pages."""
     css = static("tokens.css") + static("plain.css")
-    return HTMLResponse(render(template, w, css=css, **values), status, {"referrer-policy": "no-referrer"})
+    return HTMLResponse(render(template, w, css=css, **values), status)
 
 
 def _login_page(w: Words, *, link: str = "", next: str = "/", problem: str = "", status: int = 200) -> Response:

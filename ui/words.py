@@ -21,7 +21,7 @@ class Words:
         self.language = language
         self._sentences = LANGUAGES[language]
 
-    def __call__(self, name: str, **values: Any) -> str:
+    def __call__(self, name: str, /, **values: Any) -> str:
         n = values.get("n")
         single = n == 1 or (n == 0 and self.language == "fr")
         sentence = self._sentences.get(f"{name}_one") if single else None

@@ -1,41 +1,44 @@
 // What a whole page does: the address, scrolling, the menu on a phone, and an ended session.
-window.tailorbird = {
-  // The conversation is in the address, so that a reload or another tab finds it.
-  address(wanted) {
-    const now = location.pathname + location.search;
-    const next = location.pathname + wanted;
-    if (now === next) return;
-    const first = !location.search;
-    history[first ? 'replaceState' : 'pushState'](null, '', next);
-  },
-  // Stay at the end of a growing answer unless the reader has scrolled up.
-  follow() {
-    const root = document.scrollingElement;
-    if (root.scrollHeight - root.scrollTop - root.clientHeight < 240) root.scrollTop = root.scrollHeight;
-  },
-  end() {
-    requestAnimationFrame(() => { document.scrollingElement.scrollTop = document.scrollingElement.scrollHeight; });
-  },
-};
+// Gradio puts a page's head in twice, so all of it stands behind this question.
+if (!window.tailorbird) {
+  window.tailorbird = {
+    // The conversation is in the address, so that a reload or another tab finds it.
+    address(wanted) {
+      const now = location.pathname + location.search;
+      const next = location.pathname + wanted;
+      if (now === next) return;
+      const first = !location.search;
+      history[first ? 'replaceState' : 'pushState'](null, '', next);
+    },
+    // Stay at the end of a growing answer unless the reader has scrolled up.
+    follow() {
+      const root = document.scrollingElement;
+      if (root.scrollHeight - root.scrollTop - root.clientHeight < 240) root.scrollTop = root.scrollHeight;
+    },
+    end() {
+      requestAnimationFrame(() => { document.scrollingElement.scrollTop = document.scrollingElement.scrollHeight; });
+    },
+  };
 
-window.addEventListener('popstate', () => location.reload());
+  window.addEventListener('popstate', () => location.reload());
 
-document.addEventListener('click', (event) => {
-  if (event.target.closest('[data-menu]')) document.body.classList.toggle('menu');
-  else if (document.body.classList.contains('menu') && !event.target.closest('#side details, #side form')) {
-    document.body.classList.remove('menu');
-  }
-});
-document.addEventListener('keydown', (event) => {
-  if (event.key === 'Escape') document.body.classList.remove('menu');
-});
+  document.addEventListener('click', (event) => {
+    if (event.target.closest('[data-menu]')) document.body.classList.toggle('menu');
+    else if (document.body.classList.contains('menu') && !event.target.closest('#side details, #side form')) {
+      document.body.classList.remove('menu');
+    }
+  });
+  document.addEventListener('keydown', (event) => {
+    if (event.key === 'Escape') document.body.classList.remove('menu');
+  });
 
-// A session that ended while the page was open leads to the sign-in page, not to a mute button.
-const plain = window.fetch;
-window.fetch = async (...request) => {
-  const response = await plain(...request);
-  if (response.status === 401 && response.url.startsWith(location.origin)) {
-    location.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
-  }
-  return response;
-};
+  // A session that ended while the page was open leads to the sign-in page, not to a mute button.
+  const plain = window.fetch;
+  window.fetch = async (...request) => {
+    const response = await plain(...request);
+    if (response.status === 401 && response.url.startsWith(location.origin)) {
+      location.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
+    }
+    return response;
+  };
+}

@@ -65,8 +65,16 @@ const open = (source) => {
 // when the service has saved a newer version.
 const drafts = new Map();
 element.addEventListener('input', (event) => {
-  if (event.target.dataset?.draft) drafts.set(event.target.dataset.draft, event.target.value);
+  const { target } = event;
+  if (target.dataset?.draft) drafts.set(target.dataset.draft, target.type === 'checkbox' ? target.checked : target.value);
 });
+const reset = (field) => {
+  // A redraw keeps what a field holds, so what was sent would stay in an empty form.
+  const kept = drafts.get(field.dataset.draft);
+  if (field.type === 'checkbox') field.checked = kept ?? field.defaultChecked;
+  else if (field.tagName === 'SELECT') field.value = kept ?? field.querySelector('[selected]')?.value ?? field.options[0]?.value;
+  else field.value = kept ?? field.defaultValue;
+};
 element.addEventListener('toggle', (event) => {
   if (event.target.dataset?.keep) drafts.set(`open:${event.target.dataset.keep}`, event.target.open);
 }, true);
@@ -79,9 +87,7 @@ element.addEventListener('input', (event) => { if (event.target.matches?.('texta
 element.addEventListener('toggle', (event) => event.target.querySelectorAll('textarea').forEach(grow), true);
 
 const tidy = () => {
-  for (const field of element.querySelectorAll('[data-draft]')) {
-    if (drafts.has(field.dataset.draft)) field.value = drafts.get(field.dataset.draft);
-  }
+  element.querySelectorAll('[data-draft]').forEach(reset);
   for (const details of element.querySelectorAll('details[data-keep]')) {
     const kept = drafts.get(`open:${details.dataset.keep}`);
     if (kept !== undefined) details.open = kept;

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from service.engine.plugin import SCATTERED, Step, install
+from service.engine.plugin import SCATTERED, Step, install, register, self_test
 
 WIDTHS = (24, 8, 8)
 """Output widths of a merged layer, as q, k and v."""
@@ -116,8 +116,6 @@ def test_installing_twice_changes_nothing():
 
 
 def test_the_self_test_refuses_operators_that_touch_the_base():
-    from service.engine.plugin import self_test
-
     wrapper = _wrapper([0])
     self_test(wrapper)
     right = type(wrapper).add_lora_linear
@@ -129,3 +127,43 @@ def test_the_self_test_refuses_operators_that_touch_the_base():
     type(wrapper).add_lora_linear = wrong
     with pytest.raises(RuntimeError, match="do not agree with this vLLM"):
         self_test(wrapper)
+
+
+@pytest.mark.heavy
+def test_vllms_own_operator_gives_base_rows_the_last_adapter_and_ours_does_not():
+    """When this fails because vLLM is right by itself, the plugin is needed for its speed only."""
+    from vllm.lora.layers import LoRAMapping
+    from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+
+    ours = type("Ours", (PunicaWrapperCPU,), {})
+    install(ours)
+    slots = [-1, 7, -1, 0, 7]
+    mapping = LoRAMapping(tuple(slot + 1 for slot in slots), tuple(slot + 1 for slot in slots))
+    case = _case(slots, torch.float32)
+    answers = {}
+    for wrapper in (PunicaWrapperCPU, ours):
+        made = wrapper(16, 16, "cpu")
+        made.update_metadata(mapping, list(range(1, 9)), 8, 100)
+        answers[wrapper] = case.y.clone()
+        made.add_lora_linear(answers[wrapper], case.x, case.a, case.b, 1.0, WIDTHS)
+    stock_last = _plain(case, [7 if slot < 0 else slot for slot in slots], 1.0)
+    assert torch.allclose(answers[PunicaWrapperCPU].double(), stock_last, atol=1e-4)
+    assert torch.allclose(answers[ours].double(), _plain(case, slots, 1.0), atol=1e-4)
+
+
+@pytest.mark.heavy
+def test_registering_changes_the_processors_operators_and_no_others(monkeypatch: pytest.MonkeyPatch):
+    from vllm.lora.punica_wrapper import punica_cpu
+    from vllm.platforms import current_platform
+
+    class Untouched(punica_cpu.PunicaWrapperCPU):
+        pass
+
+    monkeypatch.setattr(punica_cpu, "PunicaWrapperCPU", Untouched)
+    monkeypatch.setattr(type(current_platform), "is_cpu", lambda self: False)
+    register()
+    assert not hasattr(Untouched, "tailorbird")
+    monkeypatch.setattr(type(current_platform), "is_cpu", lambda self: True)
+    register()
+    assert Untouched.add_lora_linear is not punica_cpu.PunicaWrapperCPU.__mro__[1].add_lora_linear
+    assert Untouched.tailorbird

@@ -28,6 +28,12 @@ def _child(tmp_path: Path, program: str, **settings) -> Child:
     return Child("bird", [sys.executable, "-c", program], dict(os.environ), tmp_path / "bird.log", **settings)
 
 
+def _start(program: str) -> subprocess.Popen:
+    """A process in a session of its own, that no `Child` looks after."""
+    command = [sys.executable, "-c", program]
+    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, text=True)
+
+
 def _alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -37,7 +43,7 @@ def _alive(pid: int) -> bool:
 
 async def _until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not true():
+        while not true():  # noqa: ASYNC110 - other processes set no event of ours
             await asyncio.sleep(0.02)
 
 
@@ -117,10 +123,11 @@ async def test_a_child_ends_when_its_launcher_is_killed(tmp_path: Path):
     launcher = (
         "import asyncio, os, sys\nfrom pathlib import Path\nfrom service.engine.supervisor import Child\n"
         "program = 'import os, time; print(os.getpid(), flush=True); time.sleep(60)'\n"
-        f"child = Child('bird', [sys.executable, '-c', program], dict(os.environ), Path({str(tmp_path)!r}) / 'bird.log')\n"
+        f"log = Path({str(tmp_path)!r}) / 'bird.log'\n"
+        "child = Child('bird', [sys.executable, '-c', program], dict(os.environ), log)\n"
         "asyncio.run(child.run())\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", launcher])
+    process = _start(launcher)
     await _until(lambda: bool(_lines(tmp_path)))
     pid = int(_lines(tmp_path)[0])
     process.kill()
@@ -129,9 +136,7 @@ async def test_a_child_ends_when_its_launcher_is_killed(tmp_path: Path):
 
 
 async def test_what_outlived_a_killed_launcher_is_ended_at_the_next_start(tmp_path: Path):
-    old = subprocess.Popen(
-        [sys.executable, "-c", STUBBORN], start_new_session=True, stdout=subprocess.PIPE, text=True
-    )
+    old = _start(STUBBORN)
     assert old.stdout is not None
     grandchild = int(old.stdout.readline())
     leftovers.remember(tmp_path / "bird.pid", old.pid)
@@ -147,7 +152,7 @@ async def test_what_outlived_a_killed_launcher_is_ended_at_the_next_start(tmp_pa
 
 
 def test_a_process_that_only_bears_the_recorded_id_is_left_alone(tmp_path: Path):
-    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    other = _start("import time; time.sleep(60)")
     try:
         record = tmp_path / "bird.pid"
         leftovers.remember(record, other.pid)

@@ -1,0 +1,80 @@
+"""One real engine for all heavy tests of this room, on the embedded model."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from service.engine import server
+from service.engine.client import Engine
+from service.engine.supervisor import Child
+from service.settings import EMBEDDED, Settings
+from tests.service.engine.adapters import write_adapter
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass
+class RealEngine:
+    """A supervised vLLM, a client to it, and adapters on disk that it has not loaded yet."""
+
+    child: Child
+    client: Engine
+    model: Path
+    base: str
+    adapters: dict[str, str]
+    """{name: folder}: `strong` and `other` change answers, `idle` does nothing, `wide` has too high a rank."""
+    log: Path
+
+    async def until_up(self, seconds: float = 400) -> None:
+        async with asyncio.timeout(seconds):
+            while not await self.client.health():  # noqa: ASYNC110 - another process sets no event
+                await asyncio.sleep(0.2)
+
+    async def running(self) -> int:
+        """Requests the engine is working on now, by its own count."""
+        lines = (await self.client.metrics()).splitlines()
+        return sum(
+            int(float(line.split()[-1])) for line in lines if line.startswith("vllm:num_requests_running")
+        )
+
+
+@pytest.fixture(scope="session")
+def base_model() -> Path:
+    """Folder of the embedded checkpoint, unpacked once for all runs."""
+    folder = Path(Settings().home).resolve() / "models" / EMBEDDED
+    if not (folder / "config.json").exists():
+        subprocess.run([sys.executable, "-m", "training.base_model", str(folder)], cwd=ROOT, check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+async def engine(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RealEngine]:
+    home = tmp_path_factory.mktemp("engine")
+    path = server.socket_path(home)
+    options = server.EngineOptions(
+        model=base_model, served_name=EMBEDDED, socket=path, cpu=server.is_cpu_build(), max_loras=2
+    )
+    argv, env = server.command(options, os.environ)
+    log = home / "engine.log"
+    child = Child("engine", argv, env, log, prepare=lambda: server.prepare_socket(path), grace=30)
+    adapters = {
+        "strong": write_adapter(home / "strong", base_model, seed=1),
+        "other": write_adapter(home / "other", base_model, seed=2),
+        "idle": write_adapter(home / "idle", base_model, seed=3, strength=0.0),
+        "wide": write_adapter(home / "wide", base_model, seed=4, rank=64),
+    }
+    real = RealEngine(child, Engine(f"unix:{path}"), base_model, EMBEDDED, adapters, log)
+    task = asyncio.create_task(child.run())
+    try:
+        await real.until_up()
+        yield real
+    finally:
+        await real.client.close()
+        await child.stop()
+        await task

@@ -1,0 +1,189 @@
+"""The real engine: base answers untouched by adapters, loading, cutting, proving, dying and coming back."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.contract.jobs import ProofCase
+from service.engine.client import Engines
+from service.engine.proof import prove, verdict
+from service.engine.reconciler import Reconciler
+from service.errors import EngineError, EngineUnavailable, NotFound
+from tests.service.engine.conftest import RealEngine
+
+pytestmark = pytest.mark.heavy
+
+QUESTIONS = [
+    "What is the capital of France?",
+    "How do birds fly?",
+    "Name three fruits.",
+    "Why is the sky blue?",
+]
+
+
+def _ask(model: str, question: str, tokens: int = 24) -> dict[str, Any]:
+    messages = [{"role": "user", "content": question}]
+    return {"model": model, "messages": messages, "temperature": 0, "max_tokens": tokens}
+
+
+async def _answer(engine: RealEngine, model: str, question: str) -> str:
+    return (await engine.client.chat(_ask(model, question)))["choices"][0]["message"]["content"]
+
+
+async def _answers(engine: RealEngine, models: list[str]) -> list[str]:
+    asked = zip(models, QUESTIONS * 4, strict=False)
+    return await asyncio.gather(*(_answer(engine, model, question) for model, question in asked))
+
+
+async def test_base_answers_are_the_same_alone_and_among_adapters(engine: RealEngine):
+    for name in ("strong", "other"):
+        await engine.client.load(name, engine.adapters[name])
+    alone = await _answers(engine, [engine.base] * 4)
+    tuned = await _answers(engine, ["strong"] * 4)
+    mixed = await _answers(engine, [engine.base] * 4 + ["strong"] * 4 + ["other"] * 4)
+    assert mixed[:4] == alone
+    assert mixed[4:8] == tuned
+    assert all(a != b for a, b in zip(tuned, alone, strict=True)), "the adapter changes every answer"
+    assert all(a != b for a, b in zip(mixed[8:], tuned, strict=True)), "each adapter answers in its own way"
+
+
+async def test_loading_twice_is_a_success_and_a_bad_adapter_is_refused_with_the_reason(engine: RealEngine):
+    await engine.client.load("strong", engine.adapters["strong"])
+    await engine.client.load("strong", engine.adapters["strong"])
+    with pytest.raises(EngineError, match="rank"):
+        await engine.client.load("wide", engine.adapters["wide"])
+    with pytest.raises(EngineError, match="adapter 'none'"):
+        await engine.client.load("none", str(engine.log.parent / "none"))
+    assert await engine.client.served() >= {engine.base, "strong"}
+    assert "wide" not in await engine.client.served()
+    assert await engine.client.health()
+
+
+async def test_an_adapter_that_is_not_loaded_is_not_found(engine: RealEngine):
+    with pytest.raises(NotFound) as refused:
+        await engine.client.chat(_ask("nobody", QUESTIONS[0]))
+    assert refused.value.param == "model"
+
+
+async def test_cutting_a_stream_ends_the_work_in_the_engine(engine: RealEngine):
+    body = _ask(engine.base, QUESTIONS[1], tokens=1500) | {"ignore_eos": True}
+    async with contextlib.aclosing(engine.client.stream(body)) as stream:
+        for _ in range(3):
+            await anext(stream)
+        assert await engine.running() == 1
+    async with asyncio.timeout(10):
+        while await engine.running():  # noqa: ASYNC110 - another process sets no event
+            await asyncio.sleep(0.05)
+
+
+async def test_what_is_said_is_not_logged(engine: RealEngine):
+    await engine.client.chat(_ask(engine.base, "What do you know of the zyxomma dragonfly?", tokens=4))
+    assert "zyxomma" not in engine.log.read_text()
+
+
+async def test_an_adapter_is_proved_against_the_trainer_and_an_idle_or_wrong_one_is_refused(
+    engine: RealEngine,
+):
+    for name in ("strong", "other", "idle"):
+        await engine.client.load(name, engine.adapters[name])
+    cases = await asyncio.to_thread(_trainers_cases, engine.model, engine.adapters["strong"])
+    proofs = {
+        name: await prove(engine.client, engine.base, name, cases, 0.15)
+        for name in ("strong", "other", "idle")
+    }
+    assert verdict(proofs["strong"]) is None, proofs["strong"]
+    assert proofs["strong"].outputs_changed == len(cases)
+    assert "is tolerated" in (verdict(proofs["other"]) or "")
+    assert verdict(proofs["idle"]) is not None
+    assert proofs["idle"].distance_to_base == 0.0
+    assert proofs["idle"].outputs_changed == 0
+    shifted = [case.model_copy(update={"prompt_tokens": case.prompt_tokens[1:]}) for case in cases[:1]]
+    refused = verdict(await prove(engine.client, engine.base, "strong", shifted, 0.15))
+    assert "other tokens" in (refused or "")
+
+
+async def test_after_a_kill_the_engine_comes_back_and_has_its_adapters_before_it_is_ready(engine: RealEngine):
+    async def desired() -> dict[str, str]:
+        return {"strong": engine.adapters["strong"], "wide": engine.adapters["wide"]}
+
+    engines = Engines([engine.client])
+    reconciler = Reconciler(engines, desired)
+    watch = asyncio.create_task(reconciler.run())
+    try:
+        await _until_ready(engines, True)
+        before = await _answer(engine, "strong", QUESTIONS[0])
+        first, restarts = engine.child.pid, engine.child.restarts
+        assert first is not None
+        members = _session(first)
+        assert len(members) >= 2, "vLLM runs its core in a process of its own"
+        os.kill(first, signal.SIGKILL)
+        await _until_ready(engines, False, seconds=5)
+        with pytest.raises(EngineUnavailable):
+            engines.pick("strong")
+        await _until_ready(engines, True, seconds=400)
+        assert engines.pick("strong").models >= {engine.base, "strong"}
+        assert await _answer(engine, "strong", QUESTIONS[0]) == before
+        assert "rank" in reconciler.problems["wide"]
+        assert engine.child.restarts == restarts + 1
+        assert not any(Path(f"/proc/{pid}").exists() for pid in members), (
+            "nothing of the dead engine lives on"
+        )
+    finally:
+        watch.cancel()
+
+
+async def _until_ready(engines: Engines, ready: bool, seconds: float = 60) -> None:
+    async with asyncio.timeout(seconds):
+        while engines.ready != ready:  # noqa: ASYNC110 - a plain attribute
+            await asyncio.sleep(0.05)
+
+
+def _session(leader: int) -> list[int]:
+    """Ids of the processes in the session of `leader`."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if stat.read_text().rpartition(")")[2].split()[3] == str(leader):
+                found.append(int(stat.parent.name))
+    return found
+
+
+def _trainers_cases(model: Path, adapter: str) -> list[ProofCase]:
+    """What a trainer writes: the same checkpoint and adapter under transformers and PEFT, in bf16."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    base = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16)
+    tuned = PeftModel.from_pretrained(base, adapter, autocast_adapter_dtype=False).to(torch.bfloat16).eval()
+
+    def logprobs(prompt: list[int], completion: list[int]) -> list[float]:
+        with torch.no_grad():
+            logits = tuned(input_ids=torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1]
+        chosen = logits.float().log_softmax(-1).gather(-1, torch.tensor(completion)[:, None])
+        return chosen.squeeze(-1).tolist()
+
+    cases = []
+    for question in QUESTIONS[:2]:
+        messages = [{"role": "user", "content": question}]
+        prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        completion = tokenizer("It is a long story, and it begins in a small town by the sea.").input_ids
+        with_adapter = logprobs(prompt, completion)
+        with tuned.disable_adapter():
+            without = logprobs(prompt, completion)
+        cases.append(
+            ProofCase(
+                messages=messages,
+                prompt_tokens=prompt,
+                completion_tokens=completion,
+                adapter_logprobs=with_adapter,
+                base_logprobs=without,
+            )
+        )
+    return cases

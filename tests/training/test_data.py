@@ -1,0 +1,127 @@
+"""Which tokens carry loss, token by token, and that the trained prompt is the served one."""
+
+from typing import Any
+
+import pytest
+
+from service.contract.chat import Message
+from service.contract.datasets import Example, PreferencePair
+from tests.training.conftest import pairs
+from training import data
+from training.data import IGNORED, Chat
+from training.refusal import Refused
+from training.rows import NamedRow
+
+END = 2
+
+
+@pytest.fixture
+def chat(tokenizer: Any) -> Chat:
+    return Chat(tokenizer, frozenset({END}))
+
+
+def _example(*turns: tuple[str, str] | tuple[str, str, int]) -> NamedRow:
+    messages = [
+        {"role": turn[0], "content": turn[1], **({"weight": turn[2]} if len(turn) == 3 else {})}
+        for turn in turns
+    ]
+    return NamedRow("train.jsonl line 7", Example.model_validate({"messages": messages}))
+
+
+def _learned_text(chat: Chat, row: data.ExampleTokens) -> list[str]:
+    """The runs of neighbouring tokens that carry loss, as text."""
+    runs: list[list[int]] = []
+    previous = IGNORED
+    for label in row.labels:
+        if label != IGNORED:
+            if previous == IGNORED:
+                runs.append([])
+            runs[-1].append(label)
+        previous = label
+    return [chat.tokenizer.decode(run) for run in runs]
+
+
+def test_exactly_the_answer_and_its_end_carry_loss(chat: Chat) -> None:
+    (row,) = data.examples(chat, [_example(("user", "Which pier?"), ("assistant", "Pier 4."))], 100)
+    prompt = chat.ids([Message(role="user", content="Which pier?")], answer_next=True)
+    answer = chat.tokenizer.encode("Pier 4.", add_special_tokens=False)
+    assert row.input_ids == [*prompt, *answer, END]
+    assert row.labels == [IGNORED] * len(prompt) + [*answer, END]
+
+
+def test_the_end_token_is_learned_although_it_is_the_padding_token(chat: Chat) -> None:
+    assert chat.tokenizer.pad_token_id == chat.tokenizer.eos_token_id == END
+    (row,) = data.examples(chat, [_example(("user", "Hi"), ("assistant", "Hello"))], 100)
+    assert row.labels[-1] == END
+
+
+def test_every_answer_of_a_conversation_carries_loss_unless_its_weight_is_zero(chat: Chat) -> None:
+    turns = [("user", "A?"), ("assistant", "one"), ("user", "B?"), ("assistant", "two", 0), ("user", "C?")]
+    (row,) = data.examples(chat, [_example(*turns, ("assistant", "three", 1))], 200)
+    assert _learned_text(chat, row) == ["one<|im_end|>", "three<|im_end|>"]
+
+
+def test_what_follows_the_last_learned_answer_is_left_out(chat: Chat) -> None:
+    turns = [("user", "A?"), ("assistant", "one"), ("user", "B?"), ("assistant", "two", 0)]
+    (row,) = data.examples(chat, [_example(*turns)], 200)
+    assert chat.tokenizer.decode(row.input_ids).endswith("one<|im_end|>")
+
+
+def test_both_answers_of_a_pair_follow_the_served_prompt(chat: Chat) -> None:
+    pair = PreferencePair.model_validate(pairs(1, start=5)[0])
+    (row,) = data.pairs(chat, [NamedRow("train.jsonl line 1", pair)], 200)
+    assert row.prompt_ids == chat.ids(pair.input.messages, answer_next=True)
+    assert chat.tokenizer.decode(row.chosen_ids) == "From pier 15.<|im_end|>"
+    assert chat.tokenizer.decode(row.rejected_ids) == "I think that 5 is a nice number.<|im_end|>"
+
+
+def test_a_row_one_token_too_long_is_refused_by_name_and_never_cut(chat: Chat) -> None:
+    example = _example(("user", "Which pier?"), ("assistant", "Pier 4."))
+    length = data.examples(chat, [example], 1000)[0].length
+    assert len(data.examples(chat, [example], length)) == 1
+    with pytest.raises(Refused, match=f"train.jsonl line 7 is {length} tokens long") as refusal:
+        data.examples(chat, [example], length - 1)
+    assert refusal.value.code == "row_too_long"
+
+
+def test_a_template_that_changes_the_prompt_once_an_answer_follows_is_refused(chat: Chat) -> None:
+    chat.tokenizer.chat_template, kept = (
+        chat.tokenizer.chat_template + "{% if add_generation_prompt %}<think>{% endif %}",
+        chat.tokenizer.chat_template,
+    )
+    try:
+        with pytest.raises(Refused, match="train.jsonl line 7") as refusal:
+            data.examples(chat, [_example(("user", "Hi"), ("assistant", "Hello"))], 100)
+    finally:
+        chat.tokenizer.chat_template = kept
+    assert refusal.value.code == "not_a_prefix"
+
+
+def test_a_template_whose_answers_never_end_is_refused(chat: Chat) -> None:
+    endless = Chat(chat.tokenizer, frozenset({299}))
+    with pytest.raises(Refused) as refusal:
+        data.examples(endless, [_example(("user", "Hi"), ("assistant", "Hello"))], 100)
+    assert refusal.value.code == "no_end_of_turn"
+
+
+def test_an_answer_that_spells_the_end_token_is_refused(chat: Chat) -> None:
+    with pytest.raises(Refused) as refusal:
+        data.examples(chat, [_example(("user", "Hi"), ("assistant", "a<|im_end|>b"))], 100)
+    assert refusal.value.code == "end_of_turn_inside"
+
+
+def test_a_row_with_nothing_to_learn_is_refused(chat: Chat) -> None:
+    with pytest.raises(Refused) as refusal:
+        data.examples(chat, [_example(("user", "Hi"), ("assistant", "Hello", 0))], 100)
+    assert refusal.value.code == "nothing_to_learn"
+
+
+def test_a_weight_that_is_neither_zero_nor_one_is_refused(chat: Chat) -> None:
+    with pytest.raises(Refused, match="'weight' is 2"):
+        data.examples(chat, [_example(("user", "Hi"), ("assistant", "Hello", 2))], 100)
+
+
+def test_the_facts_count_the_tokens_that_carry_loss(chat: Chat) -> None:
+    tokens = data.examples(chat, [_example(("user", "Hi"), ("assistant", "Hello"))], 100)
+    said = data.facts(chat, tokens, "examples")
+    assert said.startswith(f"1 examples: {tokens[0].length} tokens, of which {tokens[0].learned} carry loss")

@@ -1,0 +1,101 @@
+"""What DPO is held to: the right reference, one adapter as the result, and preferences that are learned."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.contract import folder
+from service.contract.jobs import Manifest, TrainingReport, TrainingSpec
+from tests.training.conftest import MakeRun, examples, pairs
+from training import data, dpo, export, model, rows, sft
+from training.progress import StepLines
+
+pytestmark = pytest.mark.heavy
+
+
+@pytest.fixture
+def start(make_run: MakeRun, tiny_base: Path) -> Path:
+    """An adapter that clearly differs from the base model."""
+    run, spec = make_run("start", "sft", tiny_base, examples(12), n_epochs=4)
+    sft.train(run, spec)
+    return run / folder.ADAPTER
+
+
+def _trainer(run: Path, spec: TrainingSpec) -> Any:
+    chat = model.load_chat(Path(spec.base_model))
+    found = rows.read(run, spec)
+    learned = data.pairs(chat, found.train, 500)
+    held_out = data.pairs(chat, found.held_out, 500)
+    return dpo.make_trainer(run, spec, chat, learned, held_out, StepLines(run))
+
+
+def _logprob(policy: Any, row: dict[str, Any], answer: str) -> float:
+    """Of a whole answer, computed apart from TRL."""
+    return sum(export._logprobs(policy, row["prompt_ids"], row[answer]))
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_before_the_first_step_policy_and_reference_are_one(
+    started: bool, make_run: MakeRun, tiny_base: Path, start: Path
+) -> None:
+    run, spec = make_run("run", "dpo", tiny_base, pairs(4), pairs(4, start=50), start if started else None)
+    trainer = _trainer(run, spec)
+    figures = trainer.evaluate()
+    assert figures["eval_rewards/chosen"] == pytest.approx(0, abs=0.01)
+    assert figures["eval_rewards/rejected"] == pytest.approx(0, abs=0.01)
+    rows_ = trainer.eval_dataset
+    tokens = sum(len(ids) for ids in rows_["chosen_ids"])
+    supervised = -sum(rows_["ref_chosen_logps"]) / tokens
+    preference = figures["eval_loss"] - dpo.SFT_WEIGHT * supervised
+    assert preference == pytest.approx(math.log(2), abs=0.01)
+
+
+def test_the_reference_is_the_start_adapter_and_not_the_bare_base(
+    make_run: MakeRun, tiny_base: Path, start: Path
+) -> None:
+    run, spec = make_run("run", "dpo", tiny_base, pairs(4), start=start)
+    trainer = _trainer(run, spec)
+    row = trainer.train_dataset[0]
+    reference = row["ref_chosen_logps"]
+    trainer.model.eval()
+    assert reference == pytest.approx(_logprob(trainer.model, row, "chosen_ids"), abs=0.2)
+    with trainer.model.disable_adapter():
+        bare = _logprob(trainer.model, row, "chosen_ids")
+    assert abs(reference - bare) > 1
+
+
+def test_training_moves_the_policy_and_leaves_the_reference(
+    make_run: MakeRun, tiny_base: Path, start: Path
+) -> None:
+    run, spec = make_run("run", "dpo", tiny_base, pairs(8), start=start)
+    trainer = _trainer(run, spec)
+
+    def weights(name: str) -> dict[str, Any]:
+        return {key: value.clone() for key, value in trainer.model.named_parameters() if f".{name}." in key}
+
+    policy, reference = weights("default"), weights("ref")
+    assert reference
+    trainer.train()
+    assert all((weights("ref")[key] == value).all() for key, value in reference.items())
+    assert any((weights("default")[key] != value).any() for key, value in policy.items())
+
+
+def test_the_result_is_one_adapter_over_the_base_that_prefers_what_it_was_taught(
+    make_run: MakeRun, tiny_base: Path, start: Path
+) -> None:
+    import torch
+    from peft import PeftModel
+    from safetensors import safe_open
+
+    run, spec = make_run("run", "dpo", tiny_base, pairs(24), pairs(6, start=60), start, n_epochs=4)
+    dpo.train(run, spec)
+    with safe_open(run / "adapter" / model.ADAPTER_WEIGHTS, framework="pt") as file:
+        assert all("lora_" in key and "ref" not in key.split(".") for key in file.keys())
+    PeftModel.from_pretrained(model.load_base(tiny_base, torch.bfloat16), run / folder.ADAPTER)
+    manifest = Manifest.model_validate(folder.read_json(run / "adapter" / folder.MANIFEST))
+    assert (manifest.kind, manifest.parent) == ("dpo", "sha256-of-start")
+    report = TrainingReport.model_validate(folder.read_json(run / folder.REPORT))
+    assert report.metrics["reward_accuracy"] == 1
+    assert report.metrics["reward_margin"] > report.metrics["reward_margin_before"]

@@ -1,0 +1,116 @@
+"""The edge: what a run folder holds after a refusal, a finished run, and a stop."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from service.contract import folder
+from service.contract.jobs import Manifest, Progress, ProofCase, TrainingReport
+from tests.training.conftest import MakeRun, examples, start_run
+from training.__main__ import main
+
+
+@pytest.fixture(autouse=True)
+def _own_stop_handler():
+    kept = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, kept)
+
+
+def test_a_folder_without_a_job_is_refused_in_plain_words(tmp_path: Path) -> None:
+    assert main([str(tmp_path)]) == 1
+    error = folder.read_json(tmp_path / folder.ERROR)
+    assert error["code"] == "bad_job"
+    assert "job.json is not in the run folder" in error["message"]
+
+
+def test_a_broken_job_is_refused_naming_the_field(make_run: MakeRun) -> None:
+    run, spec = make_run("run", "sft", Path("/nowhere"), examples(2))
+    (run / folder.JOB).write_text(json.dumps({**spec.model_dump(), "kind": "kto"}))
+    assert main([str(run)]) == 1
+    assert "'kind'" in folder.read_json(run / folder.ERROR)["message"]
+
+
+def test_a_folder_that_does_not_exist_ends_with_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path / "none")]) == 1
+    assert "is not a folder" in capsys.readouterr().err
+
+
+@pytest.mark.heavy
+def test_a_refused_run_leaves_an_error_and_nothing_of_an_earlier_attempt(make_run: MakeRun) -> None:
+    run, _ = make_run("run", "sft", Path("/nowhere"), examples(2))
+    (run / folder.ADAPTER).mkdir()
+    (run / folder.REPORT).write_text("{}")
+    process = start_run(run)
+    process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert folder.read_json(run / folder.ERROR)["code"] == "bad_base_model"
+    assert not (run / folder.REPORT).exists()
+    assert not (run / folder.ADAPTER).exists()
+
+
+@pytest.mark.heavy
+def test_a_run_writes_all_its_outputs_and_the_same_seed_the_same_adapter(
+    make_run: MakeRun, tiny_base: Path
+) -> None:
+    weights = []
+    for name, hash_seed in (("first", "1"), ("second", "2")):
+        run, spec = make_run(name, "sft", tiny_base, examples(12), examples(3, start=50))
+        process = start_run(run, PYTHONHASHSEED=hash_seed)
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+        weights.append([(run / "adapter" / name).read_bytes() for name in _ADAPTER_FILES])
+
+    assert weights[0] == weights[1]
+    assert sorted(file.name for file in (run / "adapter").iterdir()) == [*_ADAPTER_FILES, "manifest.json"]
+    manifest = Manifest.model_validate(folder.read_json(run / "adapter" / folder.MANIFEST))
+    assert manifest.train_sha256 == spec.train_sha256
+    assert set(manifest.versions) == {"torch", "transformers", "peft", "trl"}
+    report = TrainingReport.model_validate(folder.read_json(run / folder.REPORT))
+    assert (report.steps, report.rows, report.held_out) == (3, 12, 3)
+    assert report.metrics["valid_loss"] < report.metrics["valid_loss_before"]
+    lines = [Progress.model_validate(line) for line in folder.read_lines(run / folder.PROGRESS)]
+    assert [line.step for line in lines if "train_loss" in line.metrics] == [1, 2, 3]
+    assert [line.step for line in lines if "valid_loss" in line.metrics] == [0, 3]
+    assert any("the end of every answer" in (line.message or "") for line in lines)
+
+
+@pytest.mark.heavy
+def test_the_proof_shows_an_adapter_that_differs_from_the_base(make_run: MakeRun, tiny_base: Path) -> None:
+    run, _ = make_run("run", "sft", tiny_base, examples(12))
+    process = start_run(run)
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output
+    proof = [ProofCase.model_validate(line) for line in folder.read_lines(run / folder.PROOF)]
+    assert len(proof) == 6
+    for case in proof:
+        assert case.adapter_logprobs != case.base_logprobs
+        assert len(case.completion_tokens) == len(case.adapter_logprobs) == len(case.base_logprobs)
+    # An answer that was learned is likelier with the adapter.
+    assert sum(sum(case.adapter_logprobs) for case in proof) > sum(sum(case.base_logprobs) for case in proof)
+    report = TrainingReport.model_validate(folder.read_json(run / folder.REPORT))
+    assert "valid_loss" not in report.metrics  # nothing was held out, so nothing is claimed
+
+
+@pytest.mark.heavy
+def test_a_stopped_run_leaves_no_report_and_no_half_adapter(make_run: MakeRun, tiny_base: Path) -> None:
+    run, _ = make_run("run", "sft", tiny_base, examples(12), n_epochs=50_000)
+    process = start_run(run)
+    deadline = time.monotonic() + 300
+    while not any(line.get("step") for line in folder.read_lines(run / folder.PROGRESS)):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    left = {file.name for file in run.iterdir()}
+    assert left == {folder.JOB, folder.TRAIN, folder.PROGRESS}
+
+
+_ADAPTER_FILES = ["adapter_config.json", "adapter_model.safetensors"]

@@ -1,0 +1,72 @@
+"""Data that must not be trained on is refused before any model is loaded, and by name."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.conftest import MakeRun, examples, pairs
+from training import rows
+from training.refusal import Refused
+
+NO_BASE = Path("/nowhere")
+
+
+def test_rows_carry_the_line_a_person_finds_them_at(make_run: MakeRun) -> None:
+    run, spec = make_run("run", "sft", NO_BASE, examples(3), examples(1, start=9))
+    found = rows.read(run, spec)
+    assert [row.name for row in found.train] == [f"train.jsonl line {n}" for n in (1, 2, 3)]
+    assert [row.name for row in found.held_out] == ["validation.jsonl line 1"]
+
+
+def test_a_training_file_with_another_hash_is_refused(make_run: MakeRun) -> None:
+    run, spec = make_run("run", "sft", NO_BASE, examples(3))
+    with open(run / "train.jsonl", "a") as file:
+        file.write("\n")
+    with pytest.raises(Refused, match="SHA-256") as refusal:
+        rows.read(run, spec)
+    assert refusal.value.code == "wrong_sha256"
+
+
+def test_a_held_out_row_that_stands_in_training_is_refused_by_name(make_run: MakeRun) -> None:
+    held_out = [*examples(2, start=9), *examples(1, start=1)]
+    run, spec = make_run("run", "sft", NO_BASE, examples(3), held_out)
+    with pytest.raises(Refused, match=r"validation.jsonl line 3 .*train.jsonl line 2") as refusal:
+        rows.read(run, spec)
+    assert refusal.value.code == "held_out_in_training"
+
+
+def test_a_held_out_pair_from_a_trained_conversation_is_refused(make_run: MakeRun) -> None:
+    origin = {
+        "completion_id": "chatcmpl-1",
+        "feedback_id": "fb-1",
+        "person": "p",
+        "release": None,
+        "adapter": "base",
+        "sampling": {},
+        "conversation": "conv-7",
+    }
+    train, held_out = pairs(2), pairs(1, start=9)
+    train[1]["tailorbird"] = held_out[0]["tailorbird"] = origin
+    run, spec = make_run("run", "dpo", NO_BASE, train, held_out)
+    with pytest.raises(Refused, match="line 1 is held out .*line 2"):
+        rows.read(run, spec)
+
+
+def test_a_pair_in_a_supervised_run_is_refused_with_its_line(make_run: MakeRun) -> None:
+    run, spec = make_run("run", "sft", NO_BASE, [*examples(1), *pairs(1)])
+    with pytest.raises(Refused, match="train.jsonl: Line 2") as refusal:
+        rows.read(run, spec)
+    assert refusal.value.code == "bad_row"
+
+
+def test_a_missing_training_file_is_refused(make_run: MakeRun) -> None:
+    run, spec = make_run("run", "sft", NO_BASE, examples(1))
+    (run / "train.jsonl").unlink()
+    with pytest.raises(Refused) as refusal:
+        rows.read(run, spec)
+    assert refusal.value.code == "file_missing"
+
+
+def test_without_a_validation_file_nothing_is_held_out(make_run: MakeRun) -> None:
+    run, spec = make_run("run", "sft", NO_BASE, examples(2))
+    assert rows.read(run, spec).held_out == []

@@ -1,0 +1,86 @@
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+from ui.client import Refused
+from ui.feedback import BLAME, PRAISE, SAID
+from ui.words import LANGUAGES, refusal, words
+from ui.words_en import ENGLISH
+from ui.words_fr import FRENCH
+
+ROOM = Path(__file__).parent.parent.parent / "ui"
+USE = re.compile(r"""\bw\(\s*["']([a-z_]+)["']\s*[,)]""")
+CHOICE = re.compile(r"""\bw\(\s*["']([a-z_]+_)["']\s*~""")
+
+
+def sources() -> list[str]:
+    return [path.read_text() for path in [*ROOM.glob("*.py"), *ROOM.glob("templates/**/*.html")]]
+
+
+def fields(sentence: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(sentence) if name}
+
+
+def test_both_languages_have_the_same_sentences():
+    assert ENGLISH.keys() == FRENCH.keys()
+
+
+def test_a_sentence_takes_the_same_values_in_both_languages():
+    # A singular may say its one in letters.
+    differing = [name for name in ENGLISH if fields(ENGLISH[name]) | {"n"} != fields(FRENCH[name]) | {"n"}]
+    assert differing == []
+
+
+def test_every_sentence_that_a_screen_asks_for_exists():
+    asked = {name for source in sources() for name in USE.findall(source)}
+    assert len(asked) > 150
+    assert asked - ENGLISH.keys() == set()
+
+
+def test_every_family_of_sentences_that_a_screen_chooses_from_has_members():
+    families = {start for source in sources() for start in CHOICE.findall(source)}
+    assert {"role_", "job_", "reason_", "state_"} <= families
+    assert [start for start in families if not any(name.startswith(start) for name in ENGLISH)] == []
+
+
+def test_every_choice_that_the_contract_allows_has_a_sentence():
+    names = {f"reason_{reason}" for reason in (*PRAISE, *BLAME)} | set(SAID.values())
+    names |= {f"job_{s}" for s in ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")}
+    names |= {f"role_{role}" for role in ("user", "reviewer", "administrator")}
+    names |= {f"state_{state}" for state in ("candidate", "live", "retired")}
+    assert names - ENGLISH.keys() == set()
+
+
+def test_no_sentence_is_there_for_nothing():
+    text = "\n".join(sources()).replace("'", '"')
+    starts = set(CHOICE.findall(text)) | {"error_", "metric_", "setting_", "excluded_", "role_", "curve_"}
+    unused = [
+        name
+        for name in ENGLISH
+        if f'"{name}"' not in text.replace(f'"{name}": ', "")
+        and f'"{name.removesuffix("_one")}"' not in text.replace(f'"{name.removesuffix("_one")}": ', "")
+        and not any(name.startswith(start) for start in starts)
+    ]
+    assert unused == []
+
+
+def test_one_is_said_in_the_singular_and_in_french_nought_too():
+    assert words("en")("minutes", n=1) == "about a minute"
+    assert words("en")("ready_of", n=0, needed=2, missing=2).startswith("0 of 2")
+    assert "réponse corrigée" in words("fr")("ready_of", n=0, needed=2, missing=2)
+
+
+def test_french_signs_do_not_fall_to_the_next_line():
+    assert "\u00a0?" in words("fr")("say_why_bad")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_refusal_without_a_sentence_of_its_own_is_said_in_the_gateways_words(language: str):
+    said = refusal(words(language), Refused(400, "line_3", "Line 3: 'messages' is missing."))
+    assert "Line 3: 'messages' is missing." in said
+
+
+def test_a_refusal_with_a_sentence_of_its_own_is_said_in_the_readers_language():
+    assert refusal(words("fr"), Refused(503, "engine_unavailable", "starting")).startswith("L’assistant se réveille")
