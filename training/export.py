@@ -18,7 +18,7 @@ from service.contract import folder
 from service.contract.jobs import Manifest, ProofCase, TrainingReport, TrainingSpec
 from training import fingerprint
 from training.data import Chat, last_answer
-from training.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_base
+from training.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_base, multiplies_bf16
 from training.refusal import Refused
 from training.rows import NamedRow, Rows, plain, prompt_messages
 
@@ -84,13 +84,15 @@ def _manifest(spec: TrainingSpec) -> Manifest:
 def _proof(spec: TrainingSpec, adapter: Path, chat: Chat, rows: Rows) -> list[ProofCase]:
     """Cases spread over the held-out rows, or over the training rows when none are held out.
 
-    Computed as the engine does: bf16 base, adapter cast to bf16, one case at a time, nothing padded.
+    Computed as the engine does: base and adapter in the precision this machine is fast at, one case at a
+    time, nothing padded.
     """
+    dtype = torch.bfloat16 if multiplies_bf16() else torch.float32
     pool = rows.held_out or rows.train
     model = PeftModel.from_pretrained(
-        load_base(Path(spec.base_model), torch.bfloat16), adapter, autocast_adapter_dtype=False
+        load_base(Path(spec.base_model), dtype), adapter, autocast_adapter_dtype=False
     )
-    model = model.to(torch.bfloat16).eval()
+    model = model.to(dtype).eval()
     return [_case(model, chat, named) for named in pool[:: -(-len(pool) // PROOF_CASES)]]
 
 

@@ -8,6 +8,7 @@ against about 24 s in bf16. Without a GPU nothing is recomputed in the backward 
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -77,12 +78,13 @@ def load_policy(spec: TrainingSpec) -> PeftModel:
     return PeftModel.from_pretrained(load_base(base, dtype), start, is_trainable=True)
 
 
-def trainer_arguments(run: Path, settings: TrainingSettings, held_out: int) -> dict[str, Any]:
-    """The settings that `SFTConfig` and `DPOConfig` share; `held_out` is the number of held-out rows.
+def trainer_arguments(run: Path, settings: TrainingSettings, rows: int, held_out: int) -> dict[str, Any]:
+    """The settings that `SFTConfig` and `DPOConfig` share, for so many rows to learn and to hold out.
 
     Batches hold rows of similar length, so that little is padded. No checkpoint is written on the way.
     """
     gpu = torch.cuda.is_available()
+    steps = math.ceil(rows / settings.batch_size) * settings.n_epochs
     micro = largest_divisor(settings.batch_size, MICRO_BATCH)
     return {
         "output_dir": str(run),
@@ -93,7 +95,8 @@ def trainer_arguments(run: Path, settings: TrainingSettings, held_out: int) -> d
         "per_device_eval_batch_size": largest_divisor(max(held_out, 1), MICRO_BATCH),
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": "linear",
-        "warmup_steps": settings.warmup_share if settings.warmup_share < 1 else 0.0,
+        # Rounded down: the first warm-up step has rate 0, which would be all of a short run.
+        "warmup_steps": int(settings.warmup_share * steps),
         "weight_decay": 0.0,
         "max_grad_norm": 1.0,
         "seed": settings.seed,
@@ -101,6 +104,7 @@ def trainer_arguments(run: Path, settings: TrainingSettings, held_out: int) -> d
         "use_cpu": not gpu,
         "gradient_checkpointing": gpu,
         "train_sampling_strategy": "group_by_length",
+        "remove_unused_columns": False,  # the sampler reads `length`; the collators take what they know
         "eval_strategy": "epoch" if held_out else "no",
         "eval_on_start": bool(held_out),
         "prediction_loss_only": True,

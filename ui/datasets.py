@@ -36,6 +36,12 @@ async def upload(gateway: Gateway, token: str, path: Path) -> File:
         path.unlink(missing_ok=True)
 
 
+def method_of(choices: list[tuple[str, str]], file: str | None) -> str:
+    """What a file holds as far as its name tells: our own files of pairs are named so."""
+    name = next((shown for shown, value in choices if value == file), "")
+    return "dpo" if "-dpo-" in name else "supervised"
+
+
 def escaped(text: str) -> str:
     return escape(text)
 

@@ -99,6 +99,7 @@ class Studio(Screen):
         p["readiness"].click(self.start_round, p["assistant"], [p["job"], p["tabs"]], **many).success(
             self.redraw, place, everything, **many
         )
+        p["file"].change(self.guess, p["file"], p["method"], **many)
         p["upload"].upload(self.upload, p["upload"], [p["file"], p["upload"]], **many)
         started = p["start"].click(
             self.start_file, [p["assistant"], p["file"], p["method"], p["passes"]], [p["job"], p["tabs"]], **many
@@ -119,7 +120,11 @@ class Studio(Screen):
         with self.spoken():
             token, user = await self.person(request)
             everyone = await self.gateway.assistants(token)
-            choices = [(one.title, one.name) for one in everyone]
+            titles = [one.title for one in everyone]
+            choices = [
+                (one.title if titles.count(one.title) == 1 else f"{one.title} ({one.name})", one.name)
+                for one in everyone
+            ]
             first = everyone[0].name if everyone else None
             files = await datasets.files(self.gateway, token)
             chosen = gr.Dropdown(choices, value=first, visible=len(choices) != 1)
@@ -128,6 +133,11 @@ class Studio(Screen):
     async def other(self, request: gr.Request, assistant: str) -> str:
         """Another assistant was chosen: the job of the earlier one is closed."""
         return ""
+
+    async def guess(self, request: gr.Request, file: str | None) -> str:
+        with self.spoken():
+            token, _ = await self.person(request)
+            return datasets.method_of(await datasets.files(self.gateway, token), file)
 
     async def redraw(self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str]) -> list[Any]:
         """Everything, also what changes only when somebody acts."""

@@ -81,8 +81,6 @@ async def _prepare(wanted: ChatRequest, request: Request, house: House, caller: 
     async with house.database.reading() as session:
         route = await chat.resolve(session, wanted.model, base_name=house.settings.model_name)
     engine = await _engine_for(house, route)
-    version = house.versions.get(engine.url) or await engine.version()
-    house.versions[engine.url] = version
     request_id = secrets.token_hex(12)
     body = chat.body_for_engine(route, wanted, request_id=request_id, salt=house.hasher.salt(caller.user_id))
     recorded = house.settings.record and wanted.store is not False
@@ -92,7 +90,7 @@ async def _prepare(wanted: ChatRequest, request: Request, house: House, caller: 
         async with house.database.writing() as session:
             await completions.begin(
                 session, caller, route, body, completion_id=completion_id, request_id=request.state.request_id,
-                engine=f"vllm {version}", base_model=house.settings.model_name,
+                engine=engine.release, base_model=house.settings.model_name,
                 conversation_id=metadata.get("conversation"), channel="chat" if caller.kind == "session" else "api",
                 question=wanted.messages[-1].text(),
             )  # fmt: skip

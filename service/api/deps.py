@@ -31,8 +31,6 @@ class House:
     hasher: Hasher
     engines: Engines
     reconciler: Reconciler
-    versions: dict[str, str] = field(default_factory=dict)
-    """vLLM's version by engine address."""
     under_way: int = field(default=0)
     """Chat requests being answered now."""
 

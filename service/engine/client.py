@@ -35,7 +35,8 @@ _SLOW = "The engine did not answer in time. Try again, or ask for a shorter answ
 class Engine:
     """One vLLM server, at `unix:/path/to/socket` or `http://host:port`. Use it in one event loop.
 
-    `ready` and `models` (what it serves now, base model included) are set by the reconciler;
+    `ready`, `models` (what it serves now, base model included) and `release` (as `vllm 0.32.0`, noted
+    whenever it comes up, for the record of its answers) are set by the reconciler;
     `in_flight` is the number of chats it is answering for us.
     """
 
@@ -56,6 +57,7 @@ class Engine:
         self.ready = False
         self.models: set[str] = set()
         self.in_flight = 0
+        self.release = "unknown"
         self._socket = url.removeprefix("unix:") if url.startswith("unix:") else None
         self._base = "http://engine" if self._socket else url.rstrip("/")
         self._stream_limit = aiohttp.ClientTimeout(sock_connect=5.0, sock_read=stream_timeout)

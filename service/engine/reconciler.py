@@ -46,6 +46,8 @@ class Reconciler:
             self._lost(engine)
             return
         try:
+            if not engine.ready:
+                engine.release = f"vllm {await engine.version()}"
             served = await engine.served()
             wanted = await self._desired()
         except EngineTimeout:

@@ -63,6 +63,8 @@ class EngineOptions:
     """The base model's public name, the `model` of a request for it."""
     socket: Path
     cpu: bool
+    dtype: str = "auto"
+    """`auto` takes the checkpoint's; see `fast_dtype`."""
     max_loras: int = 8
     """Adapters in one step; requests for more wait."""
     max_cpu_loras: int = 32
@@ -104,6 +106,16 @@ def is_cpu_build() -> bool:
     except importlib.metadata.PackageNotFoundError:
         return False
     return True
+
+
+def fast_dtype(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """`float32` on a processor that only emulates bf16, else `auto`, the checkpoint's own.
+
+    On a Xeon without AMX and AVX512-BF16, 8 requests at once: 54 tokens a second in fp32, 28 in bf16 (base
+    model), 42 and 25 (one adapter). The trainer decides alike, so that both compute in one precision.
+    """
+    flags = cpuinfo.read_text() if cpuinfo.exists() else ""
+    return "auto" if "amx_bf16" in flags or "avx512_bf16" in flags else "float32"
 
 
 def plugin_is_installed() -> bool:
@@ -152,6 +164,7 @@ def _arguments(options: EngineOptions) -> list[str]:
         *("--model", str(options.model)),
         *("--served-model-name", options.served_name),
         *("--uds", str(options.socket)),
+        *("--dtype", options.dtype),
         *("--max-model-len", str(length)),
         *("--max-num-seqs", str(options.max_num_seqs)),
         *("--max-num-queued-reqs", str(options.max_queued)),

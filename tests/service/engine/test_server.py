@@ -104,3 +104,11 @@ def test_a_socket_folder_that_is_a_link_is_refused(tmp_path: Path):
     (tmp_path / "run").symlink_to(tmp_path / "real")
     with pytest.raises(PermissionError, match="not a folder of this user"):
         prepare_socket(tmp_path / "run" / "engine.sock")
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype"), [("avx512f", "float32"), ("avx512f avx512_bf16", "auto"), ("amx_bf16 amx_tile", "auto")]
+)
+def test_a_processor_that_emulates_bf16_gets_fp32(tmp_path: Path, flags: str, dtype: str):
+    (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")
+    assert server.fast_dtype(tmp_path / "cpuinfo") == dtype
