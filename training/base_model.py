@@ -48,7 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out", type=Path, help="folder to write the checkpoint to")
     out: Path = parser.parse_args(arguments).out.absolute()
     # Read by transformers when it is imported, which happens in `_convert`.
-    os.environ.update(HF_HUB_OFFLINE="1", DO_NOT_TRACK="1", TRANSFORMERS_VERBOSITY="error")
+    quiet = {"TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    os.environ.update(HF_HUB_OFFLINE="1", DO_NOT_TRACK="1", **quiet)
     started = time.monotonic()
 
     def say(line: str) -> None:

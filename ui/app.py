@@ -58,8 +58,8 @@ def _mount(app: FastAPI, page: gr.Blocks, path: str, role: Role, people: People)
     # What `page.queue(api_open=False)` sets, without building Gradio's application once more.
     page.api_open = False
     look: dict[str, Any] = {
-        "theme": theme(), "css": static("tokens.css") + static("screens.css"),
-        "head": f"<script>{static('page.js')}</script>",
+        "theme": theme(), "css": static("screens.css"),
+        "head": f"<style>{static('tokens.css')}{static('page.css')}</style><script>{static('page.js')}</script>",
     }  # fmt: skip
     gr.mount_gradio_app(
         app, page, path, auth_dependency=only(people, role), run_history=False, footer_links=[], show_error=False,

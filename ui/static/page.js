@@ -22,14 +22,17 @@ if (!window.tailorbird) {
 
   window.addEventListener('popstate', () => location.reload());
 
+  // The class is put on the list itself: Gradio confines our style sheet to what is inside its own container.
+  const side = () => document.getElementById('side');
   document.addEventListener('click', (event) => {
-    if (event.target.closest('[data-menu]')) document.body.classList.toggle('menu');
-    else if (document.body.classList.contains('menu') && !event.target.closest('#side details, #side form')) {
-      document.body.classList.remove('menu');
+    if (event.target.closest('[data-menu]')) side()?.classList.toggle('open');
+    else if (!event.target.closest('#side details, #side form')) side()?.classList.remove('open');
+    for (const pop of document.querySelectorAll('#side details[open], .me[open]')) {
+      if (!pop.contains(event.target)) pop.open = false;
     }
   });
   document.addEventListener('keydown', (event) => {
-    if (event.key === 'Escape') document.body.classList.remove('menu');
+    if (event.key === 'Escape') side()?.classList.remove('open');
   });
 
   // A session that ended while the page was open leads to the sign-in page, not to a mute button.

@@ -25,6 +25,9 @@ class Double:
     async def health(self, _: web.Request) -> web.Response:
         return web.Response(status=200 if self.healthy else 503)
 
+    async def version(self, _: web.Request) -> web.Response:
+        return web.json_response({"version": "0.0.double"})
+
     async def models(self, _: web.Request) -> web.Response:
         return web.json_response({"data": [{"id": name} for name in (BASE, *self.loaded)]})
 
@@ -83,6 +86,7 @@ async def double_engine(folder: Path) -> AsyncIterator[Double]:
     double = Double(folder / "engine.sock")
     app = web.Application()
     app.router.add_get("/health", double.health)
+    app.router.add_get("/version", double.version)
     app.router.add_get("/v1/models", double.models)
     app.router.add_post("/v1/load_lora_adapter", double.load)
     app.router.add_post("/v1/chat/completions", double.chat)
