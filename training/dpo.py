@@ -94,6 +94,11 @@ class _TokenisedDPOTrainer(DPOTrainer):
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         return dataset
 
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        if "length" not in (columns := self._signature_columns or []):
+            columns.append("length")  # or it is dropped before the sampler can batch similar lengths by it
+
 
 def _dataset(tokens: list[PairTokens]) -> Dataset:
     columns = ("prompt_ids", "chosen_ids", "rejected_ids", "length")

@@ -25,6 +25,8 @@ class Answer:
     begun: Begun | None = None
     text: str = ""
     refused: Refused | None = None
+    shortened: bool = False
+    """The conversation was too long for the model, so its earliest messages were not sent."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -62,19 +64,34 @@ class Answers:
             await self.stop(answer.conversation, answer.user)
 
     async def _write(self, answer: Answer, token: str, model: str, messages: list[dict[str, str]]) -> None:
-        pieces = self._gateway.answer(token, model=model, messages=messages, conversation=answer.conversation)
         try:
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    if isinstance(piece, Begun):
-                        answer.begun = piece
-                    else:
-                        answer.text += piece
-        except Refused as refused:
-            answer.refused = refused
+            while True:
+                try:
+                    await self._read(answer, token, model, messages)
+                    return
+                except Refused as refused:
+                    if refused.code != "context_length_exceeded" or len(messages) < 3:
+                        answer.refused = refused
+                        return
+                    answer.shortened, messages = True, later_half(messages)
         finally:
             self._under_way.pop(answer.conversation, None)
             answer.done.set()
+
+    async def _read(self, answer: Answer, token: str, model: str, messages: list[dict[str, str]]) -> None:
+        pieces = self._gateway.answer(token, model=model, messages=messages, conversation=answer.conversation)
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if isinstance(piece, Begun):
+                    answer.begun = piece
+                else:
+                    answer.text += piece
+
+
+def later_half(messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The question and the later half of the turns before it; a turn is two messages."""
+    turns = (len(messages) - 1) // 2
+    return messages[2 * (turns - turns // 2) :]
 
 
 async def growth(answer: Answer) -> AsyncIterator[str]:

@@ -120,10 +120,13 @@ class Chat(Screen):
                 said = await feedback.give(self.gateway, token, act)
             size = 10_000 if act.act == "earlier" else window
             found = await self.gateway.conversation(token, here)
-            writing = self.answers.of(here, user.id) is not None
+            answer = self.answers.of(here, user.id)
             assistant = _named(await self.gateway.assistants(token), found.assistant)
-            said = said or ("", "")
-            return conversations.thread(self.w, found, assistant, window=size, said=said, growing=writing), size
+            apart = answer.question if answer else None
+            shown = conversations.thread(
+                self.w, found, assistant, window=size, said=said or ("", ""), growing=apart
+            )
+            return shown, size
 
     # Asking
 
@@ -192,7 +195,7 @@ class Chat(Screen):
         assistant = _named(await self.gateway.assistants(token), found.assistant)
         title = assistant.title if assistant else found.assistant
         place = [here, found.assistant, conversations.WINDOW]
-        before = conversations.thread(self.w, found, assistant, growing=True, said=("", ""))
+        before = conversations.thread(self.w, found, assistant, growing=answer.question, said=("", ""))
         writing = gr.Textbox(value="", submit_btn=False, stop_btn=True)
         yield [KEEP, before if found.turns else "", self._growing(answer, title), writing, *place]
         named = bool(found.title)
@@ -207,9 +210,9 @@ class Chat(Screen):
     ) -> list[Any]:
         found = await conversations.settled(self.gateway, token, here)
         side = await conversations.side(self.gateway, token, self.w, here)
-        recorded = answer.begun is not None and any(t.completion_id == answer.begun.completion_id for t in found.turns)
-        shown = conversations.thread(self.w, found, assistant)
-        rest = "" if recorded or answer.refused is None else self._growing(answer, title)
+        apart = answer.refused is not None and not answer.text
+        shown = conversations.thread(self.w, found, assistant, growing=answer.question if apart else None)
+        rest = self._growing(answer, title) if apart or answer.shortened else ""
         ready = gr.Textbox(submit_btn=True, stop_btn=False)
         return [side, shown if found.turns else "", rest, ready, here, found.assistant, conversations.WINDOW]
 
@@ -219,7 +222,8 @@ class Chat(Screen):
         release = None if number is None else int(number) if number.isdigit() else 0
         return render(
             "growing", self.w, title=title, question=answer.question, text=answer.text, release=release,
-            problem=problem, conversation=answer.conversation,
+            problem=problem, conversation=answer.conversation, shortened=answer.shortened,
+            done=answer.done.is_set() and answer.refused is None,
         )  # fmt: skip
 
     async def _view(self, request: gr.Request, here: str, chosen: str) -> list[Any]:
@@ -234,11 +238,12 @@ class Chat(Screen):
                 if refused.status != 404:
                     raise
         side = await conversations.side(self.gateway, token, self.w, found.id if found else "")
-        writing = found is not None and self.answers.of(found.id, user.id) is not None
+        answer = self.answers.of(found.id, user.id) if found else None
+        writing = answer is not None
         composer = gr.Textbox(interactive=bool(everyone), submit_btn=not writing, stop_btn=writing)
         if found is not None:
             assistant = _named(everyone, found.assistant)
-            thread = conversations.thread(self.w, found, assistant, growing=writing)
+            thread = conversations.thread(self.w, found, assistant, growing=answer.question if answer else None)
             return [side, thread, "", composer, found.id, found.assistant, conversations.WINDOW]
         one = _named(everyone, chosen) or (everyone[0] if everyone else None)
         welcome = render("welcome", self.w, assistants=everyone, chosen=one)

@@ -42,11 +42,23 @@ async def side(gateway: Gateway, token: str, w: Words, here: str) -> str:
 
 def thread(
     w: Words, found: ConversationTurns, assistant: Assistant | None, *,
-    window: int = WINDOW, said: tuple[str, str] | None = None, growing: bool = False,
+    window: int = WINDOW, said: tuple[str, str] | None = None, growing: str | None = None,
 ) -> str:  # fmt: skip
-    """The turns as HTML. `said` is `(completion id, key of the confirming sentence)`."""
-    turns = [turn for turn in found.turns if not (growing and turn.status == "running")]
+    """The turns as HTML. `said` is `(completion id, key of the confirming sentence)`; `growing` is the question
+    that is shown apart, below."""
+    turns = _shown(found.turns, growing)
     return render(
         "thread", w, conversation=found, title=assistant.title if assistant else found.assistant,
         turns=turns[-window:], earlier=max(0, len(turns) - window), said=said, praise=PRAISE, blame=BLAME,
     )  # fmt: skip
+
+
+def _shown(turns: list[Turn], growing: str | None) -> list[Turn]:
+    """Without the turn that is shown apart, and without failures whose question was asked again."""
+    following = [*(turn.question for turn in turns[1:]), growing]
+    return [
+        turn
+        for turn, question in zip(turns, following, strict=True)
+        if not (turn.status == "failed" and not turn.answer and turn.question == question)
+        and not (turn.status == "running" and growing is not None)
+    ]

@@ -91,6 +91,8 @@ ENGLISH: dict[str, str] = {
     "turn_interrupted": "Stopped before the end.",
     "turn_failed": "This answer broke off.",
     "turn_running": "This answer is still being written.",
+    "conversation_long": "This conversation has become long: its earliest messages are no longer sent along. A new one starts "
+    "afresh.",
     "ask_again": "Ask again",
     "look_again": "Look again",
     "show_earlier": "Show {n} earlier messages",

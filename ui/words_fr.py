@@ -95,6 +95,8 @@ FRENCH: dict[str, str] = {
     "turn_interrupted": "Arrêté avant la fin.",
     "turn_failed": "Cette réponse s’est interrompue.",
     "turn_running": "Cette réponse est encore en cours d’écriture.",
+    "conversation_long": "Cette conversation est devenue longue : ses premiers messages ne sont plus transmis. Une nouvelle "
+    "repart de zéro.",
     "ask_again": "Reposer la question",
     "look_again": "Regarder à nouveau",
     "show_earlier": "Afficher {n} messages précédents",
