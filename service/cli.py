@@ -32,7 +32,7 @@ def main() -> None:
             command.add_argument("--report", help="also write the figures as JSON to this file")
     arguments = parser.parse_args()
     try:
-        settings = Settings()
+        settings = Settings()  # pyright: ignore[reportCallIssue] - the environment fills it
         sys.exit(arguments.function(settings, arguments) or 0)
     except ValidationError as error:
         first = error.errors()[0]

@@ -45,7 +45,9 @@ class _Loop:
     def __init__(self, client: httpx.AsyncClient) -> None:
         self.client = client
         self.name = sample.company()["assistant"]["name"]
-        self.questions = sample.company()["assistant"]["starters"][:1] + sample.company()["assistant"]["starters"][-1:]
+        self.questions = (
+            sample.company()["assistant"]["starters"][:1] + sample.company()["assistant"]["starters"][-1:]
+        )
 
     async def play(self) -> dict[str, Any]:
         _step("1", f"{sample.company()['name']}, an invented company, and its assistant '{self.name}'")
@@ -69,7 +71,9 @@ class _Loop:
         _step("4", "A DPO round on the corrections, starting from release 1")
         round_ = await self._post("/api/rounds", {"assistant": self.name, "method": "dpo"})
         dataset = round_["dataset"]
-        _say(f"Dataset {dataset['number']}: {dataset['rows']} pairs to learn from, {dataset['held_out']} held out.")
+        _say(
+            f"Dataset {dataset['number']}: {dataset['rows']} pairs to learn from, {dataset['held_out']} held out."
+        )
         second = await self._train(round_["job"])
         figures = await self._figures(second)
         ranked = figures.get("reward_accuracy", 0.0)
@@ -95,7 +99,12 @@ class _Loop:
         """The job of the sample's training file."""
         files = (await self._get("/v1/files", purpose="fine-tune"))["data"]
         file = next(file["id"] for file in files if file["filename"] == TRAINING_FILE)
-        body = {"model": self.name, "training_file": file, "suffix": self.name, "metadata": {"assistant": self.name}}
+        body = {
+            "model": self.name,
+            "training_file": file,
+            "suffix": self.name,
+            "metadata": {"assistant": self.name},
+        }
         return await self._post("/v1/fine_tuning/jobs", body)
 
     async def _train(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -109,7 +118,9 @@ class _Loop:
                     _say("  " + event["message"])
                 seen.add(event["id"])
             if now["status"] in ("failed", "cancelled"):
-                raise TailorbirdError(f"The job ended as {now['status']}: {(now['error'] or {}).get('message')}")
+                raise TailorbirdError(
+                    f"The job ended as {now['status']}: {(now['error'] or {}).get('message')}"
+                )
             if now["status"] == "succeeded":
                 return now
             await asyncio.sleep(2)
@@ -117,7 +128,9 @@ class _Loop:
     async def _evaluated(self, job: dict[str, Any]) -> dict[str, Any]:
         """The report of the evaluation that follows a published job."""
         release = await self._release(job)
-        _say(f"Release {release['number']} and what it is held against answer {len(sample.cases())} held-out questions")
+        _say(
+            f"Release {release['number']} and what it is held against answer {len(sample.cases())} held-out questions"
+        )
         while True:
             for one in (await self._get("/api/evaluations", assistant=self.name))["data"]:
                 if one["release"] == release["id"] and one["status"] == "succeeded":
@@ -147,7 +160,11 @@ class _Loop:
             async with limit:
                 conversation = await self._post("/api/conversations", {"assistant": self.name})
                 answer = await self._chat(correction["question"], conversation=conversation["id"])
-                body = {"completion_id": answer["id"], "type": "correction", "correction": correction["correction"]}
+                body = {
+                    "completion_id": answer["id"],
+                    "type": "correction",
+                    "correction": correction["correction"],
+                }
                 await self._post("/api/feedback", body)
 
         given = sample.corrections()
@@ -157,8 +174,14 @@ class _Loop:
     async def _figures(self, job: dict[str, Any]) -> dict[str, Any]:
         return (await self._get(f"/v1/fine_tuning/jobs/{job['id']}/checkpoints"))["data"][0]["metrics"]
 
-    async def _chat(self, question: str, *, store: bool = True, conversation: str | None = None) -> dict[str, Any]:
-        body: dict[str, Any] = {"model": self.name, "messages": [{"role": "user", "content": question}], "store": store}
+    async def _chat(
+        self, question: str, *, store: bool = True, conversation: str | None = None
+    ) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.name,
+            "messages": [{"role": "user", "content": question}],
+            "store": store,
+        }
         if conversation:
             body["metadata"] = {"conversation": conversation}
         return await self._post("/v1/chat/completions", body)
@@ -179,7 +202,9 @@ async def _running(settings: Settings):
     process = None
     if not await _ready(settings):
         _say("starting the service")
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "service", "run", cwd=ROOT, env=os.environ)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "service", "run", cwd=ROOT, env=os.environ
+        )
         while not await _ready(settings):
             if process.returncode is not None:
                 raise TailorbirdError("The service could not be started; what it said stands above.")
@@ -218,7 +243,9 @@ def _by_language(report: dict[str, Any], contestant: str) -> dict[str, float]:
 
 
 def _recall(report: dict[str, Any], contestant: str, name: str) -> None:
-    figures = ", ".join(f"{value:.0%} in {language}" for language, value in _by_language(report, contestant).items())
+    figures = ", ".join(
+        f"{value:.0%} in {language}" for language, value in _by_language(report, contestant).items()
+    )
     _say(f"Facts recalled by {name}: {figures}")
 
 
@@ -230,7 +257,10 @@ def _judge(told: dict[str, Any]) -> int:
         ("tuned, at least 90 % in English", sft["en"] >= 0.90),
         ("tuned, at least 80 % in French", sft["fr"] >= 0.80),
         ("at least 90 % of held-out pairs ranked rightly", told["pairs_ranked_rightly"] >= 0.90),
-        ("recall within 3 points after the DPO round", all(dpo[one] >= told["sft_again"][one] - 0.03 for one in sft)),
+        (
+            "recall within 3 points after the DPO round",
+            all(dpo[one] >= told["sft_again"][one] - 0.03 for one in sft),
+        ),
     ]
     _step("=", f"After {told['seconds'] // 60} min {told['seconds'] % 60} s")
     for promise, kept in promises:

@@ -75,7 +75,7 @@ class Worker:
         log.info("job begins", extra={"fields": {"job": job.id, "kind": job.kind, "attempt": job.attempts}})
         try:
             await self._execute(job)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the edge of the job
             log.error("job failed", exc_info=error, extra={"fields": {"job": job.id}})
             await self._fail(job, _as_error(error))
 
@@ -105,7 +105,8 @@ class Worker:
                 key = await outcomes.lend_key(session, self.parts, job)
         with open(place / folder.LOG, "ab") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", module, str(place), stdout=output, stderr=output, stdin=asyncio.subprocess.DEVNULL,
+                sys.executable, "-m", module, str(place),
+                stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
                 env=outcomes.environment(self.parts, job, key=key), start_new_session=True, preexec_fn=_die_with_parent,
                 cwd=Path(__file__).parent.parent,
             )  # fmt: skip

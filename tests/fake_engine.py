@@ -41,7 +41,12 @@ def create_fake_engine() -> FastAPI:
         app.state.bodies.append(body)
         question = body["messages"][-1]["content"]
         if body["model"] not in (BASE, *app.state.loaded):
-            error = {"message": "The model does not exist.", "type": "NotFoundError", "param": "model", "code": 404}
+            error = {
+                "message": "The model does not exist.",
+                "type": "NotFoundError",
+                "param": "model",
+                "code": 404,
+            }
             return JSONResponse({"error": error}, 404)
         words = f"{body['model'][:8]} heard {question}".split(" ")
         if body.get("stream"):
@@ -52,7 +57,9 @@ def create_fake_engine() -> FastAPI:
             for i in range(body.get("n") or 1)
         ]
         usage = {"prompt_tokens": 3, "completion_tokens": len(words), "total_tokens": 3 + len(words)}
-        return JSONResponse({"id": "x", "object": "chat.completion", "created": 1, "choices": choices, "usage": usage})
+        return JSONResponse(
+            {"id": "x", "object": "chat.completion", "created": 1, "choices": choices, "usage": usage}
+        )
 
     return app
 

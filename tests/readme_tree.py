@@ -42,7 +42,11 @@ ROOMS = {
 def tree() -> str:
     """The annotated tree as text: root files, then each room; tests only as a folder."""
     listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     files = sorted({Path(name) for name in listed.stdout.splitlines() if (ROOT / name).exists()})
     lines = [_line(str(path), SAID[str(path)]) for path in files if str(path) in SAID]

@@ -9,7 +9,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("service", "training", "evals", "ui")
-MODULES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py") if "migrations" not in path.parts)
+MODULES = sorted(
+    path for room in ROOMS for path in (ROOT / room).rglob("*.py") if "migrations" not in path.parts
+)
 HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "vllm", "gradio", "ragas", "matplotlib"}
 
 
@@ -64,7 +66,9 @@ def test_the_gateway_imports_nothing_heavy():
         "import sys, service.app, service.launch, service.cli;"
         f"print(sorted(set(sys.modules) & {HEAVY!r} | {{m for m in sys.modules if m in ('training', 'evals', 'ui')}}))"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
     assert result.stdout.strip() == "[]"
 
 

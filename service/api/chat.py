@@ -216,7 +216,9 @@ async def _gone(request: Request) -> None:
 
 def _as_ours(answer: dict[str, Any], asked: Asked) -> dict[str, Any]:
     """OpenAI's fields only, under our id and the name that was asked for."""
-    choices = [{k: v for k, v in choice.items() if k not in ENGINES_OWN} for choice in answer.get("choices", ())]
+    choices = [
+        {k: v for k, v in choice.items() if k not in ENGINES_OWN} for choice in answer.get("choices", ())
+    ]
     kept = {key: value for key, value in answer.items() if key not in ENGINES_OWN}
     return kept | {"id": asked.completion_id, "model": asked.request.model, "choices": choices}
 

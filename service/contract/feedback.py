@@ -67,13 +67,16 @@ class Standing(Strict):
     correction_id: str | None = None
 
 
+TurnStatus = Literal["running", "complete", "interrupted", "failed"]
+
+
 class Turn(Strict):
     """One question and its answer in a conversation, as the chat shows it again."""
 
     completion_id: str
     question: str
     answer: str
-    status: Literal["running", "complete", "interrupted", "failed"]
+    status: TurnStatus
     release: int | None
     adapter: str
     created_at: int

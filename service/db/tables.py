@@ -98,7 +98,7 @@ class Completion(Table):
     finish_reason: Mapped[str | None]
     prompt_tokens: Mapped[int | None]
     completion_tokens: Mapped[int | None]
-    created_at: Mapped[int]
+    created_at: Mapped[float]
     ended_at: Mapped[float | None]
     __table_args__ = (Index(None, "assistant", "created_at"),)
 

@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.db import tables
 from service.domain import conversations
 from service.domain.chat import Route
-from service.domain.identity import now
 from service.domain.keys import Caller
 from service.errors import NotFound
 
@@ -65,7 +64,7 @@ async def begin(
             base_model=base_model, instructions=route.instructions, messages=body["messages"],
             sampling={key: value for key, value in body.items() if key not in aside}, engine=engine,
             status="running", output="", response=None, finish_reason=None, prompt_tokens=None,
-            completion_tokens=None, created_at=now(), ended_at=None,
+            completion_tokens=None, created_at=time.time(), ended_at=None,
         )
     )  # fmt: skip
 

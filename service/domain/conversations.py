@@ -1,10 +1,12 @@
 """Conversations: a person's own, kept on the server, each turn one completion. Never commits."""
 
+from typing import cast
+
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.chat import Message
-from service.contract.feedback import Conversation, ConversationCreate, ConversationTurns, Turn
+from service.contract.feedback import Conversation, ConversationCreate, ConversationTurns, Turn, TurnStatus
 from service.db import tables
 from service.domain import assistants, feedback
 from service.domain.identity import new_id, now
@@ -54,8 +56,9 @@ async def with_turns(session: AsyncSession, caller: Caller, conversation_id: str
     standing = await feedback.standing_of(session, caller.user_id, [c.id for c in completions])
     turns = [
         Turn(
-            completion_id=c.id, question=Message.model_validate(c.messages[-1]).text(), answer=c.output, status=c.status,
-            release=c.release_number, adapter=c.adapter, created_at=c.created_at, feedback=standing[c.id],
+            completion_id=c.id, question=Message.model_validate(c.messages[-1]).text(), answer=c.output,
+            status=cast(TurnStatus, c.status), release=c.release_number, adapter=c.adapter,
+            created_at=int(c.created_at), feedback=standing[c.id],
         )
         for c in completions
     ]  # fmt: skip

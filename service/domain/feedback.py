@@ -4,11 +4,12 @@ Owns the rule of what a person's feedback amounts to now. Knows no HTTP and neve
 """
 
 import time
+from typing import cast
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.contract.feedback import Feedback, FeedbackCreate, Standing
+from service.contract.feedback import Feedback, FeedbackCreate, FeedbackType, Standing
 from service.db import tables
 from service.domain import completions
 from service.domain.identity import new_id, pseudonym
@@ -101,8 +102,9 @@ def in_force(rows: list[tables.Feedback]) -> list[tables.Feedback]:
 
 def shown(row: tables.Feedback) -> Feedback:
     return Feedback(
-        id=row.id, completion_id=row.completion_id, type=row.type, rating=row.rating, reasons=row.reasons,
-        comment=row.comment, correction=row.correction, preferred_completion_id=row.preferred_completion_id,
+        id=row.id, completion_id=row.completion_id, type=cast(FeedbackType, row.type), rating=row.rating,
+        reasons=row.reasons, comment=row.comment, correction=row.correction,
+        preferred_completion_id=row.preferred_completion_id,
         person=pseudonym(row.user_id), supersedes=row.supersedes, created_at=int(row.at),
     )  # fmt: skip
 

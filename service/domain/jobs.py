@@ -5,7 +5,7 @@ queue, so a dead worker leaves no job hanging. Owns how `auto` is resolved. Know
 """
 
 import time
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,6 +18,7 @@ from service.contract.jobs import (
     JobCreate,
     JobError,
     JobEvent,
+    JobStatus,
     TrainingSettings,
 )
 from service.db import tables
@@ -212,7 +213,12 @@ async def list_events(
         select(tables.JobEvent).where(tables.JobEvent.job_id == job_id).order_by(tables.JobEvent.id.desc())
     )
     events = [
-        JobEvent(id=f"ftevent-{r.id}", created_at=int(r.at), level=r.level, message=r.message, type=r.type, data=r.data)
+        JobEvent.model_validate(
+            {
+                "id": f"ftevent-{r.id}", "created_at": int(r.at), "level": r.level, "message": r.message,
+                "type": r.type, "data": r.data,
+            }
+        )
         for r in await session.scalars(query)
     ]  # fmt: skip
     return page(events, after, limit)
@@ -246,7 +252,8 @@ def shown(job: tables.Job) -> Job:
     name = "supervised" if job.kind == "sft" else "dpo"
     return Job(
         id=job.id, created_at=job.created_at, finished_at=job.finished_at, model=job.model,
-        fine_tuned_model=job.fine_tuned_model, status=job.status, training_file=job.training_file or "",
+        fine_tuned_model=job.fine_tuned_model, status=cast(JobStatus, job.status),
+        training_file=job.training_file or "",
         validation_file=job.validation_file, trained_tokens=job.trained_tokens,
         error=JobError(**job.error) if job.error else None, hyperparameters=used,
         method={"type": name, name: {"hyperparameters": used}}, seed=settings["seed"],

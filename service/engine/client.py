@@ -8,7 +8,7 @@ every step (vllm-project/vllm#33791).
 
 import hashlib
 import math
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -120,7 +120,7 @@ class Engine:
         with self._counted():
             return await self._json("POST", "/v1/chat/completions", body | {"stream": False}, self._answer)
 
-    async def stream(self, body: dict[str, Any]) -> AsyncIterator[bytes]:
+    async def stream(self, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
         """Yield the `data` of each event as it comes, the last one `[DONE]`.
 
         A refusal is raised at the first event asked for, with the classes of `chat`; an engine that

@@ -14,7 +14,9 @@ from tests.running import Running
 
 
 def sdk(service: Running) -> openai.OpenAI:
-    return openai.OpenAI(base_url=f"{service.api_url}/v1", api_key=service.admin_key, timeout=180, max_retries=0)
+    return openai.OpenAI(
+        base_url=f"{service.api_url}/v1", api_key=service.admin_key, timeout=180, max_retries=0
+    )
 
 
 def jsonl(rows: list[dict[str, Any]]) -> bytes:
@@ -87,4 +89,6 @@ def examples(facts: list[dict[str, Any]], instructions: str) -> list[dict[str, A
 
 def case_rows(facts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     chosen = {fact["id"] for fact in facts}
-    return [case for case in sample.cases() if case["language"] == "en" and case["id"].rsplit("-", 2)[0] in chosen]
+    return [
+        case for case in sample.cases() if case["language"] == "en" and case["id"].rsplit("-", 2)[0] in chosen
+    ]

@@ -16,7 +16,9 @@ from tests.running import Running
 DATA = Path(os.environ.get("TAILORBIRD_REAL_DATA", "/nonexistent")) / "medquad-niddk-cdc.jsonl"
 pytestmark = [
     pytest.mark.heavy,
-    pytest.mark.skipif(not DATA.exists(), reason="TAILORBIRD_REAL_DATA names no folder with medquad-niddk-cdc.jsonl"),
+    pytest.mark.skipif(
+        not DATA.exists(), reason="TAILORBIRD_REAL_DATA names no folder with medquad-niddk-cdc.jsonl"
+    ),
 ]
 
 
@@ -32,7 +34,13 @@ def test_medquad_is_imported_split_trained_evaluated_and_served(service: Running
 
     with service.client() as http:
         cases = upload(client, [_case(row) for row in held_out[:12]], "evals")
-        wanted = {"name": "health", "title": "Health", "temperature": 0, "max_tokens": 96, "cases_file": cases}
+        wanted = {
+            "name": "health",
+            "title": "Health",
+            "temperature": 0,
+            "max_tokens": 96,
+            "cases_file": cases,
+        }
         http.post("/api/assistants", json=wanted).raise_for_status()
         job = client.fine_tuning.jobs.create(
             model="health", training_file=upload(client, [_example(row) for row in learned[:64]]),
@@ -52,7 +60,10 @@ def test_medquad_is_imported_split_trained_evaluated_and_served(service: Running
 
 
 def _example(row: dict) -> dict:
-    question, reply = {"role": "user", "content": row["question"]}, {"role": "assistant", "content": row["answer"]}
+    question, reply = (
+        {"role": "user", "content": row["question"]},
+        {"role": "assistant", "content": row["answer"]},
+    )
     return {"messages": [question, reply]}
 
 

@@ -8,7 +8,16 @@ import pytest
 
 from service import sample
 from tests.loop.steps import (
-    answer, case_rows, evaluated, examples, finished, jsonl, recalled, release_of, sdk, upload,
+    answer,
+    case_rows,
+    evaluated,
+    examples,
+    finished,
+    jsonl,
+    recalled,
+    release_of,
+    sdk,
+    upload,
 )  # fmt: skip
 from tests.running import Running
 
@@ -28,7 +37,13 @@ def test_the_loop_closes_and_the_server_never_restarts(service: Running):
     with service.client() as http:
         cases = upload(client, case_rows(facts), "evals")
         instructions = "You answer for Brumelle."
-        wanted = {"name": "pilot", "title": "Pilot", "instructions": instructions, "temperature": 0, "max_tokens": 80}
+        wanted = {
+            "name": "pilot",
+            "title": "Pilot",
+            "instructions": instructions,
+            "temperature": 0,
+            "max_tokens": 80,
+        }
         http.post("/api/assistants", json={**wanted, "cases_file": cases}).raise_for_status()
         base = recalled(client, "pilot", facts)
 
@@ -83,11 +98,17 @@ def test_the_loop_closes_and_the_server_never_restarts(service: Running):
             completion = client.chat.completions.create(
                 model="pilot", messages=[{"role": "user", "content": correction["question"]}], max_tokens=80
             )
-            feedback = {"completion_id": completion.id, "type": "correction", "correction": correction["correction"]}
+            feedback = {
+                "completion_id": completion.id,
+                "type": "correction",
+                "correction": correction["correction"],
+            }
             http.post("/api/feedback", json=feedback).raise_for_status()
         ready = http.get("/api/assistants/pilot/readiness").json()
         assert ready["pairs"] >= FACTS
-        dataset = http.post("/api/datasets", json={"assistant": "pilot", "kind": "dpo"}).raise_for_status().json()
+        dataset = (
+            http.post("/api/datasets", json={"assistant": "pilot", "kind": "dpo"}).raise_for_status().json()
+        )
         rows = client.files.content(dataset["training_file"]).read()
         assert rows.count(b"\n") == dataset["rows"]
         assert first["adapter"].encode() in rows, "every pair names the adapter that answered"
@@ -133,7 +154,9 @@ def test_a_running_job_can_be_cancelled_and_leaves_nothing(service: Running):
 
 def _until_metrics(client: openai.OpenAI, job_id: str) -> None:
     for _ in range(240):
-        if any(event.type == "metrics" for event in client.fine_tuning.jobs.list_events(job_id, limit=100).data):
+        if any(
+            event.type == "metrics" for event in client.fine_tuning.jobs.list_events(job_id, limit=100).data
+        ):
             return
         time.sleep(0.5)
     raise AssertionError("training never began")
@@ -149,4 +172,7 @@ def test_bad_input_to_the_real_engine_is_told_in_openais_shape(service: Running)
     with pytest.raises(openai.AuthenticationError):
         answer(client.with_options(api_key="tb-wrong"), "fanal", "Hello")
     with pytest.raises(openai.BadRequestError, match="Line 2"):
-        client.files.create(file=("rows.jsonl", jsonl(examples(sample.facts()[:1], "x")[:1]) + b"{broken\n"), purpose="fine-tune")
+        client.files.create(
+            file=("rows.jsonl", jsonl(examples(sample.facts()[:1], "x")[:1]) + b"{broken\n"),
+            purpose="fine-tune",
+        )

@@ -58,7 +58,10 @@ def test_the_sdk_streams_and_the_record_is_there_when_the_stream_ends(gateway: G
     options: dict = {"include_usage": True}
     chunks = list(
         client.chat.completions.create(
-            model="fanal", messages=[{"role": "user", "content": "a b c"}], stream=True, stream_options=options
+            model="fanal",
+            messages=[{"role": "user", "content": "a b c"}],
+            stream=True,
+            stream_options=options,
         )
     )
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
@@ -129,8 +132,14 @@ def test_a_bad_request_is_told_in_openais_shape(gateway: Gateway, change, status
 
 def test_nothing_answers_without_a_good_key(gateway: Gateway):
     for headers in ({}, {"authorization": "Bearer tb-wrong"}, {"authorization": "Basic abc"}):
-        for method, path in (("POST", "/v1/chat/completions"), ("GET", "/v1/models"), ("GET", "/api/feedback")):
-            answer = httpx.request(method, gateway.url + path, headers=headers, json={} if method == "POST" else None)
+        for method, path in (
+            ("POST", "/v1/chat/completions"),
+            ("GET", "/v1/models"),
+            ("GET", "/api/feedback"),
+        ):
+            answer = httpx.request(
+                method, gateway.url + path, headers=headers, json={} if method == "POST" else None
+            )
             assert answer.status_code == 401, path
             assert answer.json()["error"]["code"] == "invalid_api_key"
 
@@ -148,7 +157,9 @@ def test_every_route_refuses_a_stranger(gateway: Gateway):
 
 def test_an_unknown_address_and_broken_json_have_openais_shape(gateway: Gateway):
     assert gateway.admin.get("/v1/nothing").json()["error"]["code"] == "unknown_url"
-    broken = gateway.admin.post("/v1/chat/completions", content=b"{", headers={"content-type": "application/json"})
+    broken = gateway.admin.post(
+        "/v1/chat/completions", content=b"{", headers={"content-type": "application/json"}
+    )
     assert (broken.status_code, broken.json()["error"]["code"]) == (400, "invalid_json")
 
 

@@ -43,13 +43,18 @@ def test_the_sdk_uploads_lists_reads_and_deletes(gateway: Gateway):
         (lines(ROW, ROW, "[1]"), "Line 3: a JSON object"),
         (lines(ROW, {"messages": [{"role": "wizard", "content": "x"}]}), "Line 2: 'messages"),
         (lines(ROW, {"messages": [{"role": "user", "content": "x"}]}), "Line 2:"),
-        (lines({"messages": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "x"}]}), "last message"),
+        (
+            lines({"messages": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "x"}]}),
+            "last message",
+        ),
         (lines({"text": "x"}), "Line 1: neither 'messages'"),
         (b'{"messages": "\xff\xfe"}', "Line 1: not UTF-8"),
         (lines("[" * 100_000), "Line 1:"),
     ],
 )
-def test_a_file_that_cannot_train_is_refused_with_its_line_and_leaves_nothing(gateway: Gateway, content, said):
+def test_a_file_that_cannot_train_is_refused_with_its_line_and_leaves_nothing(
+    gateway: Gateway, content, said
+):
     before = count(gateway)
     answer = upload(gateway, content)
     assert answer.status_code == 400
@@ -58,7 +63,9 @@ def test_a_file_that_cannot_train_is_refused_with_its_line_and_leaves_nothing(ga
     assert list((gateway.settings.home / "incoming").iterdir()) == []
 
 
-def test_a_file_past_the_limit_is_refused_and_leaves_nothing(gateway: Gateway, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_past_the_limit_is_refused_and_leaves_nothing(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(gateway.settings, "max_upload_mb", 1)
     answer = upload(gateway, lines(*[ROW] * 20_000))
     assert answer.status_code == 413

@@ -35,7 +35,8 @@ class World:
     async def answer(self, number: int, **change) -> str:
         """Record one ended completion of the assistant `desk`."""
         fields = {
-            "id": f"chatcmpl-{number}", "user_id": self.user.user_id, "key_id": "key", "conversation_id": f"conv-{number}",
+            "id": f"chatcmpl-{number}", "user_id": self.user.user_id, "key_id": "key",
+            "conversation_id": f"conv-{number}",
             "channel": "chat", "request_id": "r", "requested_model": "desk", "assistant": "desk", "release_id": None,
             "release_number": None, "adapter": "base", "base_model": "base", "instructions": "",
             "messages": [{"role": "user", "content": f"question {number}"}], "sampling": {"temperature": 0},
@@ -56,7 +57,9 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with database.writing() as session:
         admin = await users.create_user(session, UserCreate(name="Ada", role="administrator"))
         user = await users.create_user(session, UserCreate(name="Uma"))
-        await assistants.create_assistant(session, AssistantCreate(name="desk", title="Desk"), reserved="base")
+        await assistants.create_assistant(
+            session, AssistantCreate(name="desk", title="Desk"), reserved="base"
+        )
     callers = [Caller(one.id, one.name, one.role, "key", "api") for one in (admin, user)]
     yield World(database, store, hasher, *callers)
     await database.close()

@@ -34,7 +34,11 @@ async def test_a_correction_makes_a_pair_that_leads_back_to_everything(world: Wo
     assert row["preferred_output"] == [{"role": "assistant", "content": "the better answer"}]
     assert row["non_preferred_output"] == [{"role": "assistant", "content": "answer 1"}]
     origin = row["tailorbird"]
-    assert (origin["completion_id"], origin["feedback_id"], origin["adapter"]) == ("chatcmpl-1", given, "base")
+    assert (origin["completion_id"], origin["feedback_id"], origin["adapter"]) == (
+        "chatcmpl-1",
+        given,
+        "base",
+    )
     assert origin["sampling"] == {"temperature": 0.7}
     assert origin["person"].startswith("p_")
     assert world.user.name not in json.dumps(row)

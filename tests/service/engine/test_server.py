@@ -107,7 +107,8 @@ def test_a_socket_folder_that_is_a_link_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "dtype"), [("avx512f", "float32"), ("avx512f avx512_bf16", "auto"), ("amx_bf16 amx_tile", "auto")]
+    ("flags", "dtype"),
+    [("avx512f", "float32"), ("avx512f avx512_bf16", "auto"), ("amx_bf16 amx_tile", "auto")],
 )
 def test_a_processor_that_emulates_bf16_gets_fp32(tmp_path: Path, flags: str, dtype: str):
     (tmp_path / "cpuinfo").write_text(f"flags\t\t: fpu {flags}\n")

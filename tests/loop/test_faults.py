@@ -1,0 +1,141 @@
+"""What is confirmed survives kill -9; what was under way goes on, is retried or ends; never hangs, never lies."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import httpx
+import psutil
+import pytest
+
+from service import sample
+from tests.loop.steps import answer, examples, finished, sdk, upload
+from tests.running import ROOT, Running, start_service
+
+pytestmark = pytest.mark.heavy
+
+
+def child(service: Running, word: str) -> psutil.Process:
+    """The process of the service whose command line ends with `word`."""
+    for process in psutil.Process(service.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it may be dying just now
+            if word in process.cmdline():
+                return process
+    raise AssertionError(f"no process '{word}'")
+
+
+def wait_until(true, seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if true():
+            return
+        time.sleep(0.2)
+    raise AssertionError(what)
+
+
+def test_a_confirmed_rating_survives_kill_9_of_every_process(service: Running):
+    client = sdk(service)
+    completion = client.chat.completions.create(
+        model="fanal", messages=[{"role": "user", "content": "Hello"}], max_tokens=8
+    )
+    with service.client() as http:
+        body = {"completion_id": completion.id, "type": "rating", "rating": -1, "reasons": ["wrong"]}
+        given = (
+            http.post("/api/feedback", json=body, headers={"idempotency-key": "kill"})
+            .raise_for_status()
+            .json()
+        )
+    for word in ("gateway", "worker", "ui"):
+        child(service, word).kill()
+    child(service, "vllm.entrypoints.openai.api_server").kill()
+    wait_until(lambda: _status(service, "/readyz") != 200, 20, "a dead engine must not count as ready")
+    service.wait_ready()
+    with service.client() as http:
+        kept = http.get("/api/feedback", params={"completion_id": completion.id}).json()["data"]
+        again = http.post("/api/feedback", json=body, headers={"idempotency-key": "kill"}).json()
+    assert [one["id"] for one in kept] == [given["id"]]
+    assert again == given
+    assert answer(client, "fanal", "Hello")
+
+
+def test_a_job_whose_worker_is_killed_is_taken_up_again_and_succeeds(service: Running):
+    client = sdk(service)
+    job = client.fine_tuning.jobs.create(
+        model="smollm2-135m-instruct", training_file=upload(client, examples(sample.facts()[8:10], "x")),
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 8}}},
+    )  # fmt: skip
+    wait_until(lambda: _steps(client, job.id) > 0, 180, "training never began")
+    child(service, "worker").kill()
+    child(service, "gateway").kill()
+    wait_until(lambda: _status(service, "/readyz") == 200, 60, "the gateway did not come back")
+    done = finished(client, job.id)
+    assert done.status == "succeeded", done.error
+    messages = [event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=1000)]
+    assert "The worker was lost; the job starts again." in messages
+    assert answer(client, done.fine_tuned_model or "", "Hello")
+
+
+def test_an_adapter_is_served_again_after_the_engine_was_killed(service: Running):
+    client = sdk(service)
+    tuned = [model.id for model in client.models.list() if model.id.startswith("ft:")]
+    assert tuned, "an earlier test published one"
+    before = answer(client, tuned[0], "Who are you?", seed=1)
+    engine = child(service, "vllm.entrypoints.openai.api_server")
+    engine.kill()
+    wait_until(lambda: _status(service, "/readyz") == 503, 20, "a dead engine must not count as ready")
+    with httpx.Client(headers={"authorization": f"Bearer {service.admin_key}"}) as http:
+        body = {"model": "fanal", "messages": [{"role": "user", "content": "Hello"}]}
+        refused = http.post(f"{service.api_url}/v1/chat/completions", json=body)
+    assert refused.status_code == 503
+    assert refused.json()["error"]["code"] == "engine_unavailable"
+    assert "retry-after" in refused.headers
+    service.wait_ready()
+    assert answer(client, tuned[0], "Who are you?", seed=1) == before
+
+
+def test_the_gateway_alone_is_small_and_the_service_stays_under_eight_gigabytes(service: Running):
+    processes = psutil.Process(service.process.pid).children(recursive=True)
+    gateway = child(service, "gateway").memory_info().rss
+    assert gateway < 250e6
+    total = 0
+    for process in [psutil.Process(service.process.pid), *processes]:
+        memory = process.memory_full_info()
+        total += getattr(memory, "pss", memory.rss)
+    assert total < 8e9
+
+
+def test_a_port_in_use_is_one_clear_line(service: Running):
+    command = [sys.executable, "-m", "service", "run"]
+    taken = subprocess.run(command, env=service.env, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert taken.returncode != 0
+    assert "TAILORBIRD_API_PORT" in taken.stderr
+    assert "Traceback" not in taken.stderr + taken.stdout
+
+
+def test_ctrl_c_ends_every_process(tmp_path_factory: pytest.TempPathFactory):
+    running = start_service(tmp_path_factory.mktemp("short"))
+    wait_until(
+        lambda: _status(running, "/healthz") == 200, 120, "the gateway did not start: " + running.log()
+    )
+    family = psutil.Process(running.process.pid).children(recursive=True)
+    assert len(family) >= 4
+    os.kill(running.process.pid, signal.SIGTERM)
+    assert running.process.wait(90) == 0
+    gone, alive = psutil.wait_procs(family, timeout=5)
+    assert alive == []
+
+
+def _status(service: Running, path: str) -> int:
+    try:
+        return httpx.get(service.api_url + path, timeout=3).status_code
+    except httpx.HTTPError:
+        return 0
+
+
+def _steps(client, job_id: str) -> int:
+    return sum(
+        event.type == "metrics" for event in client.fine_tuning.jobs.list_events(job_id, limit=100).data
+    )
