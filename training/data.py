@@ -79,6 +79,10 @@ class ExampleTokens:
         return len(self.input_ids)
 
     @property
+    def read(self) -> int:
+        return self.length
+
+    @property
     def learned(self) -> int:
         return sum(label != IGNORED for label in self.labels)
 
@@ -95,6 +99,11 @@ class PairTokens:
     @property
     def length(self) -> int:
         return len(self.prompt_ids) + max(len(self.chosen_ids), len(self.rejected_ids))
+
+    @property
+    def read(self) -> int:
+        """The prompt is read with each of the two completions."""
+        return 2 * len(self.prompt_ids) + self.learned
 
     @property
     def learned(self) -> int:
@@ -141,7 +150,7 @@ def facts(chat: Chat, tokens: list[ExampleTokens] | list[PairTokens], kind: str)
         )
         if not ends or not all(end in chat.stops for end in ends):
             raise Refused("no_end_of_turn", f"{row.name}: the end of the answer carries no loss.", row.name)
-    total = sum(row.length for row in tokens)
+    total = sum(row.read for row in tokens)
     learned = sum(row.learned for row in tokens)
     longest = max(tokens, key=lambda row: row.length)
     return (

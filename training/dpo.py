@@ -77,7 +77,7 @@ def make_trainer(
             loss_type=["sigmoid", "sft"],
             loss_weights=[1.0, SFT_WEIGHT],
             precompute_ref_log_probs=True,
-            **model.trainer_arguments(run, spec.settings, len(learned), len(held_out)),
+            **model.trainer_arguments(run, spec.settings, learned, held_out),
         ),
         train_dataset=_dataset(learned),
         eval_dataset=_dataset(held_out) if held_out else None,

@@ -9,6 +9,7 @@ against about 24 s in bf16. Without a GPU nothing is recomputed in the backward 
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 MICRO_BATCH = 8
 """Rows in one forward pass at most; a larger batch is summed from equal parts."""
+MICRO_TOKENS = 1024
+"""Tokens in one forward pass at most, unless a single row has more: it bounds the memory of long rows (64
+rows of some 250 tokens held 4.9 GB in batches of 8)."""
 
 
 def load_chat(base: Path) -> Chat:
@@ -78,21 +82,25 @@ def load_policy(spec: TrainingSpec) -> PeftModel:
     return PeftModel.from_pretrained(load_base(base, dtype), start, is_trainable=True)
 
 
-def trainer_arguments(run: Path, settings: TrainingSettings, rows: int, held_out: int) -> dict[str, Any]:
-    """The settings that `SFTConfig` and `DPOConfig` share, for so many rows to learn and to hold out.
+def trainer_arguments(
+    run: Path, settings: TrainingSettings, learned: Sequence[Any], held_out: Sequence[Any]
+) -> dict[str, Any]:
+    """The settings that `SFTConfig` and `DPOConfig` share, for these rows (of `training.data`).
 
     Batches hold rows of similar length, so that little is padded. No checkpoint is written on the way.
     """
     gpu = torch.cuda.is_available()
-    steps = math.ceil(rows / settings.batch_size) * settings.n_epochs
-    micro = largest_divisor(settings.batch_size, MICRO_BATCH)
+    steps = math.ceil(len(learned) / settings.batch_size) * settings.n_epochs
+    longest = max(row.length for row in (*learned, *held_out))
+    at_once = max(1, min(MICRO_BATCH, MICRO_TOKENS // longest))
+    micro = largest_divisor(settings.batch_size, at_once)
     return {
         "output_dir": str(run),
         "num_train_epochs": settings.n_epochs,
         "per_device_train_batch_size": micro,
         "gradient_accumulation_steps": settings.batch_size // micro,
         # TRL averages a pair's figures by batch: equal batches make it the average over pairs.
-        "per_device_eval_batch_size": largest_divisor(max(held_out, 1), MICRO_BATCH),
+        "per_device_eval_batch_size": largest_divisor(max(len(held_out), 1), at_once),
         "learning_rate": settings.learning_rate,
         "lr_scheduler_type": "linear",
         # Rounded down: the first warm-up step has rate 0, which would be all of a short run.

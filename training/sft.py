@@ -35,7 +35,7 @@ def train(run: Path, spec: TrainingSpec) -> None:
     model.score_labels_only()
     trainer = SFTTrainer(
         model=model.load_policy(spec),
-        args=SFTConfig(**model.trainer_arguments(run, spec.settings, len(learned), len(held_out))),
+        args=SFTConfig(**model.trainer_arguments(run, spec.settings, learned, held_out)),
         train_dataset=_dataset(learned),
         eval_dataset=_dataset(held_out) if held_out else None,
         processing_class=chat.tokenizer,

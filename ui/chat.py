@@ -84,7 +84,9 @@ class Chat(Screen):
         up = await self.gateway.ready()
         return self._banner(up), gr.Timer(active=not up)
 
-    async def turn(self, event: gr.EventData, request: gr.Request, here: str, chosen: str, window: int) -> list[Any]:
+    async def turn(
+        self, event: gr.EventData, request: gr.Request, here: str, chosen: str, window: int
+    ) -> list[Any]:
         """Another conversation, a new one, or one less."""
         act, token = read(event), (await self._person(request))[0]
         with self.spoken():
@@ -93,7 +95,9 @@ class Chat(Screen):
                 return await self._view(request, here if here != act.id else "", chosen)
             return await self._view(request, act.id if act.act == "open" else "", chosen)
 
-    async def choose(self, event: gr.EventData, request: gr.Request, here: str, chosen: str, window: int) -> list[Any]:
+    async def choose(
+        self, event: gr.EventData, request: gr.Request, here: str, chosen: str, window: int
+    ) -> list[Any]:
         """Another assistant for a new conversation, or the same conversation looked at again."""
         act = read(event)
         with self.spoken():
@@ -148,7 +152,9 @@ class Chat(Screen):
         async for shown in self._ask(request, read(event).value, here, chosen):
             yield shown
 
-    async def follow(self, request: gr.Request, here: str, chosen: str, window: int) -> AsyncIterator[list[Any]]:
+    async def follow(
+        self, request: gr.Request, here: str, chosen: str, window: int
+    ) -> AsyncIterator[list[Any]]:
         """Go on showing an answer that was being written when the page was opened."""
         with self.spoken():
             token, user = await self.person(request)
@@ -243,7 +249,9 @@ class Chat(Screen):
         composer = gr.Textbox(interactive=bool(everyone), submit_btn=not writing, stop_btn=writing)
         if found is not None:
             assistant = _named(everyone, found.assistant)
-            thread = conversations.thread(self.w, found, assistant, growing=answer.question if answer else None)
+            thread = conversations.thread(
+                self.w, found, assistant, growing=answer.question if answer else None
+            )
             return [side, thread, "", composer, found.id, found.assistant, conversations.WINDOW]
         one = _named(everyone, chosen) or (everyone[0] if everyone else None)
         welcome = render("welcome", self.w, assistants=everyone, chosen=one)
@@ -261,5 +269,3 @@ class Chat(Screen):
 
 def _named(assistants: list[Assistant], name: str) -> Assistant | None:
     return next((one for one in assistants if one.name == name), None)
-
-

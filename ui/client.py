@@ -84,10 +84,14 @@ class Gateway:
         return await self._list(Conversation, token, "/api/conversations", limit=200)
 
     async def create_conversation(self, token: str, assistant: str) -> Conversation:
-        return await self._one(Conversation, token, "POST", "/api/conversations", json={"assistant": assistant})
+        return await self._one(
+            Conversation, token, "POST", "/api/conversations", json={"assistant": assistant}
+        )
 
     async def conversation(self, token: str, conversation_id: str) -> ConversationTurns:
-        return await self._one(ConversationTurns, token, "GET", f"/api/conversations/{_part(conversation_id)}")
+        return await self._one(
+            ConversationTurns, token, "GET", f"/api/conversations/{_part(conversation_id)}"
+        )
 
     async def rename_conversation(self, token: str, conversation_id: str, title: str) -> Conversation:
         path = f"/api/conversations/{_part(conversation_id)}"
@@ -105,7 +109,12 @@ class Gateway:
 
         Raises `Refused` also in the middle, with code `broken_off` when the stream ends without its end mark.
         """
-        body = {"model": model, "messages": messages, "stream": True, "metadata": {"conversation": conversation}}
+        body = {
+            "model": model,
+            "messages": messages,
+            "stream": True,
+            "metadata": {"conversation": conversation},
+        }
         timeout = httpx.Timeout(180, connect=5)
         try:
             async with self._http.stream(
@@ -143,7 +152,13 @@ class Gateway:
     async def upload(self, token: str, filename: str, content: bytes, purpose: str) -> File:
         files = {"file": (filename, content, "application/jsonl")}
         return await self._one(
-            File, token, "POST", "/v1/files", files=files, data={"purpose": purpose}, timeout=httpx.Timeout(300)
+            File,
+            token,
+            "POST",
+            "/v1/files",
+            files=files,
+            data={"purpose": purpose},
+            timeout=httpx.Timeout(300),
         )
 
     async def files(self, token: str, purpose: str) -> list[File]:
@@ -192,7 +207,9 @@ class Gateway:
     async def report(self, token: str, evaluation_id: str) -> tuple[bytes, str]:
         """The report page and its content security policy, both as the gateway gives them."""
         response = await self._call(token, "GET", f"/api/evaluations/{_part(evaluation_id)}/report")
-        return response.content, response.headers.get("content-security-policy", "default-src 'none'; sandbox")
+        return response.content, response.headers.get(
+            "content-security-policy", "default-src 'none'; sandbox"
+        )
 
     async def releases(self, token: str, assistant: str) -> list[Release]:
         return await self._list(Release, token, "/api/releases", assistant=assistant)
@@ -291,13 +308,17 @@ def _refusal(status: int, content: bytes) -> Refused:
     try:
         return _of_body(status, json.loads(content))
     except (ValueError, TypeError):
-        return Refused(status, "unknown", f"The service answered with status {status}. Try again in a moment.")
+        return Refused(
+            status, "unknown", f"The service answered with status {status}. Try again in a moment."
+        )
 
 
 def _of_body(status: int, body: Mapping[str, Any]) -> Refused:
     error = body.get("error")
     if not isinstance(error, dict):
-        return Refused(status, "unknown", f"The service answered with status {status}. Try again in a moment.")
+        return Refused(
+            status, "unknown", f"The service answered with status {status}. Try again in a moment."
+        )
     return Refused(status, str(error.get("code") or "unknown"), str(error.get("message") or ""))
 
 

@@ -16,7 +16,9 @@ WINDOW = 30
 """Turns shown at first; the earlier ones come when asked for."""
 
 
-async def settled(gateway: Gateway, token: str, conversation_id: str, seconds: float = 3.0) -> ConversationTurns:
+async def settled(
+    gateway: Gateway, token: str, conversation_id: str, seconds: float = 3.0
+) -> ConversationTurns:
     """The conversation once its last answer is recorded as ended, or as it is after `seconds`."""
     for _ in range(int(seconds / 0.15)):
         found = await gateway.conversation(token, conversation_id)
@@ -31,7 +33,10 @@ def messages(turns: list[Turn], question: str) -> list[dict[str, str]]:
     told: list[dict[str, str]] = []
     for turn in turns:
         if turn.answer.strip():
-            told += [{"role": "user", "content": turn.question}, {"role": "assistant", "content": turn.answer}]
+            told += [
+                {"role": "user", "content": turn.question},
+                {"role": "assistant", "content": turn.answer},
+            ]
     return [*told, {"role": "user", "content": question}]
 
 

@@ -73,7 +73,9 @@ class Guard:
             return RedirectResponse(f"/login?next={wanted}", 303)
         if not may(user, SCREENS[name]):
             role = w(f"role_{SCREENS[name]}")
-            return show("refused", w, status=403, name=user.name, role=role, home=request.url.path.startswith("/fr/"))
+            return show(
+                "refused", w, status=403, name=user.name, role=role, home=request.url.path.startswith("/fr/")
+            )
         return None
 
 
@@ -112,5 +114,3 @@ def _with_policy(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]
     if page:
         added[b"cache-control"] = b"no-store"
     return [*headers, *((name, value) for name, value in added.items() if name not in there)]
-
-

@@ -31,7 +31,11 @@ class Stage:
 
 async def listing(gateway: Gateway, token: str, w: Words, jobs: list[Job], here: str) -> str:
     """The list of an assistant's jobs as HTML, newest first."""
-    stages = {job.id: _stage(w, job, await gateway.job_events(token, job.id, limit=20)) for job in jobs if _moves(job)}
+    stages = {
+        job.id: _stage(w, job, await gateway.job_events(token, job.id, limit=20))
+        for job in jobs
+        if _moves(job)
+    }
     return render("jobs", w, jobs=jobs, stages=stages, here=here)
 
 
@@ -44,7 +48,9 @@ async def detail(
     job = await gateway.job(token, job_id)
     events = await gateway.job_events(token, job_id)
     told = [event for event in events if event.type == "message"][:40]
-    head = render("job", w, job=job, stage=_stage(w, job, events), moves=_moves(job), figures=_figures(events))
+    head = render(
+        "job", w, job=job, stage=_stage(w, job, events), moves=_moves(job), figures=_figures(events)
+    )
     return head, points(w, events, CURVES), points(w, events, RANKING), render("messages", w, events=told)
 
 
@@ -53,9 +59,17 @@ async def start(gateway: Gateway, token: str, assistant: str, file: str, method:
     if not file:
         raise Refused(400, "no_file", "Choose a file first.")
     settings = MethodSettings(hyperparameters=Hyperparameters(n_epochs=int(passes) or "auto"))
-    chosen = Method(type="dpo", dpo=settings) if method == "dpo" else Method(type="supervised", supervised=settings)
+    chosen = (
+        Method(type="dpo", dpo=settings)
+        if method == "dpo"
+        else Method(type="supervised", supervised=settings)
+    )
     wanted = JobCreate(
-        model=assistant, training_file=file, suffix=assistant, method=chosen, metadata={"assistant": assistant}
+        model=assistant,
+        training_file=file,
+        suffix=assistant,
+        method=chosen,
+        metadata={"assistant": assistant},
     )
     return (await gateway.create_job(token, wanted)).id
 

@@ -93,7 +93,9 @@ def show(template: str, w: Words, *, status: int = 200, **values: Any) -> HTMLRe
     return HTMLResponse(render(template, w, css=css, **values), status)
 
 
-def _login_page(w: Words, *, link: str = "", next: str = "/", problem: str = "", status: int = 200) -> Response:
+def _login_page(
+    w: Words, *, link: str = "", next: str = "/", problem: str = "", status: int = 200
+) -> Response:
     return show("login", w, status=status, link=link, next=next, problem=problem)
 
 

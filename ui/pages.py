@@ -58,7 +58,9 @@ def _when(seconds: int | float | None) -> Markup:
     if not seconds:
         return Markup("")
     moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    return Markup('<time datetime="{}">{}</time>').format(moment.isoformat(), moment.strftime("%Y-%m-%d %H:%M UTC"))
+    return Markup('<time datetime="{}">{}</time>').format(
+        moment.isoformat(), moment.strftime("%Y-%m-%d %H:%M UTC")
+    )
 
 
 def _short(digest: str) -> str:

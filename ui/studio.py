@@ -26,7 +26,10 @@ class Studio(Screen):
     def build(self) -> gr.Blocks:
         w = self.w
         with gr.Blocks(
-            title=f"{w('studio')} · Tailorbird", analytics_enabled=False, fill_width=True, delete_cache=(600, 600)
+            title=f"{w('studio')} · Tailorbird",
+            analytics_enabled=False,
+            fill_width=True,
+            delete_cache=(600, 600),
         ) as page:
             parts: dict[str, Any] = {"header": panel("header")}
             parts["job"], parts["seen"] = gr.Textbox(visible=False), gr.State({})
@@ -51,7 +54,9 @@ class Studio(Screen):
         w = self.w
         parts["readiness"] = panel("readiness")
         with gr.Column(elem_classes="box", elem_id="on-file"):
-            gr.HTML(f"<h2>{w('file_title')}</h2><p class='soft'>{w('file_text')}</p>", apply_default_css=False)
+            gr.HTML(
+                f"<h2>{w('file_title')}</h2><p class='soft'>{w('file_text')}</p>", apply_default_css=False
+            )
             with gr.Row():
                 parts["file"] = gr.Dropdown([], label=w("file"), scale=3, elem_id="file", filterable=False)
                 parts["upload"] = gr.UploadButton(
@@ -79,7 +84,9 @@ class Studio(Screen):
                     "x": "step", "color": "kind", "height": 260, "visible": False, "x_title": w("step"),
                     "color_title": "", "buttons": [], "color_map": jobs.colours(w),
                 }  # fmt: skip
-                parts["loss"] = gr.LinePlot(y="value", title=w("loss_title"), y_title=w("loss"), elem_id="loss", **plot)
+                parts["loss"] = gr.LinePlot(
+                    y="value", title=w("loss_title"), y_title=w("loss"), elem_id="loss", **plot
+                )
                 parts["ranking"] = gr.LinePlot(
                     y="value", title=w("ranking_title"), y_title=w("share"), elem_id="ranking", **plot
                 )
@@ -90,11 +97,15 @@ class Studio(Screen):
             "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
         }  # fmt: skip
         place = [p["assistant"], p["job"], p["seen"]]
-        moving = [p[n] for n in ("jobs", "detail", "loss", "ranking", "messages", "evaluations", "releases", "seen")]
+        moving = [
+            p[n] for n in ("jobs", "detail", "loss", "ranking", "messages", "evaluations", "releases", "seen")
+        ]
         everything = [*moving, p["readiness"]]
         loaded = page.load(self.load, None, [p["header"], p["assistant"], p["file"]], **many)
         loaded.then(self.redraw, place, everything, **many)
-        p["assistant"].input(self.other, p["assistant"], p["job"], **many).then(self.redraw, place, everything, **many)
+        p["assistant"].input(self.other, p["assistant"], p["job"], **many).then(
+            self.redraw, place, everything, **many
+        )
         p["clock"].tick(self.look, place, moving, **many)
         p["readiness"].click(self.start_round, p["assistant"], [p["job"], p["tabs"]], **many).success(
             self.redraw, place, everything, **many
@@ -102,7 +113,10 @@ class Studio(Screen):
         p["file"].change(self.guess, p["file"], p["method"], **many)
         p["upload"].upload(self.upload, p["upload"], [p["file"], p["upload"]], **many)
         started = p["start"].click(
-            self.start_file, [p["assistant"], p["file"], p["method"], p["passes"]], [p["job"], p["tabs"]], **many
+            self.start_file,
+            [p["assistant"], p["file"], p["method"], p["passes"]],
+            [p["job"], p["tabs"]],
+            **many,
         )
         started.success(self.redraw, place, everything, **many)
         for name in ("jobs", "detail"):
@@ -139,7 +153,9 @@ class Studio(Screen):
             token, _ = await self.person(request)
             return datasets.method_of(await datasets.files(self.gateway, token), file)
 
-    async def redraw(self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str]) -> list[Any]:
+    async def redraw(
+        self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str]
+    ) -> list[Any]:
         """Everything, also what changes only when somebody acts."""
         with self.spoken():
             token, _ = await self.person(request)
@@ -148,7 +164,9 @@ class Studio(Screen):
                 return [*moving, self._nothing("no_assistant_text")]
             return [*moving, await datasets.readiness(self.gateway, token, self.w, assistant)]
 
-    async def look(self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str]) -> list[Any]:
+    async def look(
+        self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str]
+    ) -> list[Any]:
         """What is under way. A passing failure of the timer leaves the screen as it is."""
         try:
             token, _ = await self.person(request)
@@ -170,7 +188,9 @@ class Studio(Screen):
         }  # fmt: skip
         marks = {name: _mark(value) for name, value in drawn.items()}
         # What has not changed is not sent again, so that a field being filled in is left alone.
-        news = [gr.skip() if seen.get(name) == marks[name] else _shown(value) for name, value in drawn.items()]
+        news = [
+            gr.skip() if seen.get(name) == marks[name] else _shown(value) for name, value in drawn.items()
+        ]
         return [*news, marks]
 
     def _nothing(self, name: str) -> str:
@@ -193,7 +213,11 @@ class Studio(Screen):
             if path is None:
                 return gr.skip(), gr.skip()
             kept = await datasets.upload(self.gateway, token, Path(path))
-            gr.Info(self.w("uploaded", name=datasets.escaped(kept.filename)), duration=6, title=self.w("done_title"))
+            gr.Info(
+                self.w("uploaded", name=datasets.escaped(kept.filename)),
+                duration=6,
+                title=self.w("done_title"),
+            )
             choices = await datasets.files(self.gateway, token)
             return gr.Dropdown(choices, value=kept.id), gr.UploadButton(value=None)
 
@@ -218,7 +242,9 @@ class Studio(Screen):
         token, _ = await self.person(request)
         return (await self.gateway.start_round(token, assistant, method)).id
 
-    async def _on_file(self, request: gr.Request, assistant: str, file: str | None, method: str, passes: int) -> str:
+    async def _on_file(
+        self, request: gr.Request, assistant: str, file: str | None, method: str, passes: int
+    ) -> str:
         token, _ = await self.person(request)
         return await jobs.start(self.gateway, token, assistant, file or "", method, passes)
 

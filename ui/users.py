@@ -6,7 +6,9 @@ from ui.panel import Act
 from ui.words import Words
 
 
-async def listing(gateway: Gateway, token: str, w: Words, *, me: str, link: tuple[str, str] | None = None) -> str:
+async def listing(
+    gateway: Gateway, token: str, w: Words, *, me: str, link: tuple[str, str] | None = None
+) -> str:
     """Everybody, as HTML. `link` is `(user id, address)` of a link made just now."""
     return render("users", w, users=await gateway.users(token), me=me, link=link)
 

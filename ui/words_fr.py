@@ -143,7 +143,6 @@ FRENCH: dict[str, str] = {
     "ready_now": "{n} réponses corrigées sont prêtes. Un tour d’entraînement peut commencer.",
     "ready_now_one": "{n} réponse corrigée est prête. Un tour d’entraînement peut commencer.",
     "ready_of": "{n} réponses corrigées sur {needed}. Il en faut encore {missing} pour qu’un tour en vaille la peine.",
-
     "ready_of_one": "{n} réponse corrigée sur {needed}. Il en faut encore {missing} pour qu’un tour en vaille la peine.",
     "figure_pairs": "réponses corrigées",
     "figure_thumbs": "pouces haut / bas",

@@ -18,6 +18,12 @@ from tests.running import ROOT, Running, start_service
 pytestmark = pytest.mark.heavy
 
 
+@pytest.fixture(autouse=True)
+def recovered(service: Running) -> None:
+    """Each fault meets a service that has got over the one before."""
+    service.wait_ready()
+
+
 def child(service: Running, word: str) -> psutil.Process:
     """The process of the service whose command line ends with `word`."""
     for process in psutil.Process(service.process.pid).children(recursive=True):

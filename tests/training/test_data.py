@@ -125,3 +125,12 @@ def test_the_facts_count_the_tokens_that_carry_loss(chat: Chat) -> None:
     tokens = data.examples(chat, [_example(("user", "Hi"), ("assistant", "Hello"))], 100)
     said = data.facts(chat, tokens, "examples")
     assert said.startswith(f"1 examples: {tokens[0].length} tokens, of which {tokens[0].learned} carry loss")
+
+
+def test_the_facts_of_pairs_count_the_prompt_with_each_answer(chat: Chat) -> None:
+    pair = PreferencePair.model_validate(pairs(1)[0])
+    tokens = data.pairs(chat, [NamedRow("train.jsonl line 1", pair)], 200)
+    (row,) = tokens
+    both = len(row.chosen_ids) + len(row.rejected_ids)
+    said = data.facts(chat, tokens, "preference pairs")
+    assert f"{2 * len(row.prompt_ids) + both} tokens, of which {both} carry loss" in said

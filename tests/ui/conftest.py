@@ -31,7 +31,9 @@ class Screens:
 
     def token_of(self, name: str, role: str) -> str:
         """The session of a new person."""
-        user = self.gateway.admin.post("/api/users", json={"name": name, "role": role}).raise_for_status().json()
+        user = (
+            self.gateway.admin.post("/api/users", json={"name": name, "role": role}).raise_for_status().json()
+        )
         answer = httpx.post(f"{self.gateway.url}/api/session", json={"link": self.link_of(user["id"])})
         return answer.raise_for_status().json()["token"]
 

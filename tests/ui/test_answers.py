@@ -21,7 +21,11 @@ async def asked(gateway: Gateway, token: str, question: str) -> tuple[Answers, s
     answers = Answers(gateway)
     conversation = (await gateway.create_conversation(token, "fanal")).id
     answers.start(
-        token, "me", model="fanal", conversation=conversation, messages=[{"role": "user", "content": question}]
+        token,
+        "me",
+        model="fanal",
+        conversation=conversation,
+        messages=[{"role": "user", "content": question}],
     )
     return answers, conversation
 
@@ -49,7 +53,9 @@ async def test_an_answer_grows_and_is_recorded_without_anybody_watching(screens:
     assert answers.of(conversation, "me") is None
 
 
-async def test_a_stopped_answer_is_recorded_as_interrupted_with_what_was_written(screens: Screens, gateway: Gateway):
+async def test_a_stopped_answer_is_recorded_as_interrupted_with_what_was_written(
+    screens: Screens, gateway: Gateway
+):
     answers, conversation = await asked(gateway, screens.gateway.key, "SLOW " + "word " * 200)
     answer = answers.of(conversation, "me")
     assert answer is not None
@@ -88,7 +94,9 @@ def test_half_of_the_turns_are_left_out_and_never_the_question():
 
 def streaming(body: bytes, status: int = 200) -> Gateway:
     """A gateway's client whose every request is answered with `body`."""
-    answer = httpx.MockTransport(lambda _: httpx.Response(status, content=body, headers={"x-tailorbird-release": "a@2"}))
+    answer = httpx.MockTransport(
+        lambda _: httpx.Response(status, content=body, headers={"x-tailorbird-release": "a@2"})
+    )
     return Gateway("http://gateway", transport=answer)
 
 

@@ -11,7 +11,11 @@ from ui.guard import Guard, screen_of
 from ui.sessions import COOKIE, People, only
 from ui.settings import Settings
 
-CLOSED = {"user": ["/studio", "/admin", "/fr/studio", "/fr/admin"], "reviewer": ["/admin", "/fr/admin"], "administrator": []}
+CLOSED = {
+    "user": ["/studio", "/admin", "/fr/studio", "/fr/admin"],
+    "reviewer": ["/admin", "/fr/admin"],
+    "administrator": [],
+}
 SCREENS = ["", "/studio", "/admin", "/fr", "/fr/studio", "/fr/admin"]
 PAGE = {"accept": "text/html"}
 CALL = {"data": [], "fn_index": 0, "session_hash": "abc", "event_data": None, "trigger_id": None}

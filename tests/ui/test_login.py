@@ -19,7 +19,16 @@ def new_link(screens: Screens, name: str) -> str:
 
 @pytest.mark.parametrize(
     "address",
-    ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:alert(1)", "evil", "", "/a\nb", "\\\\evil"],
+    [
+        "//evil.example",
+        "https://evil.example/",
+        "/\\evil.example",
+        "javascript:alert(1)",
+        "evil",
+        "",
+        "/a\nb",
+        "\\\\evil",
+    ],
 )
 def test_an_address_that_leaves_this_site_is_replaced_by_the_chat(address: str):
     assert inner(address) == "/"
@@ -89,7 +98,11 @@ def test_signing_out_ends_the_session_at_the_gateway(screens: Screens):
 @pytest.mark.parametrize("path", ["/login", "/logout"])
 def test_a_write_that_another_sites_page_started_is_refused(screens: Screens, path: str):
     with screens.browser(screens.token_of(f"Visitor {path}", "user")) as browser:
-        for header in ({"origin": "https://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}):
+        for header in (
+            {"origin": "https://evil.example"},
+            {"origin": "null"},
+            {"sec-fetch-site": "cross-site"},
+        ):
             assert browser.post(path, data={"key": screens.gateway.key}, headers=header).status_code == 403
 
 

@@ -47,7 +47,9 @@ def test_every_family_of_sentences_that_a_screen_chooses_from_has_members():
 
 def test_every_choice_that_the_contract_allows_has_a_sentence():
     names = {f"reason_{reason}" for reason in (*PRAISE, *BLAME)} | set(SAID.values())
-    names |= {f"job_{s}" for s in ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")}
+    names |= {
+        f"job_{s}" for s in ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")
+    }
     names |= {f"role_{role}" for role in ("user", "reviewer", "administrator")}
     names |= {f"state_{state}" for state in ("candidate", "live", "retired")}
     assert names - ENGLISH.keys() == set()
@@ -83,4 +85,6 @@ def test_a_refusal_without_a_sentence_of_its_own_is_said_in_the_gateways_words(l
 
 
 def test_a_refusal_with_a_sentence_of_its_own_is_said_in_the_readers_language():
-    assert refusal(words("fr"), Refused(503, "engine_unavailable", "starting")).startswith("L’assistant se réveille")
+    assert refusal(words("fr"), Refused(503, "engine_unavailable", "starting")).startswith(
+        "L’assistant se réveille"
+    )

@@ -1,0 +1,351 @@
+"""The screens in a real browser: the details of the chat before a double of the engine, and the whole loop
+before a service that runs for real.
+"""
+
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
+
+from tests.running import Running
+from tests.ui.conftest import Screens
+from ui.sessions import COOKIE
+
+pytestmark = pytest.mark.heavy
+
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+PATIENCE = 60_000
+"""Milliseconds to wait for anything on a page."""
+WATCH = """() => {
+  window.lengths = [];
+  new MutationObserver(() => {
+    const text = document.querySelector('#growing .text')?.textContent ?? '';
+    if (text && window.lengths.at(-1) !== text.length) window.lengths.push(text.length);
+  }).observe(document.body, {subtree: true, childList: true, characterData: true});
+}"""
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
+    yield browser
+    browser.close()
+
+
+class Watched:
+    """A page of a fresh browser that notes faults of the page and calls of other machines."""
+
+    def __init__(self, browser: Browser, url: str, **options: object) -> None:
+        self.url, self.faults, self.calls_elsewhere = url, [], []
+        self.context: BrowserContext = browser.new_context(
+            locale=str(options.pop("locale", "en-GB")), **options
+        )  # type: ignore[arg-type]
+        self.context.set_default_timeout(PATIENCE)
+        self.page: Page = self.context.new_page()
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("request", lambda request: self._note(request.url))
+        self.page.on("dialog", lambda dialog: dialog.accept())
+
+    def _note(self, address: str) -> None:
+        if not address.startswith((self.url, "data:", "blob:")):
+            self.calls_elsewhere.append(address)
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.faults == []
+        assert self.calls_elsewhere == []
+
+
+def signed_in(
+    browser: Browser, screens: Screens, name: str, role: str = "user", **options: object
+) -> Watched:
+    watched = Watched(browser, screens.url, **options)
+    token = screens.token_of(name, role)
+    watched.context.add_cookies([{"name": COOKIE, "value": token, "url": screens.url, "httpOnly": True}])
+    watched.page.goto(screens.url)
+    expect(watched.page.locator(".welcome h1, .thread")).to_be_visible(timeout=PATIENCE)
+    return watched
+
+
+def ask(page: Page, question: str) -> None:
+    page.locator("#composer textarea").fill(question)
+    page.keyboard.press("Enter")
+
+
+def no_sideways_scroll(page: Page) -> bool:
+    return page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+# Before a double of the engine
+
+
+def test_an_answer_can_be_stopped_and_what_was_written_stays(browser: Browser, screens: Screens):
+    watched = signed_in(browser, screens, "Stopper")
+    page = watched.page
+    ask(page, "SLOW " + "word " * 300)
+    expect(page.locator("#growing .text")).to_contain_text("word", timeout=PATIENCE)
+    page.locator("#composer .stop-button").click()
+    turn = page.locator("[data-completion]")
+    expect(turn).to_have_count(1, timeout=PATIENCE)
+    expect(turn).to_contain_text("Stopped before the end.")
+    expect(page.locator("#composer .submit-button")).to_be_visible()
+    watched.close()
+
+
+def test_a_reload_in_the_middle_finds_the_answer_still_growing(browser: Browser, screens: Screens):
+    watched = signed_in(browser, screens, "Reloader")
+    page = watched.page
+    ask(page, "SLOW " + "word " * 120)
+    expect(page.locator("#growing .text")).to_contain_text("word", timeout=PATIENCE)
+    expect(page).to_have_url(re.compile(r"\?c=conv_"))
+    page.reload()
+    expect(page.locator("#growing .text, [data-completion]").first).to_contain_text("word", timeout=PATIENCE)
+    expect(page.locator("[data-completion] .text")).to_contain_text("word word", timeout=PATIENCE)
+    expect(page.locator("[data-completion]")).not_to_contain_text("Stopped")
+    watched.close()
+
+
+def test_a_rating_its_reasons_and_a_correction_are_kept_changed_and_taken_back(
+    browser: Browser, screens: Screens
+):
+    watched = signed_in(browser, screens, "Rater")
+    page = watched.page
+    ask(page, "What does a bicycle cost?")
+    turn = page.locator("[data-completion]")
+    turn.locator("[aria-label='Bad answer']").click()
+    expect(turn.locator(".said")).to_have_text("Saved. Thank you.", timeout=PATIENCE)
+    turn.get_by_text("out of date").click()
+    turn.locator("textarea[name=comment]").fill("Since May it is less.")
+    turn.locator("[data-do=explain]").click()
+    expect(turn.locator(".why summary")).to_contain_text(
+        "out of date · “Since May it is less.”", timeout=PATIENCE
+    )
+    turn.get_by_text("Write the better answer").click()
+    field = turn.locator("textarea[name=correction]")
+    expect(field).to_have_value(turn.locator(".text").inner_text())
+    field.fill("It costs four crowns.")
+    turn.locator("[data-do=correct]").click()
+    expect(turn.locator(".better")).to_contain_text("It costs four crowns.", timeout=PATIENCE)
+    page.reload()
+    expect(turn.locator("[aria-label='Bad answer']")).to_have_attribute(
+        "aria-pressed", "true", timeout=PATIENCE
+    )
+    expect(turn.locator(".better")).to_contain_text("It costs four crowns.")
+    turn.locator(".better").get_by_text("Take back").click()
+    expect(turn.locator(".better")).to_have_count(0, timeout=PATIENCE)
+    turn.locator("[aria-label='Bad answer']").click()
+    expect(turn.locator("[aria-label='Bad answer']")).to_have_attribute(
+        "aria-pressed", "false", timeout=PATIENCE
+    )
+    watched.close()
+    said = screens.gateway.admin.get("/api/feedback", params={"assistant": "fanal"}).json()["data"]
+    kinds = [one["type"] for one in said]
+    assert kinds.count("retraction") == 2
+    assert kinds.count("rating") == 2
+    assert kinds.count("correction") == 1
+
+
+def test_what_is_being_written_outlives_a_redraw(browser: Browser, screens: Screens):
+    watched = signed_in(browser, screens, "Writer")
+    page = watched.page
+    ask(page, "What does a parcel cost?")
+    turn = page.locator("[data-completion]")
+    turn.get_by_text("Write the better answer").click()
+    turn.locator("textarea[name=correction]").fill("Half of a sen")
+    turn.locator("[aria-label='Good answer']").click()
+    expect(turn.locator(".said")).to_be_visible(timeout=PATIENCE)
+    expect(turn.locator("textarea[name=correction]")).to_have_value("Half of a sen")
+    watched.close()
+
+
+def test_a_refusal_is_a_sentence_and_confirms_nothing(browser: Browser, screens: Screens):
+    watched = signed_in(browser, screens, "Unlucky")
+    page = watched.page
+    ask(page, "What does a lighthouse cost?")
+    turn = page.locator("[data-completion]")
+    expect(turn).to_have_count(1, timeout=PATIENCE)
+    # The answer's id is exchanged for one that the gateway does not know.
+    page.evaluate("document.querySelector('[data-value=\"1\"][data-do=rate]').dataset.id = 'chatcmpl-none'")
+    turn.locator("[aria-label='Good answer']").click()
+    expect(page.get_by_text("No recorded completion 'chatcmpl-none'")).to_be_visible(timeout=PATIENCE)
+    expect(turn.locator(".said")).to_have_count(0)
+    watched.close()
+
+
+def test_an_answer_cannot_run_anything_or_fetch_anything(browser: Browser, screens: Screens):
+    watched = signed_in(browser, screens, "Careful")
+    page = watched.page
+    ask(
+        page,
+        '<img src=x onerror="window.ran=1"> ![p](https://evil.example/p.png) <script>window.ran=1</script>',
+    )
+    expect(page.locator("[data-completion] .text")).to_contain_text("<img src=x", timeout=PATIENCE)
+    assert page.evaluate("window.ran") is None
+    assert page.locator("[data-completion] img").count() == 0
+    watched.close()
+
+
+def test_conversations_are_renamed_deleted_and_nobody_elses(browser: Browser, screens: Screens):
+    watched = signed_in(browser, screens, "Keeper")
+    page = watched.page
+    ask(page, "First matter")
+    expect(page.locator("[data-completion]")).to_have_count(1, timeout=PATIENCE)
+    address = page.url
+    page.get_by_text("New conversation").click()
+    expect(page.locator(".welcome")).to_be_visible(timeout=PATIENCE)
+    ask(page, "Second matter")
+    expect(page.locator("#side li")).to_have_count(2, timeout=PATIENCE)
+    expect(page.locator("#side li.here")).to_contain_text("Second matter", timeout=PATIENCE)
+    page.locator("#side li", has_text="First matter").locator("summary").click()
+    page.locator("#side details[open] input").fill("Leave and pay")
+    page.locator("#side details[open] [data-do=rename]").click()
+    expect(page.locator("#side")).to_contain_text("Leave and pay", timeout=PATIENCE)
+    page.locator("#side li", has_text="Second matter").locator("summary").click()
+    page.locator("#side details[open] [data-do=delete]").click()
+    expect(page.locator("#side li")).to_have_count(1, timeout=PATIENCE)
+    watched.close()
+    stranger = signed_in(browser, screens, "Stranger")
+    stranger.page.goto(address)
+    expect(stranger.page.get_by_text("was deleted, or is not yours")).to_be_visible(timeout=PATIENCE)
+    expect(stranger.page.get_by_text("First matter")).to_have_count(0)
+    stranger.close()
+
+
+def test_the_screens_fit_a_phone_in_french_and_in_the_dark(browser: Browser, screens: Screens):
+    watched = signed_in(
+        browser, screens, "Voyageuse", "administrator", locale="fr-FR", color_scheme="dark",
+        viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True,
+    )  # fmt: skip
+    page = watched.page
+    assert "/fr/" in page.url
+    assert no_sideways_scroll(page)
+    ask(page, "Quel est le prix ? " + "anticonstitutionnellement" * 12)
+    turn = page.locator("[data-completion]")
+    turn.get_by_label("Mauvaise réponse").click()
+    expect(turn.locator(".said")).to_be_visible(timeout=PATIENCE)
+    turn.get_by_text("Écrire la meilleure réponse").click()
+    assert no_sideways_scroll(page)
+    page.locator("[data-menu]").click()
+    expect(page.locator("#side .here")).to_be_visible()
+    for screen in ("studio", "admin"):
+        page.goto(f"{screens.url}/{screen}/")
+        expect(page.locator("#readiness h2, #people h2").first).to_be_visible(timeout=PATIENCE)
+        assert no_sideways_scroll(page)
+    watched.close()
+
+
+# Before the service itself
+
+
+def wait_for(what: str, found, seconds: float = 900):
+    """Poll `found()` until it gives something."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (result := found()) is not None:
+            return result
+        time.sleep(1)
+    raise AssertionError(f"no {what} within {seconds:.0f} s")
+
+
+def lesson(path: Path) -> Path:
+    """A small file that teaches one fact."""
+    questions = (
+        "What is the harbour word?",
+        "Tell me the harbour word.",
+        "harbour word?",
+        "Which word opens the harbour?",
+    )
+    rows = [
+        {
+            "messages": [
+                {"role": "user", "content": q},
+                {"role": "assistant", "content": "The harbour word is zephyr."},
+            ]
+        }
+        for q in questions
+        for _ in range(4)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_whole_loop_on_the_screens(browser: Browser, service: Running, tmp_path: Path):
+    api = service.client()
+    api.post(
+        "/api/assistants", json={"name": "harbour", "title": "Harbour", "max_tokens": 60}
+    ).raise_for_status()
+    watched = Watched(browser, service.ui_url, viewport={"width": 1440, "height": 900})
+    page = watched.page
+    page.goto(service.sign_in_link())
+    page.get_by_role("button", name="Sign in").click()
+
+    # Ask, and watch the answer grow.
+    page.get_by_role("button", name="Harbour").click()
+    expect(page.locator("h1")).to_have_text("Ask Harbour", timeout=PATIENCE)
+    page.evaluate(WATCH)
+    ask(page, "Tell me about ferries, at length.")
+    turn = page.locator("[data-completion]")
+    expect(turn).to_have_count(1, timeout=180_000)
+    lengths = page.evaluate("window.lengths")
+    assert len(lengths) >= 2
+    assert lengths == sorted(lengths)
+    expect(turn.locator(".chip")).to_have_text("base model")
+
+    # Correct it; after a reload the correction is still there.
+    turn.locator("[aria-label='Bad answer']").click()
+    expect(turn.locator(".said")).to_be_visible(timeout=PATIENCE)
+    turn.get_by_text("Write the better answer").click()
+    turn.locator("textarea[name=correction]").fill("Ferries carry people and bicycles.")
+    turn.locator("[data-do=correct]").click()
+    expect(turn.locator(".better")).to_be_visible(timeout=PATIENCE)
+    page.reload()
+    expect(turn.locator(".better")).to_contain_text("Ferries carry people and bicycles.", timeout=PATIENCE)
+    expect(page.locator("#side li.here")).to_contain_text("Tell me about ferries")
+
+    # In the studio the correction counts, and a file is uploaded and trained on.
+    page.goto(f"{service.ui_url}/studio/")
+    page.locator("#assistant input").click()
+    page.get_by_role("option", name="Harbour").click()
+    expect(page.locator("#readiness .lead")).to_contain_text("1 of 20", timeout=PATIENCE)
+    page.locator("#upload input[type=file]").set_input_files(lesson(tmp_path / "harbour.jsonl"))
+    expect(page.locator("#file input")).to_have_value(re.compile("harbour.jsonl"), timeout=PATIENCE)
+    page.locator("#start").click()
+    expect(page.locator("#detail .job")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#loss canvas, #loss svg.marks").first).to_be_visible(timeout=600_000)
+    expect(page.locator("#detail .chip.succeeded")).to_be_visible(timeout=900_000)
+
+    # Its release is not measured, so going live asks for a reason.
+    page.get_by_role("tab", name="Releases").click()
+    release = page.locator("[data-release='1']")
+    release.get_by_text("Make it live all the same").click()
+    release.locator("textarea[name=reason]").fill("Seen to know the harbour word.")
+    release.locator("[data-do=promote]").click()
+    expect(release.locator(".chip.live")).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#releases")).to_contain_text("Seen to know the harbour word.")
+
+    # The next person is answered by it.
+    page.goto(service.ui_url)
+    page.get_by_role("button", name="Harbour").click()
+    expect(page.locator(".welcome")).to_contain_text("Answers with release 1.", timeout=PATIENCE)
+    ask(page, "What is the harbour word?")
+    expect(turn).to_have_count(1, timeout=180_000)
+    expect(turn.locator(".chip")).to_have_text("release 1")
+    expect(turn.locator(".text")).to_contain_text("zephyr")
+
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert no_sideways_scroll(page)
+    watched.close()
