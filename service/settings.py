@@ -77,8 +77,10 @@ class Settings(BaseSettings):
 
     @property
     def base_folder(self) -> str:
-        """Folder of the base checkpoint, or the hub id when it is no folder."""
-        return str(self.home / "models" / EMBEDDED) if self.embedded else self.base_model
+        """Folder of the base checkpoint; one from a hub is kept under its id, slashes replaced."""
+        if self.hub and not Path(self.base_model).is_dir():
+            return str(self.home / "models" / self.base_model.replace("/", "--"))
+        return str(self.home / "models" / EMBEDDED) if self.embedded else str(Path(self.base_model).resolve())
 
     @property
     def model_name(self) -> str:

@@ -45,6 +45,8 @@ class Answers:
         answer = Answer(user, conversation, messages[-1]["content"])
         self._under_way[conversation] = answer
         answer.task = asyncio.create_task(self._write(answer, token, model, messages))
+        # Not in the task itself: one that is cancelled before its first step never reaches its `finally`.
+        answer.task.add_done_callback(lambda _: self._end(answer))
         return answer
 
     def of(self, conversation: str, user: str) -> Answer | None:
@@ -64,19 +66,19 @@ class Answers:
             await self.stop(answer.conversation, answer.user)
 
     async def _write(self, answer: Answer, token: str, model: str, messages: list[dict[str, str]]) -> None:
-        try:
-            while True:
-                try:
-                    await self._read(answer, token, model, messages)
+        while True:
+            try:
+                await self._read(answer, token, model, messages)
+                return
+            except Refused as refused:
+                if refused.code != "context_length_exceeded" or len(messages) < 3:
+                    answer.refused = refused
                     return
-                except Refused as refused:
-                    if refused.code != "context_length_exceeded" or len(messages) < 3:
-                        answer.refused = refused
-                        return
-                    answer.shortened, messages = True, later_half(messages)
-        finally:
-            self._under_way.pop(answer.conversation, None)
-            answer.done.set()
+                answer.shortened, messages = True, later_half(messages)
+
+    def _end(self, answer: Answer) -> None:
+        self._under_way.pop(answer.conversation, None)
+        answer.done.set()
 
     async def _read(self, answer: Answer, token: str, model: str, messages: list[dict[str, str]]) -> None:
         pieces = self._gateway.answer(token, model=model, messages=messages, conversation=answer.conversation)

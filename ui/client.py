@@ -313,8 +313,8 @@ def _refusal(status: int, content: bytes) -> Refused:
         )
 
 
-def _of_body(status: int, body: Mapping[str, Any]) -> Refused:
-    error = body.get("error")
+def _of_body(status: int, body: Any) -> Refused:
+    error = body.get("error") if isinstance(body, Mapping) else None
     if not isinstance(error, dict):
         return Refused(
             status, "unknown", f"The service answered with status {status}. Try again in a moment."

@@ -37,7 +37,9 @@ def _wanted(act: Act) -> FeedbackCreate:
         if not text:
             raise Refused(400, "empty_correction", "Write the better answer first.")
         return FeedbackCreate(completion_id=act.id, type="correction", correction=text)
-    reasons = [cast(Reason, reason) for reason in act.fields.get("reasons", []) if reason in get_args(Reason)]
+    reasons: list[Reason] = [
+        cast(Reason, reason) for reason in act.fields.get("reasons", []) if reason in get_args(Reason)
+    ]
     return FeedbackCreate(
         completion_id=act.id, type="rating", rating=1 if act.value == "1" else -1, reasons=reasons,
         comment=act.text("comment") or None,

@@ -23,14 +23,24 @@ YEAR = 365 * 86_400
 
 def routes(gateway: Gateway, people: People, settings: Settings) -> APIRouter:
     """`/login`, `/logout` and `/language`."""
+    pages = _Pages(gateway, people, settings)
     router = APIRouter()
+    router.add_api_route("/login", pages.ask, methods=["GET"])
+    router.add_api_route("/login", pages.sign_in, methods=["POST"])
+    router.add_api_route("/logout", pages.sign_out, methods=["POST"])
+    router.add_api_route("/language", pages.choose, methods=["GET"])
+    return router
 
-    @router.get("/login")
-    async def ask(request: Request, link: str = "", next: str = "/") -> Response:
+
+class _Pages:
+    def __init__(self, gateway: Gateway, people: People, settings: Settings) -> None:
+        self._gateway, self._people, self._settings = gateway, people, settings
+
+    async def ask(self, request: Request, link: str = "", next: str = "/") -> Response:
         return _login_page(words(language_of(request)), link=link, next=inner(next))
 
-    @router.post("/login")
     async def sign_in(
+        self,
         request: Request,
         link: Annotated[str, Form()] = "",
         key: Annotated[str, Form()] = "",
@@ -41,23 +51,22 @@ def routes(gateway: Gateway, people: People, settings: Settings) -> APIRouter:
         if not any(how.values()):
             return _login_page(w, next=inner(next), problem=w("login_nothing"), status=400)
         try:
-            session = await gateway.sign_in(**how)
+            session = await self._gateway.sign_in(**how)
         except Refused as refused:
             problem = w("login_wrong_link" if link else "login_wrong_key")
             if refused.status not in (400, 401):
                 problem = refusal(w, refused)
             return _login_page(w, next=inner(next), problem=problem, status=refused.status or 503)
         response = RedirectResponse(inner(next), 303)
-        _keep(response, session, secure=is_https(request, settings.public_url))
+        _keep(response, session, secure=is_https(request, self._settings.public_url))
         return response
 
-    @router.post("/logout")
-    async def sign_out(request: Request) -> Response:
+    async def sign_out(self, request: Request) -> Response:
         token = token_of(request)
         if token:
-            people.forget(token)
+            self._people.forget(token)
             try:
-                await gateway.sign_out(token)
+                await self._gateway.sign_out(token)
             except Refused as refused:
                 # A session that has ended already is what was wanted; anything else must be said.
                 if refused.status != 401:
@@ -67,15 +76,12 @@ def routes(gateway: Gateway, people: People, settings: Settings) -> APIRouter:
         response.delete_cookie(COOKIE, path="/")
         return response
 
-    @router.get("/language")
-    async def choose(request: Request, to: str = "en", next: str = "/") -> Response:
+    async def choose(self, request: Request, to: str = "en", next: str = "/") -> Response:
         response = RedirectResponse(inner(next), 303)
         if to in ("en", "fr"):
-            secure = is_https(request, settings.public_url)
+            secure = is_https(request, self._settings.public_url)
             response.set_cookie(LANGUAGE_COOKIE, to, max_age=YEAR, path="/", samesite="lax", secure=secure)
         return response
-
-    return router
 
 
 def inner(address: str) -> str:

@@ -37,7 +37,8 @@ def panel(elem_id: str, **more: Any) -> gr.HTML:
 def read(event: gr.EventData) -> Act:
     """The act in an event; what is not of its shape is left out."""
     data = event._data if isinstance(event._data, dict) else {}
-    fields = data.get("fields") if isinstance(data.get("fields"), dict) else {}
+    fields = data.get("fields")
+    fields = fields if isinstance(fields, dict) else {}
     return Act(
         **{name: str(data.get(name) or "")[:200_000] for name in ("act", "id", "value", "once")},
         fields={str(k): [str(item) for item in v] for k, v in fields.items() if isinstance(v, list)},

@@ -38,6 +38,10 @@ class Screen:
         self.gateway, self.people, self.answers, self.w = parts.gateway, parts.people, parts.answers, w
         self.base = "/fr" if w.language == "fr" else ""
 
+    def build(self) -> gr.Blocks:
+        """The screen's components and events."""
+        raise NotImplementedError
+
     async def person(self, request: gr.Request) -> tuple[str, User]:
         """The token and the person behind a request. Raises `Refused` when the session has ended."""
         token = token_of(request)

@@ -1,4 +1,4 @@
-import time
+import asyncio
 
 import httpx
 import pytest
@@ -69,18 +69,15 @@ def test_a_report_is_for_reviewers_and_is_asked_for_in_their_name(screens: Scree
         assert "No evaluation" in page.text
 
 
-def test_a_person_whose_account_is_closed_is_out_within_seconds(screens: Screens):
-    token = screens.token_of("Leaver", "user")
-    with screens.browser(token) as browser:
-        user = browser.get("/gradio_api/user").json()
-        assert browser.get("/config").status_code == 200
-        screens.gateway.admin.patch(f"/api/users/{user}", json={"active": False}).raise_for_status()
-        for _ in range(80):
-            status = browser.get("/config").status_code
-            if status == 401:
-                break
-            time.sleep(0.1)
-        assert status == 401
+async def test_a_person_whose_account_is_closed_is_out_when_the_memory_of_them_ends(screens: Screens):
+    gateway = Gateway(screens.gateway.url)
+    people, token = People(gateway, life=0.3), screens.token_of("Leaver", "user")
+    user = await people.who(token)
+    assert user is not None
+    screens.gateway.admin.patch(f"/api/users/{user.id}", json={"active": False}).raise_for_status()
+    await asyncio.sleep(0.4)
+    assert await people.who(token) is None
+    await gateway.close()
 
 
 def test_without_its_gateway_a_page_says_to_wait_and_data_are_refused():
