@@ -65,6 +65,8 @@ def create_fake_engine() -> FastAPI:
 
 
 async def _stream(body: dict[str, Any], words: list[str], question: str):
+    if "LATE" in question:
+        await asyncio.sleep(1)
     for number, word in enumerate(words):
         if "SLOW" in question:
             await asyncio.sleep(0.05)

@@ -7,6 +7,7 @@ is open while the engine is at work. The end is committed before the last bytes 
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -177,10 +178,11 @@ async def _relay(asked: Asked) -> AsyncGenerator[bytes, None]:
         await asyncio.shield(_finish(asked, ending, stream.aclose))
 
 
-async def _with_first(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for event in rest:
-        yield event
+async def _with_first(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    async with aclosing(rest):
+        yield first
+        async for event in rest:
+            yield event
 
 
 async def _finish(asked: Asked, ending: Ending, close: Callable[[], Awaitable[None]]) -> None:
@@ -207,6 +209,7 @@ async def _unless_gone(request: Request, answer: Awaitable[Awaited]) -> Awaited 
     finally:
         for task in (work, gone):
             task.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
 
 
 async def _gone(request: Request) -> None:

@@ -173,3 +173,16 @@ def test_another_persons_conversation_cannot_be_written_to(gateway: Gateway):
         assert other.post("/v1/chat/completions", json=body).status_code == 404
         assert other.get(f"/api/conversations/{conversation}").status_code == 404
     assert gateway.admin.get(f"/api/conversations/{conversation}").json()["turns"] == []
+
+
+def test_a_reader_who_leaves_before_the_first_word_frees_the_place(gateway: Gateway):
+    body = {"model": "fanal", "messages": [{"role": "user", "content": "LATE SLOW a"}], "stream": True}
+    with pytest.raises(httpx.ReadTimeout):
+        gateway.admin.post("/v1/chat/completions", json=body, timeout=0.3)
+    for _ in range(100):
+        if gateway.admin.get("/api/status").json()["chats_under_way"] == 0:
+            break
+    assert gateway.admin.get("/api/status").json()["chats_under_way"] == 0
+    with sqlite3.connect(gateway.settings.home / "tailorbird.db") as database:
+        (status,) = database.execute("select status from completions order by created_at desc").fetchone()
+    assert status == "interrupted"
