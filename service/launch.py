@@ -116,9 +116,11 @@ def _children(settings: Settings) -> list[Child]:
     """The processes in the order they start; the engine only when none is started elsewhere."""
     logs, env = settings.home / "logs", dict(os.environ) | {"TAILORBIRD_HOME": str(settings.home)}
     service = [sys.executable, "-m", "service"]
-    screens = env | {
+    # The screens hold no secret of the service: a session comes with each request.
+    screens = {name: value for name, value in os.environ.items() if not name.startswith("TAILORBIRD_")} | {
         "TAILORBIRD_API_URL": settings.api_url, "TAILORBIRD_HOST": settings.host,
         "TAILORBIRD_UI_PORT": str(settings.ui_port), "GRADIO_ANALYTICS_ENABLED": "False", "DO_NOT_TRACK": "1",
+        "TAILORBIRD_PUBLIC_URL": settings.public_url or "",
     }  # fmt: skip
     children = [] if settings.engine_urls else [_engine(settings, logs)]
     children += [
@@ -199,7 +201,7 @@ async def _announce(settings: Settings, began: float) -> None:
         said = 0.0
         while True:
             api = await _answers(client, f"{settings.api_url}/readyz")
-            screens = await _answers(client, f"{settings.ui_url}/login")
+            screens = await _answers(client, f"http://{settings.host}:{settings.ui_port}/login")
             if api and screens:
                 break
             waited = time.monotonic() - began

@@ -63,7 +63,7 @@ def _shown(turns: list[Turn], growing: str | None) -> list[Turn]:
     following = [*(turn.question for turn in turns[1:]), growing]
     return [
         turn
-        for turn, question in zip(turns, following, strict=True)
+        for turn, question in zip(turns, following, strict=False)
         if not (turn.status == "failed" and not turn.answer and turn.question == question)
         and not (turn.status == "running" and growing is not None)
     ]

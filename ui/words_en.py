@@ -267,6 +267,7 @@ ENGLISH: dict[str, str] = {
     "proof_title": "What was proved",
     "proof_text": "Seen to be served: {n} of {cases} trial answers differ from the base model’s.",
     "proof_trainer": "Distance between server and trainer",
+    "proof_noise": "The same without the tuning",
     "proof_allowed": "allowed: {value}",
     "proof_base": "Distance to the base model",
     "proof_same_prompt": "Same prompt, token for token",

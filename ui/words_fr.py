@@ -278,6 +278,7 @@ FRENCH: dict[str, str] = {
     "proof_title": "Ce qui a été prouvé",
     "proof_text": "Vu en service : {n} réponses d’essai sur {cases} diffèrent de celles du modèle de base.",
     "proof_trainer": "Distance entre serveur et entraîneur",
+    "proof_noise": "La même sans l’affinage",
     "proof_allowed": "permis : {value}",
     "proof_base": "Distance au modèle de base",
     "proof_same_prompt": "Même invite, jeton pour jeton",
