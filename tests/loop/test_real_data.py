@@ -33,7 +33,7 @@ def test_medquad_is_imported_split_trained_evaluated_and_served(service: Running
     assert client.files.retrieve(whole).status == "processed"
 
     with service.client() as http:
-        cases = upload(client, [_case(row) for row in held_out[:12]], "evals")
+        cases = upload(client, [_case(row) for row in held_out[:8]], "evals")
         wanted = {
             "name": "health",
             "title": "Health",
@@ -43,8 +43,8 @@ def test_medquad_is_imported_split_trained_evaluated_and_served(service: Running
         }
         http.post("/api/assistants", json=wanted).raise_for_status()
         job = client.fine_tuning.jobs.create(
-            model="health", training_file=upload(client, [_example(row) for row in learned[:64]]),
-            validation_file=upload(client, [_example(row) for row in held_out[12:28]]),
+            model="health", training_file=upload(client, [_example(row) for row in learned[:40]]),
+            validation_file=upload(client, [_example(row) for row in held_out[8:16]]),
             method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1}}},
             metadata={"assistant": "health"},
         )  # fmt: skip
@@ -54,7 +54,7 @@ def test_medquad_is_imported_split_trained_evaluated_and_served(service: Running
         assert metrics["valid_loss"] < metrics["valid_loss_before"]
         release = release_of(http, "health", job.id)
         report = evaluated(http, release["id"])["report"]
-        assert report["cases"] == 12
+        assert report["cases"] == 8
         assert all(score["failed"] == 0 for score in report["scores"])
         assert answer(client, "health@1", held_out[0]["question"])
 

@@ -22,7 +22,7 @@ from tests.loop.steps import (
 from tests.running import Running
 
 pytestmark = pytest.mark.heavy
-FACTS = 8
+FACTS = 6
 
 
 def engine_start(service: Running) -> float:
