@@ -24,8 +24,9 @@ check: install ## format, lint, types, layers and the quick tests, in under a mi
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports --no-cache 2>&1 | tail -n 12; exit $${PIPESTATUS[0]}
-	@$(BIN)/pyright
-	@$(BIN)/python -m pytest -q -n 2 -m "not heavy"
+	@types=$$(mktemp); $(BIN)/pyright >$$types 2>&1 & pid=$$!; \
+	  $(BIN)/python -m pytest -q -n 2 -m "not heavy"; tests=$$?; \
+	  wait $$pid; typed=$$?; tail -n 20 $$types; rm -f $$types; exit $$((tests | typed))
 
 bench: install ## measure, side by side in one run
 	@exec $(BIN)/python -m tests.bench

@@ -246,7 +246,8 @@ def adapter() -> dict[str, Any]:
         "parent": None, "job": "j", "settings": settings, "versions": {}, "created_at": 1,
     }  # fmt: skip
     proof = {
-        "cases": 6, "tokens": 80, "same_prompt_tokens": True, "distance_to_trainer": 0.01, "distance_to_base": 2.0, "noise": 0.0,
+        "cases": 6, "tokens": 80, "same_prompt_tokens": True, "distance_to_trainer": 0.01, "distance_to_base": 2.0,
+        "noise": 0.0,
         "tolerance": 0.15, "outputs_changed": 5, "engine": "vllm",
     }  # fmt: skip
     return {
