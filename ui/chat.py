@@ -184,7 +184,9 @@ class Chat(Screen):
         with self.spoken():
             token, user = await self.person(request)
             if not here:
-                here = (await self.gateway.create_conversation(token, chosen)).id
+                here = (
+                    await self.gateway.create_conversation(token, chosen, conversations.title_of(question))
+                ).id
             found = await conversations.settled(self.gateway, token, here)
             answer = self.answers.start(
                 token, user.id, model=found.assistant, conversation=here,
@@ -203,12 +205,10 @@ class Chat(Screen):
         place = [here, found.assistant, conversations.WINDOW]
         before = conversations.thread(self.w, found, assistant, growing=answer.question, said=("", ""))
         writing = gr.Textbox(value="", submit_btn=False, stop_btn=True)
-        yield [KEEP, before if found.turns else "", self._growing(answer, title), writing, *place]
-        named = bool(found.title)
+        side = await conversations.side(self.gateway, token, self.w, here)
+        yield [side, before if found.turns else "", self._growing(answer, title), writing, *place]
         async for _ in growth(answer):
-            side = KEEP if named else await conversations.side(self.gateway, token, self.w, here)
-            named = True
-            yield [side, KEEP, self._growing(answer, title), *[KEEP] * 4]
+            yield [KEEP, KEEP, self._growing(answer, title), *[KEEP] * 4]
         yield await self._ended(token, answer, here, title, assistant)
 
     async def _ended(

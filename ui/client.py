@@ -83,10 +83,9 @@ class Gateway:
     async def conversations(self, token: str) -> list[Conversation]:
         return await self._list(Conversation, token, "/api/conversations", limit=200)
 
-    async def create_conversation(self, token: str, assistant: str) -> Conversation:
-        return await self._one(
-            Conversation, token, "POST", "/api/conversations", json={"assistant": assistant}
-        )
+    async def create_conversation(self, token: str, assistant: str, title: str = "") -> Conversation:
+        body = {"assistant": assistant, "title": title}
+        return await self._one(Conversation, token, "POST", "/api/conversations", json=body)
 
     async def conversation(self, token: str, conversation_id: str) -> ConversationTurns:
         return await self._one(

@@ -14,6 +14,14 @@ from ui.words import Words
 
 WINDOW = 30
 """Turns shown at first; the earlier ones come when asked for."""
+TITLE = 60
+"""Characters of a title made from a question."""
+
+
+def title_of(question: str) -> str:
+    """A conversation's first title: the beginning of its first question."""
+    line = " ".join(question.split())
+    return line if len(line) <= TITLE else line[: TITLE - 1].rstrip() + "…"
 
 
 async def settled(

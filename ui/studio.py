@@ -213,7 +213,7 @@ class Studio(Screen):
             if path is None:
                 return gr.skip(), gr.skip()
             kept = await datasets.upload(self.gateway, token, Path(path))
-            gr.Info(
+            gr.Success(
                 self.w("uploaded", name=datasets.escaped(kept.filename)),
                 duration=6,
                 title=self.w("done_title"),
@@ -236,7 +236,7 @@ class Studio(Screen):
             token, _ = await self.person(request)
             said = await releases.do(self.gateway, token, self.w, assistant, act)
             if said:
-                gr.Info(said, duration=6, title=self.w("done_title"))
+                gr.Success(said, duration=6, title=self.w("done_title"))
 
     async def _round(self, request: gr.Request, assistant: str, method: str) -> str:
         token, _ = await self.person(request)
@@ -252,7 +252,7 @@ class Studio(Screen):
         """The new job's id, and the training tab."""
         with self.spoken():
             job = await starting
-            gr.Info(self.w("job_started"), duration=6, title=self.w("done_title"))
+            gr.Success(self.w("job_started"), duration=6, title=self.w("done_title"))
             return job, gr.Tabs(selected="training")
 
 

@@ -5,6 +5,7 @@ queue, so a dead worker leaves no job hanging. Owns how `auto` is resolved. Know
 """
 
 import time
+from math import inf
 from typing import Any, cast
 
 from sqlalchemy import select, update
@@ -34,21 +35,27 @@ REPEAT = 600
 """Seconds in which a retried create request is taken for the same one."""
 BASE_RATE = {"sft": 1e-3, "dpo": 5e-5}
 """Learning rates of LoRA at a multiplier of 1."""
+EPOCHS: dict[str, list[tuple[float, int]]] = {
+    "sft": [(100, 5), (1000, 4), (5000, 3), (inf, 2)],
+    "dpo": [(50, 3), (inf, 2)],
+}
+"""Passes over the rows: `(below so many rows, passes)`."""
 
 
 def resolve(kind: str, given: Hyperparameters, *, rows: int, seed: int, max_length: int) -> TrainingSettings:
     """Every number of a training run, `auto` replaced.
 
     SFT: LoRA wants about ten times the rate of full tuning and small batches (Thinking Machines, "LoRA
-    without regret", 2025); few rows are seen more often. DPO: a low rate and few passes, since the chosen
+    without regret", 2025); few rows are seen more often. The sample's 672 rows, seen twice, gave a recall of
+    86 % of the facts in English and 55 % in French: not enough. DPO: a low rate and few passes, since the chosen
     answer's own probability falls when pushed hard (eric-mitchell/direct-preference-optimization#36).
     """
     value = {name: None if chosen == "auto" else chosen for name, chosen in given.model_dump().items()}
-    epochs = (4 if rows < 300 else 3) if kind == "sft" else 3
-    batch = (8 if rows >= 64 else 4) if kind == "sft" else 4
+    passes = next(n for limit, n in EPOCHS[kind] if rows < limit)
+    batch = 8 if kind == "sft" and rows >= 2000 else 4
     rate = BASE_RATE[kind] * (value["learning_rate_multiplier"] or 1.0)
     return TrainingSettings(
-        n_epochs=value["n_epochs"] or epochs, batch_size=value["batch_size"] or batch, learning_rate=rate,
+        n_epochs=value["n_epochs"] or passes, batch_size=value["batch_size"] or batch, learning_rate=rate,
         beta=value["beta"] or 0.1, seed=seed, max_length=max_length,
     )  # fmt: skip
 

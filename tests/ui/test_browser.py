@@ -286,7 +286,7 @@ def lesson(path: Path) -> Path:
 def test_the_whole_loop_on_the_screens(browser: Browser, service: Running, tmp_path: Path):
     api = service.client()
     api.post(
-        "/api/assistants", json={"name": "harbour", "title": "Harbour", "max_tokens": 60}
+        "/api/assistants", json={"name": "harbour", "title": "Harbour", "max_tokens": 100}
     ).raise_for_status()
     watched = Watched(browser, service.ui_url, viewport={"width": 1440, "height": 900})
     page = watched.page
@@ -305,15 +305,18 @@ def test_the_whole_loop_on_the_screens(browser: Browser, service: Running, tmp_p
     assert lengths == sorted(lengths)
     expect(turn.locator(".chip")).to_have_text("base model")
 
-    # Correct it; after a reload the correction is still there.
+    # Correct a second one; after a reload the correction is still there.
+    ask(page, "What is the capital of France?")
+    expect(turn).to_have_count(2, timeout=180_000)
+    conversation, turn = turn, turn.nth(1)
     turn.locator("[aria-label='Bad answer']").click()
     expect(turn.locator(".said")).to_be_visible(timeout=PATIENCE)
     turn.get_by_text("Write the better answer").click()
-    turn.locator("textarea[name=correction]").fill("Ferries carry people and bicycles.")
+    turn.locator("textarea[name=correction]").fill("It is Paris, on the Seine.")
     turn.locator("[data-do=correct]").click()
     expect(turn.locator(".better")).to_be_visible(timeout=PATIENCE)
     page.reload()
-    expect(turn.locator(".better")).to_contain_text("Ferries carry people and bicycles.", timeout=PATIENCE)
+    expect(turn.locator(".better")).to_contain_text("It is Paris, on the Seine.", timeout=PATIENCE)
     expect(page.locator("#side li.here")).to_contain_text("Tell me about ferries")
 
     # In the studio the correction counts, and a file is uploaded and trained on.
@@ -321,7 +324,9 @@ def test_the_whole_loop_on_the_screens(browser: Browser, service: Running, tmp_p
     page.locator("#assistant input").click()
     page.get_by_role("option", name="Harbour").click()
     expect(page.locator("#readiness .lead")).to_contain_text("1 of 20", timeout=PATIENCE)
-    page.locator("#upload input[type=file]").set_input_files(lesson(tmp_path / "harbour.jsonl"))
+    with page.expect_file_chooser() as chooser:
+        page.locator("#upload").click()
+    chooser.value.set_files(lesson(tmp_path / "harbour.jsonl"))
     expect(page.locator("#file input")).to_have_value(re.compile("harbour.jsonl"), timeout=PATIENCE)
     page.locator("#start").click()
     expect(page.locator("#detail .job")).to_be_visible(timeout=PATIENCE)
@@ -342,9 +347,9 @@ def test_the_whole_loop_on_the_screens(browser: Browser, service: Running, tmp_p
     page.get_by_role("button", name="Harbour").click()
     expect(page.locator(".welcome")).to_contain_text("Answers with release 1.", timeout=PATIENCE)
     ask(page, "What is the harbour word?")
-    expect(turn).to_have_count(1, timeout=180_000)
-    expect(turn.locator(".chip")).to_have_text("release 1")
-    expect(turn.locator(".text")).to_contain_text("zephyr")
+    expect(conversation).to_have_count(1, timeout=180_000)
+    expect(conversation.locator(".chip")).to_have_text("release 1")
+    expect(conversation.locator(".text")).to_contain_text("zephyr")
 
     page.set_viewport_size({"width": 390, "height": 844})
     assert no_sideways_scroll(page)
