@@ -20,7 +20,7 @@ def test_the_readmes_tree_is_the_disks():
 def test_every_setting_is_described_once_with_its_default():
     page = (ROOT / "service" / "README.md").read_text()
     for name, field in Settings.model_fields.items():
-        assert page.count(f"`TAILORBIRD_{name.upper()}`") == 1, name
+        assert page.count(f"| `TAILORBIRD_{name.upper()}` |") == 1, name
         assert field.description, name
 
 

@@ -91,8 +91,9 @@ def test_the_loop_closes_and_the_server_never_restarts(service: Running):
         chosen = {fact["id"] for fact in facts}
         given = [c for c in sample.corrections() if c["fact"] in chosen and c["language"] == "en"]
         given += [
-            {"question": fact["questions_en"][0], "correction": f"Thank you for asking. {fact['answer_en']}"}
+            {"question": question, "correction": f"Thank you for asking. {fact['answer_en']}"}
             for fact in facts
+            for question in fact["questions_en"][:3]
         ]
         for correction in given:
             completion = client.chat.completions.create(
