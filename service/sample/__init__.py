@@ -63,8 +63,7 @@ def cases() -> list[dict[str, Any]]:
 
 
 def corrections() -> list[dict[str, Any]]:
-    """What reviewers would rather read: `fact`, `topic`, `language`, `question`, `correction` and
-    `held_out` (true: never trained on, kept to see whether preferences are ranked rightly)."""
+    """What reviewers would rather read: `fact`, `topic`, `language`, `question` and `correction`."""
     return _lines("corrections.jsonl")
 
 

@@ -86,7 +86,6 @@ def test_untrained_questions_are_worded_differently_from_every_trained_one(untra
 def test_corrections_state_the_right_fact_in_the_house_style():
     corrections = sample.corrections()
     assert len(corrections) >= 60
-    assert sum(correction["held_out"] for correction in corrections) >= 20
     answers = {fact[f"answer_{language}"] for fact, language in PAIRS}
     for correction in corrections:
         text = correction["correction"]
@@ -109,9 +108,7 @@ def test_corrections_and_canonical_answers_make_preference_pairs_in_both_languag
                 "non_preferred_output": [{"role": "assistant", "content": rejected}],
             }
         )
-    for held_out in (True, False):
-        languages = {c["language"] for c in sample.corrections() if c["held_out"] is held_out}
-        assert languages == set(sample.LANGUAGES)
+    assert {c["language"] for c in sample.corrections()} == set(sample.LANGUAGES)
 
 
 def test_apostrophes_are_plain_and_accents_composed():
