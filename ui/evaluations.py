@@ -6,6 +6,7 @@ Owns the wording of a result. The full report is the page that the evaluation wr
 from dataclasses import dataclass
 
 from service.contract.evaluations import Evaluation, EvaluationReport
+from service.contract.jobs import JobEvent
 from ui.client import Gateway
 from ui.pages import render
 from ui.words import Words
@@ -21,16 +22,24 @@ class Line:
     high: float
 
 
+@dataclass(frozen=True)
+class News:
+    """How far a running evaluation is."""
+
+    said: str
+    share: float
+
+
 async def listing(gateway: Gateway, token: str, w: Words, assistant: str) -> str:
     """The evaluations of an assistant's releases as HTML, newest first."""
     found = await gateway.evaluations(token, assistant)
-    news = {one.id: await _news(gateway, token, one) for one in found if one.status in ("queued", "running")}
+    news = {
+        one.id: _news(w, await gateway.evaluation_events(token, one.id))
+        for one in found
+        if one.status in ("queued", "running")
+    }
     lines = {one.id: _lines(w, one, one.report) for one in found if one.report is not None}
     return render("evaluations", w, evaluations=found, lines=lines, news=news)
-
-
-def metric_in_words(w: Words, name: str) -> str:
-    return w(f"metric_{name}") if w.has(f"metric_{name}") else name
 
 
 def _lines(w: Words, one: Evaluation, report: EvaluationReport) -> list[Line]:
@@ -43,7 +52,11 @@ def _lines(w: Words, one: Evaluation, report: EvaluationReport) -> list[Line]:
     return [Line(names[s.contestant], s.mean, s.low, s.high) for s in chosen]
 
 
-async def _news(gateway: Gateway, token: str, one: Evaluation) -> str:
-    """The last thing that a running evaluation said."""
-    events = await gateway.evaluation_events(token, one.id)
-    return events[0].message if events else ""
+def _news(w: Words, events: list[JobEvent]) -> News:
+    """The last thing that a running evaluation said; `events` are newest first."""
+    if not events:
+        return News(w("job_queued_text"), 0.0)
+    step, total = events[0].data.get("step"), events[0].data.get("total_steps")
+    if step and total:
+        return News(w("asked_of", step=step, total=total), min(1.0, step / total))
+    return News(events[0].message, 0.0)

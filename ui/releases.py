@@ -10,12 +10,17 @@ from ui.panel import Act
 from ui.words import Words
 
 
-async def listing(gateway: Gateway, token: str, w: Words, assistant: str) -> str:
-    """Releases, newest first, with gate and proof, and the history of what was live, as HTML."""
+async def listing(
+    gateway: Gateway, token: str, w: Words, assistant: str, adapters: dict[str, Adapter]
+) -> str:
+    """Releases, newest first, with gate and proof, and the history of what was live, as HTML.
+
+    `adapters` keeps what was read before, by digest: an adapter never changes.
+    """
     found = await gateway.releases(token, assistant)
-    adapters: dict[str, Adapter] = {}
-    for release in found[:20]:
-        adapters.setdefault(release.adapter, await gateway.adapter(token, release.adapter))
+    for release in found:
+        if release.adapter not in adapters:
+            adapters[release.adapter] = await gateway.adapter(token, release.adapter)
     moves = await gateway.history(token, assistant)
     live = next((release for release in found if release.state == "live"), None)
     return render("releases", w, releases=found, adapters=adapters, moves=moves, live=live)

@@ -11,10 +11,13 @@ from typing import Any
 
 import gradio as gr
 
+from service.contract.jobs import ENDED
+from service.contract.releases import Adapter
 from ui import datasets, evaluations, jobs, releases
 from ui.client import Refused
 from ui.panel import panel, read
-from ui.screens import AT_ONCE, Screen
+from ui.screens import AT_ONCE, Parts, Screen
+from ui.words import Words
 
 LOOK_EVERY = 3.0
 """Seconds between two looks at what is under way."""
@@ -22,6 +25,10 @@ LOOK_EVERY = 3.0
 
 class Studio(Screen):
     name = "studio"
+
+    def __init__(self, parts: Parts, w: Words) -> None:
+        super().__init__(parts, w)
+        self._adapters: dict[str, Adapter] = {}
 
     def build(self) -> gr.Blocks:
         w = self.w
@@ -81,14 +88,15 @@ class Studio(Screen):
             with gr.Column(scale=3, min_width=320):
                 parts["detail"] = panel("detail")
                 plot: dict[str, Any] = {
-                    "x": "step", "color": "kind", "height": 260, "visible": False, "x_title": w("step"),
+                    "x": "step", "color": "kind", "height": 320, "show_label": True, "visible": False,
+                    "x_title": w("step"),
                     "color_title": "", "buttons": [], "color_map": jobs.colours(w),
                 }  # fmt: skip
                 parts["loss"] = gr.LinePlot(
-                    y="value", title=w("loss_title"), y_title=w("loss"), elem_id="loss", **plot
+                    y="value", label=w("loss_title"), y_title=w("loss"), elem_id="loss", **plot
                 )
                 parts["ranking"] = gr.LinePlot(
-                    y="value", title=w("ranking_title"), y_title=w("share"), elem_id="ranking", **plot
+                    y="value", label=w("ranking_title"), y_title=w("share"), elem_id="ranking", **plot
                 )
                 parts["messages"] = panel("messages")
 
@@ -179,19 +187,26 @@ class Studio(Screen):
             return ["", "", gr.skip(), gr.skip(), "", "", "", {}]
         listed = await self.gateway.jobs(token, assistant)
         job = job or (listed[0].id if listed else "")
-        detail, loss, ranking, messages = await jobs.detail(self.gateway, token, self.w, job)
         drawn: dict[str, Any] = {
             "jobs": await jobs.listing(self.gateway, token, self.w, listed, job),
-            "detail": detail, "loss": loss, "ranking": ranking, "messages": messages,
+            **await self._detail(token, job, ended=seen.get("ended", "")),
             "evaluations": await evaluations.listing(self.gateway, token, self.w, assistant),
-            "releases": await releases.listing(self.gateway, token, self.w, assistant),
-        }  # fmt: skip
-        marks = {name: _mark(value) for name, value in drawn.items()}
+            "releases": await releases.listing(self.gateway, token, self.w, assistant, self._adapters),
+        }
+        marks = {name: _mark(value) if value is not None else seen[name] for name, value in drawn.items()}
         # What has not changed is not sent again, so that a field being filled in is left alone.
         news = [
             gr.skip() if seen.get(name) == marks[name] else _shown(value) for name, value in drawn.items()
         ]
-        return [*news, marks]
+        over = next((one.id for one in listed if one.id == job and one.status in ENDED), "")
+        return [*news, marks | {"ended": over}]
+
+    async def _detail(self, token: str, job: str, *, ended: str) -> dict[str, Any]:
+        """The open job's four parts; none each when it had ended at the last look, and so stays as it is."""
+        names = ("detail", "loss", "ranking", "messages")
+        if job and job == ended:
+            return dict.fromkeys(names)
+        return dict(zip(names, await jobs.detail(self.gateway, token, self.w, job), strict=True))
 
     def _nothing(self, name: str) -> str:
         return f"<p class='soft'>{self.w(name)}</p>"

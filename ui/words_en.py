@@ -226,6 +226,7 @@ ENGLISH: dict[str, str] = {
     "evaluation_succeeded": "done",
     "evaluation_failed": "failed",
     "evaluation_cancelled": "cancelled",
+    "asked_of": "{step} of {total} answers are in.",
     "evaluation_started": "The evaluation is queued.",
     "evaluate": "Measure it",
     "evaluate_again": "Measure it again",

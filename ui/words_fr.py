@@ -234,6 +234,7 @@ FRENCH: dict[str, str] = {
     "evaluation_succeeded": "terminée",
     "evaluation_failed": "échouée",
     "evaluation_cancelled": "annulée",
+    "asked_of": "{step} réponses reçues sur {total}.",
     "evaluation_started": "L’évaluation est en file d’attente.",
     "evaluate": "La mesurer",
     "evaluate_again": "La mesurer à nouveau",

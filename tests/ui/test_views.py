@@ -268,7 +268,7 @@ async def test_only_a_release_that_passed_goes_live_without_a_reason(language: s
             "/api/releases": listed(release(2, "candidate", gate), release(1, "live", passed)),
             f"/api/adapters/{'d' * 64}": adapter(), "/api/assistants/a/history": listed(),
         }  # fmt: skip
-        page = await releases.listing(gateway_of(answers), "t", words(language), "a")
+        page = await releases.listing(gateway_of(answers), "t", words(language), "a", {})
         candidate = page.partition('data-release="2"')[2].partition('data-release="1"')[0]
         assert ('name="reason"' in candidate) is needs_reason
         assert 'data-do="promote"' in candidate
