@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -39,6 +40,7 @@ from service.db.session import Database
 from service.domain import completions
 from service.domain.keys import Hasher
 from service.domain.releases import list_adapters
+from service.engine import server
 from service.engine.client import Engine, Engines
 from service.engine.reconciler import Reconciler
 from service.errors import BadInput, NoSpace, NotFound, TailorbirdError
@@ -97,7 +99,10 @@ def _open_house(settings: Settings, engine_urls: list[str]) -> House:
             return {a.digest: str(store.adapter(a.digest)) for a in await list_adapters(session)}
 
     reconciler = Reconciler(engines, desired)
-    return House(settings, database, store, Hasher.of_home(settings.home), engines, reconciler)
+    return House(
+        settings, database, store, Hasher.of_home(settings.home), engines, reconciler,
+        width=server.hidden_size(Path(settings.base_folder)),
+    )  # fmt: skip
 
 
 class RequestLog:

@@ -65,7 +65,7 @@ async def add_sample(session: AsyncSession, store: Store, admin: tables.User, *,
     cases = await _keep(session, store, admin, f"{given['name']}-cases.jsonl", "evals", sample.cases())
     await _keep(session, store, admin, TRAINING_FILE, "fine-tune", sample.training_rows())
     wanted = AssistantCreate(
-        **given, description=company["description_en"], temperature=0.0, max_tokens=96, cases_file=cases.id
+        **given, description=company["description_en"], temperature=0.0, max_tokens=80, cases_file=cases.id
     )
     await assistants.create_assistant(session, wanted, reserved=reserved)
 

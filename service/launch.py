@@ -20,7 +20,9 @@ import httpx
 
 from service import first_start
 from service.engine import server
+from service.engine.client import Engine
 from service.engine.supervisor import Child, ChildFailed
+from service.engine.watchdog import Watchdog
 from service.errors import Conflict, NoSpace, TailorbirdError
 from service.settings import EMBEDDED, Settings
 from service.storage.local import Store
@@ -43,9 +45,11 @@ async def launch(settings: Settings) -> int:
     tasks = {asyncio.create_task(child.run()): child for child in children}
     try:
         ready = asyncio.create_task(_announce(settings, time.monotonic()))
+        watching = asyncio.create_task(_watch(settings, children))
         waiting: set[asyncio.Task[Any]] = {asyncio.create_task(told.wait()), *tasks}
         done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
+        watching.cancel()
         failed = next((task.exception() for task in done if task in tasks and task.exception()), None)
         if failed is not None:
             _say(
@@ -147,6 +151,15 @@ def _engine(settings: Settings, logs: Path) -> Child:
     return Child(
         "engine", argv, env, logs / "engine.log", prepare=lambda: server.prepare_socket(path), grace=30
     )
+
+
+async def _watch(settings: Settings, children: list[Child]) -> None:
+    """Have the local engine killed when it hangs; its supervisor starts it again."""
+    child = next((child for child in children if child.name == "engine"), None)
+    if child is not None:
+        patience = settings.engine_patience
+        engine = Engine(engine_urls(settings)[0], answer_timeout=patience)
+        await Watchdog(engine, settings.model_name, lambda: child.pid, child.kill, patience=patience).run()
 
 
 async def _prepare_model(settings: Settings) -> None:

@@ -42,6 +42,11 @@ class Settings(BaseSettings):
     max_cpu_loras: int = Field(32, ge=1, description="adapters the engine keeps in memory")
     max_lora_rank: int = Field(16, description="highest rank the engine serves")
     max_waiting: int = Field(64, ge=1, description="chat requests under way at once before 429")
+    engine_patience: float = Field(
+        60.0,
+        gt=0,
+        description="seconds without a step after which the engine counts as hung and is started again",
+    )
     answer_timeout: float = Field(120.0, gt=0, description="seconds to wait for the first token")
     max_upload_mb: int = Field(512, ge=1, description="largest file that can be uploaded")
     needed_pairs: int = Field(20, ge=1, description="preference pairs a training round asks for")

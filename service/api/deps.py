@@ -31,6 +31,8 @@ class House:
     hasher: Hasher
     engines: Engines
     reconciler: Reconciler
+    width: int | None
+    """The base model's hidden size, where its checkpoint is on this machine."""
     under_way: int = field(default=0)
     """Chat requests being answered now."""
 

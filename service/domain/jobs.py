@@ -1,11 +1,10 @@
 """Jobs: made, claimed, followed, ended. Never commits.
 
 A job is claimed with a lease that its worker renews; a lease that runs out puts the job back in the
-queue, so a dead worker leaves no job hanging. Owns how `auto` is resolved. Knows no subprocess.
+queue, so a dead worker leaves no job hanging. Knows no subprocess.
 """
 
 import time
-from math import inf
 from typing import Any, cast
 
 from sqlalchemy import select, update
@@ -19,11 +18,12 @@ from service.contract.jobs import (
     JobCreate,
     JobError,
     JobEvent,
+    JobKind,
     JobStatus,
-    TrainingSettings,
 )
 from service.db import tables
 from service.domain import assistants, chat, files
+from service.domain.hyperparameters import resolve
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
 from service.domain.paging import page
@@ -33,36 +33,11 @@ LEASE = 20.0
 """Seconds a claimed job is its worker's without renewal."""
 REPEAT = 600
 """Seconds in which a retried create request is taken for the same one."""
-BASE_RATE = {"sft": 1e-3, "dpo": 5e-5}
-"""Learning rates of LoRA at a multiplier of 1."""
-EPOCHS: dict[str, list[tuple[float, int]]] = {
-    "sft": [(100, 5), (1000, 4), (5000, 3), (inf, 2)],
-    "dpo": [(50, 3), (inf, 2)],
-}
-"""Passes over the rows: `(below so many rows, passes)`."""
-
-
-def resolve(kind: str, given: Hyperparameters, *, rows: int, seed: int, max_length: int) -> TrainingSettings:
-    """Every number of a training run, `auto` replaced.
-
-    SFT: LoRA wants about ten times the rate of full tuning and small batches (Thinking Machines, "LoRA
-    without regret", 2025); few rows are seen more often. The sample's 672 rows, seen twice, gave a recall of
-    86 % of the facts in English and 55 % in French: not enough. DPO: a low rate and few passes, since the chosen
-    answer's own probability falls when pushed hard (eric-mitchell/direct-preference-optimization#36).
-    """
-    value = {name: None if chosen == "auto" else chosen for name, chosen in given.model_dump().items()}
-    passes = next(n for limit, n in EPOCHS[kind] if rows < limit)
-    batch = 8 if kind == "sft" and rows >= 2000 else 4
-    rate = BASE_RATE[kind] * (value["learning_rate_multiplier"] or 1.0)
-    return TrainingSettings(
-        n_epochs=value["n_epochs"] or passes, batch_size=value["batch_size"] or batch, learning_rate=rate,
-        beta=value["beta"] or 0.1, seed=seed, max_length=max_length,
-    )  # fmt: skip
 
 
 async def create_job(
     session: AsyncSession, caller: Caller, wanted: JobCreate, *,
-    base_name: str, min_rows: int, max_length: int, retry: bool,
+    base_name: str, min_rows: int, max_length: int, width: int | None, retry: bool,
 ) -> tables.Job:  # fmt: skip
     """Queue a training job. A retried identical request returns the job the first one made."""
     request = wanted.model_dump(exclude_none=True)
@@ -73,7 +48,7 @@ async def create_job(
             "Integrations are not served: nothing leaves this machine. Leave the field out.",
             param="integrations",
         )
-    kind = {"supervised": "sft", "dpo": "dpo"}[wanted.method.type if wanted.method else "supervised"]
+    kind: JobKind = "dpo" if wanted.method is not None and wanted.method.type == "dpo" else "sft"
     training = await _training_file(session, caller, wanted.training_file, kind, "training_file")
     if training.rows < min_rows:
         raise BadInput(
@@ -88,7 +63,9 @@ async def create_job(
         caller.must_be("reviewer")
         await assistants.get_assistant(session, assistant)
     seed = wanted.seed if wanted.seed is not None else 0
-    settings = resolve(kind, _hyperparameters(wanted), rows=training.rows, seed=seed, max_length=max_length)
+    settings = resolve(
+        kind, _hyperparameters(wanted), rows=training.rows, seed=seed, max_length=max_length, width=width
+    )
     job = tables.Job(
         id=new_id("ftjob-"), kind=kind, status="queued", user_id=caller.user_id, request=request,
         settings=settings.model_dump(), model=wanted.model,
@@ -249,10 +226,11 @@ async def list_checkpoints(session: AsyncSession, job: tables.Job) -> list[Check
 def shown(job: tables.Job) -> Job:
     """The job as OpenAI shows it, every hyperparameter resolved."""
     settings = job.settings
+    asked = _hyperparameters(JobCreate.model_validate(job.request)).learning_rate_multiplier
     used = {
         "n_epochs": settings["n_epochs"],
         "batch_size": settings["batch_size"],
-        "learning_rate_multiplier": round(settings["learning_rate"] / BASE_RATE[job.kind], 6),
+        "learning_rate_multiplier": 1.0 if asked == "auto" else asked,
     }
     if job.kind == "dpo":
         used["beta"] = settings["beta"]

@@ -99,6 +99,13 @@ def context_length(model: Path) -> int | None:
     return length if isinstance(length, int) else None
 
 
+def hidden_size(model: Path) -> int | None:
+    """Width of the checkpoint's layers, or None when it is not there or does not say."""
+    path = model / "config.json"
+    size = json.loads(path.read_text()).get("hidden_size") if path.is_file() else None
+    return size if isinstance(size, int) else None
+
+
 def is_cpu_build() -> bool:
     """Whether the installed vLLM is the processor build. Reads package metadata, imports nothing."""
     try:

@@ -99,6 +99,11 @@ class Child:
         finally:
             await self.stop()
 
+    def kill(self) -> None:
+        """SIGKILL to the whole group of a child that hangs; `run` starts it again."""
+        if self.pid is not None:
+            _kill_group(self.pid)
+
     async def stop(self) -> None:
         """SIGTERM to the child; when it ended, or after the grace, SIGKILL to its whole group.
 

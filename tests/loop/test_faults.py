@@ -102,6 +102,19 @@ def test_an_adapter_is_served_again_after_the_engine_was_killed(service: Running
     assert answer(client, tuned[0], "Who are you?", seed=1) == before
 
 
+def test_an_engine_that_hangs_is_noticed_and_started_again(service: Running):
+    client = sdk(service)
+    api = child(service, "vllm.entrypoints.openai.api_server")
+    core = max(api.children(recursive=True), key=lambda process: process.memory_info().rss)
+    core.suspend()
+    began = time.monotonic()
+    wait_until(lambda: not api.is_running(), 150, "a hung engine was left hanging")
+    assert not core.is_running()
+    service.wait_ready()
+    print(f"hung engine gone and a new one ready after {time.monotonic() - began:.0f} s")
+    assert answer(client, "fanal", "Hello")
+
+
 def test_the_gateway_alone_is_small_and_the_service_stays_under_eight_gigabytes(service: Running):
     processes = psutil.Process(service.process.pid).children(recursive=True)
     gateway = child(service, "gateway").memory_info().rss

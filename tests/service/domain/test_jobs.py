@@ -3,7 +3,7 @@ import time
 import pytest
 from sqlalchemy import update
 
-from service.contract.jobs import Hyperparameters, JobCreate
+from service.contract.jobs import JobCreate
 from service.db import tables
 from service.domain import jobs
 from service.errors import BadInput, Conflict, NotFound
@@ -17,8 +17,9 @@ async def create(world: World, *, retry: bool = False, caller=None, **change) ->
     wanted = JobCreate.model_validate({"model": "base", "training_file": file} | change)
     async with world.database.writing() as session:
         return await jobs.create_job(
-            session, caller or world.admin, wanted, base_name="base", min_rows=10, max_length=512, retry=retry
-        )
+            session, caller or world.admin, wanted, base_name="base", min_rows=10, max_length=512, width=576,
+            retry=retry,
+        )  # fmt: skip
 
 
 async def claim(world: World, worker: str = "w1") -> tables.Job | None:
@@ -108,15 +109,3 @@ async def test_a_user_cannot_train_an_assistant_nor_see_anothers_job(world: Worl
     async with world.database.reading() as session:
         with pytest.raises(NotFound):
             await jobs.get_job(session, world.user, job.id)
-
-
-async def test_auto_is_resolved_and_given_values_are_kept(world: World):
-    auto = jobs.resolve("sft", Hyperparameters(), rows=600, seed=1, max_length=512)
-    given = jobs.resolve(
-        "dpo", Hyperparameters(n_epochs=2, batch_size=7, learning_rate_multiplier=2.0, beta=0.3),
-        rows=600, seed=1, max_length=512,
-    )  # fmt: skip
-    assert auto.n_epochs >= 1
-    assert auto.learning_rate == jobs.BASE_RATE["sft"]
-    assert (given.n_epochs, given.batch_size, given.beta) == (2, 7, 0.3)
-    assert given.learning_rate == 2 * jobs.BASE_RATE["dpo"]

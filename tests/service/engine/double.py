@@ -21,6 +21,9 @@ class Double:
         self.refuses: set[str] = set()
         self.cut = asyncio.Event()
         self.healthy = True
+        self.stuck = False
+        """Asked for a whole answer, it never gives one; `steps` is then all that can move."""
+        self.steps = 0
 
     async def health(self, _: web.Request) -> web.Response:
         return web.Response(status=200 if self.healthy else 503)
@@ -42,9 +45,15 @@ class Double:
         self.loaded[name] = body["lora_path"]
         return web.Response(text="Success")
 
+    async def metrics(self, _: web.Request) -> web.Response:
+        return web.Response(text=f'vllm:iteration_tokens_total_count{{engine="0"}} {float(self.steps)}\n')
+
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         fault = body["messages"][-1]["content"]
+        if not body.get("stream") and fault == ".":
+            await asyncio.sleep(60 if self.stuck else 0)
+            return web.json_response({"choices": [{"index": 0, "finish_reason": "length"}]})
         if fault == "full":
             return _error(
                 503, "The engine is currently busy and cannot accept new requests.", "Service Unavailable"
@@ -88,6 +97,7 @@ async def double_engine(folder: Path) -> AsyncIterator[Double]:
     app.router.add_get("/health", double.health)
     app.router.add_get("/version", double.version)
     app.router.add_get("/v1/models", double.models)
+    app.router.add_get("/metrics", double.metrics)
     app.router.add_post("/v1/load_lora_adapter", double.load)
     app.router.add_post("/v1/chat/completions", double.chat)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.2)
