@@ -1,27 +1,23 @@
-"""The gateway: its parts, its routers, and how every refusal looks.
+"""The gateway: its parts, its routers, and the log line of every request.
 
-Owns the life of the process's parts and OpenAI's error body. Knows no rule of the domain.
+Owns the life of the process's parts. Knows no rule of the domain.
 """
 
 import asyncio
-import errno
 import secrets
-import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
-from starlette.exceptions import HTTPException
+from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service import refusals
 from service.api import (
     assistants,
+    batches,
     chat,
     conversations,
     datasets,
@@ -32,27 +28,37 @@ from service.api import (
     jobs,
     keys,
     models,
+    prompts,
     releases,
+    responses,
+    stored,
+    uploads,
     users,
 )  # fmt: skip
 from service.api.deps import House
+from service.batches import Batches
 from service.db.session import Database
-from service.domain import completions
+from service.domain import completions, limits
+from service.domain.identity import now
 from service.domain.keys import Hasher
-from service.domain.releases import list_adapters
+from service.domain.releases import deleted_adapters, list_adapters
+from service.door import Door
 from service.engine import server
 from service.engine.client import Engine, Engines
 from service.engine.reconciler import Reconciler
-from service.errors import BadInput, NoSpace, NotFound, TailorbirdError
 from service.logs import log
+from service.metrics import REQUESTS
 from service.settings import Settings
 from service.storage.local import Store
+from service.upkeep import keep_tidy
 
 ROUTERS = (
-    chat, models, files, jobs, assistants, conversations, feedback, datasets, releases, evaluations, users, keys,
-    health,
+    chat, responses, prompts, stored, models, files, uploads, batches, jobs, assistants, conversations, feedback,
+    datasets, releases, evaluations, users, keys, health,
 )  # fmt: skip
 
+GRACE = 60
+"""Seconds from a model's deletion until the engine forgets it: requests that were let in before have reached it."""
 QUIET = {"/healthz", "/readyz"}
 """Asked every second by whoever watches: not worth a line."""
 
@@ -66,11 +72,17 @@ def create_app(settings: Settings, engine_urls: list[str]) -> FastAPI:
         app.state.house = house
         async with house.database.writing() as session:
             await completions.end_abandoned(session)
-        reconciling = asyncio.create_task(house.reconciler.run())
+            await limits.end_abandoned(session)
+        aside = [
+            asyncio.create_task(work)
+            for work in (house.reconciler.run(), Batches(house, app).run(), keep_tidy(house))
+        ]
         try:
             yield
         finally:
-            reconciling.cancel()
+            for task in aside:
+                task.cancel()
+            await asyncio.gather(*aside, return_exceptions=True)
             await house.engines.close()
             await house.database.close()
 
@@ -80,11 +92,9 @@ def create_app(settings: Settings, engine_urls: list[str]) -> FastAPI:
     )  # fmt: skip
     for module in ROUTERS:
         app.include_router(module.router)
+    app.add_middleware(Door)
     app.add_middleware(RequestLog)
-    app.add_exception_handler(TailorbirdError, _refused)
-    app.add_exception_handler(RequestValidationError, _not_understood)
-    app.add_exception_handler(HTTPException, _no_route)
-    app.add_exception_handler(OperationalError, _database_refused)
+    refusals.install(app)
     return app
 
 
@@ -98,7 +108,11 @@ def _open_house(settings: Settings, engine_urls: list[str]) -> House:
         async with database.reading() as session:
             return {a.digest: str(store.adapter(a.digest)) for a in await list_adapters(session)}
 
-    reconciler = Reconciler(engines, desired)
+    async def gone() -> set[str]:
+        async with database.reading() as session:
+            return await deleted_adapters(session, before=now() - GRACE)
+
+    reconciler = Reconciler(engines, desired, gone)
     return House(
         settings, database, store, Hasher.of_home(settings.home), engines, reconciler,
         width=server.hidden_size(Path(settings.base_folder)),
@@ -122,7 +136,7 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message["headers"], *_told(scope, request_id, began)]
             await send(message)
 
         try:
@@ -137,62 +151,14 @@ class RequestLog:
                 "ms": round((time.perf_counter() - began) * 1000, 1),
                 "key": caller.key_id if caller else None,
             }
+            REQUESTS.labels(fields["route"], status).inc()
             if fields["route"] not in QUIET:
                 log.info("request", extra={"fields": fields})
 
 
-def _answer(error: TailorbirdError) -> JSONResponse:
-    headers: dict[str, str] = {}
-    if error.retry_after is not None:
-        headers = {
-            "retry-after": str(int(error.retry_after)),
-            "retry-after-ms": str(int(error.retry_after * 1000)),
-        }
-    if error.status == 409:
-        # The SDK sends a 409 again, as if it were a lock; ours is an answer.
-        headers["x-should-retry"] = "false"
-    return JSONResponse(error.body(), error.status, headers)
-
-
-async def _refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, TailorbirdError)
-    return _answer(error)
-
-
-async def _not_understood(_: Request, error: Exception) -> JSONResponse:
-    """FastAPI's own shape would reach users of the SDK as a bare status; OpenAI's names the field."""
-    assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
-    path = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
-    if first["type"] == "json_invalid":
-        return _answer(BadInput("The body is not valid JSON.", code="invalid_json"))
-    name = ".".join(path) or None
-    said = first["msg"].removeprefix("Value error, ")
-    missing = first["type"] == "missing"
-    message = f"Missing required field '{name}'." if missing and name else f"{name or 'Body'}: {said}."
-    return _answer(
-        BadInput(message, param=name, code="missing_required_parameter" if missing else "invalid_value")
-    )
-
-
-async def _no_route(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    if error.status_code == 404:
-        return _answer(NotFound(f"Unknown address: {request.method} {request.url.path}", code="unknown_url"))
-    kind = "invalid_request_error" if error.status_code < 500 else "server_error"
-    body = {"error": {"message": str(error.detail), "type": kind, "param": None, "code": None}}
-    return JSONResponse(body, error.status_code, error.headers)
-
-
-async def _database_refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, OperationalError)
-    cause = error.orig
-    full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    if full or getattr(cause, "errno", None) == errno.ENOSPC:
-        return _answer(NoSpace("The disk is full; nothing was saved. Free some space and send it again."))
-    log.error("the database refused", exc_info=error)
-    refusal = TailorbirdError(
-        "The database cannot be reached now; nothing was saved. Try again.", code="database"
-    )
-    refusal.retry_after = 2.0
-    return _answer(refusal)
+def _told(scope: Scope, request_id: str, began: float) -> list[tuple[bytes, bytes]]:
+    """Headers of every answer: the request's id, what is left of the key's limits, how long we took."""
+    headers = {"x-request-id": request_id, **scope["state"].get("answer_headers", {})}
+    if scope["path"].startswith("/v1/"):
+        headers["openai-processing-ms"] = str(round((time.perf_counter() - began) * 1000))
+    return [(name.encode(), value.encode()) for name, value in headers.items()]

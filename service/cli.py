@@ -90,9 +90,9 @@ def link(settings: Settings, arguments: argparse.Namespace) -> None:
 
 
 def status(settings: Settings, _: argparse.Namespace) -> int:
-    from service.launch import status as read_status
+    from service.status import read
 
-    lines, good = asyncio.run(read_status(settings))
+    lines, good = asyncio.run(read(settings))
     print("\n".join(lines))
     return 0 if good else 1
 
@@ -100,6 +100,7 @@ def status(settings: Settings, _: argparse.Namespace) -> int:
 def demo(settings: Settings, arguments: argparse.Namespace) -> int:
     from service.demo import play
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the service it started ends too
     return asyncio.run(play(settings, arguments.report))
 
 

@@ -8,6 +8,9 @@
     ├── Conflict          409  true, but not now: the state does not permit it (never retried)
     ├── TooLarge          413
     ├── TooMany           429  full; come back in `retry_after` seconds
+    │   ├── LimitReached  429  the key's minute is spent
+    │   └── QuotaSpent    429  the key's day is spent
+    ├── LedgerUnavailable 503  what a key may spend cannot be written down, so it may not
     ├── NoSpace           507  the disk is full
     ├── EngineUnavailable 503  the engine is starting or gone
     ├── EngineTimeout     504
@@ -16,6 +19,7 @@
 The message says the fact, then the next step. `service.app` turns each into OpenAI's error body.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -26,6 +30,8 @@ class TailorbirdError(Exception):
     kind = "server_error"
     code: str | None = None
     retry_after: float | None = None
+    final = False
+    """Whether sending it again soon cannot help; the SDK is told not to."""
 
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
@@ -55,6 +61,7 @@ class NotFound(TailorbirdError):
 
 class Conflict(TailorbirdError):
     status, kind, code = 409, "invalid_request_error", "conflict"
+    final = True
 
 
 class TooLarge(TailorbirdError):
@@ -63,6 +70,23 @@ class TooLarge(TailorbirdError):
 
 class TooMany(TailorbirdError):
     status, kind, code = 429, "rate_limit_error", "rate_limit_exceeded"
+    retry_after = 2.0
+    limit = "overload"
+    """What was full, for the figures."""
+    headers: Mapping[str, str] = {}
+
+
+class LimitReached(TooMany):
+    pass
+
+
+class QuotaSpent(TooMany):
+    kind, code = "insufficient_quota", "insufficient_quota"
+    final = True
+
+
+class LedgerUnavailable(TailorbirdError):
+    status, kind, code = 503, "server_error", "ledger_unavailable"
     retry_after = 2.0
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 
 from service import first_start
+from service.domain.status import LOW_DISK
 from service.engine import server
 from service.engine.client import Engine
 from service.engine.supervisor import Child, ChildFailed
@@ -28,8 +29,6 @@ from service.settings import EMBEDDED, Settings
 from service.storage.local import Store
 
 ROOT = Path(__file__).parent.parent
-LOW_DISK = 2 << 30
-"""Bytes that must be free to start."""
 
 
 async def launch(settings: Settings) -> int:
@@ -98,24 +97,6 @@ def engine_urls(settings: Settings) -> list[str]:
     return settings.engine_urls or [f"unix:{server.socket_path(settings.home)}"]
 
 
-async def status(settings: Settings) -> tuple[list[str], bool]:
-    """What an operator asks first, as lines, and whether all is well."""
-    key = settings.home / "admin.key"
-    headers = {"authorization": f"Bearer {key.read_text().strip()}"} if key.exists() else {}
-    try:
-        async with httpx.AsyncClient(base_url=settings.api_url, headers=headers, timeout=5) as client:
-            ready = (await client.get("/readyz")).status_code == 200
-            models = (await client.get("/v1/models")).json().get("data", [])
-            told = (await client.get("/api/status")).json()
-    except httpx.HTTPError:
-        return [f"The gateway does not answer at {settings.api_url}. Start it with 'make run'."], False
-    problems = told.get("problems", {})
-    lines = [f"gateway   {settings.api_url}", f"engine    {'ready' if ready else 'starting or gone'}"]
-    lines += [f"serves    {model['id']}" for model in models]
-    lines += [f"problem   adapter {digest[:12]}: {why}" for digest, why in problems.items()]
-    return lines, ready and not problems
-
-
 def _children(settings: Settings) -> list[Child]:
     """The processes in the order they start; the engine only when none is started elsewhere."""
     logs, env = settings.home / "logs", dict(os.environ) | {"TAILORBIRD_HOME": str(settings.home)}
@@ -146,6 +127,7 @@ def _engine(settings: Settings, logs: Path) -> Child:
         model=Path(settings.base_folder), served_name=settings.model_name, socket=path, cpu=cpu,
         max_loras=settings.max_loras, max_cpu_loras=settings.max_cpu_loras, max_lora_rank=settings.max_lora_rank,
         max_model_len=settings.max_model_len, dtype=server.fast_dtype() if cpu else "auto",
+        tool_parser=settings.tool_parser,
     )  # fmt: skip
     argv, env = server.command(options, os.environ)
     return Child(

@@ -54,10 +54,10 @@ async def prepare(
     if job.kind == "evaluation":
         return await _prepare_evaluation(session, parts, job)
     store, settings = parts.store, parts.settings
-    training = await files.get_file(session, job.training_file or "")
+    training = await files.get_kept(session, job.training_file or "")
     inputs = {folder.TRAIN: store.file(training.sha256)}
     if job.validation_file:
-        validation = await files.get_file(session, job.validation_file)
+        validation = await files.get_kept(session, job.validation_file)
         inputs[folder.VALIDATION] = store.file(validation.sha256)
     spec = TrainingSpec(
         kind="sft" if job.kind == "sft" else "dpo", id=job.id, base_model=settings.base_folder,
@@ -73,7 +73,7 @@ async def _prepare_evaluation(
     session: AsyncSession, parts: Parts, job: tables.Job
 ) -> tuple[dict[str, Any], dict[str, Path]]:
     settings = parts.settings
-    cases = await files.get_file(session, job.training_file or "")
+    cases = await files.get_kept(session, job.training_file or "")
     assistant = await assistants.get_assistant(session, job.assistant or "")
     judge = None
     if settings.judge_url and settings.judge_model:
@@ -184,6 +184,7 @@ async def lend_key(session: AsyncSession, parts: Parts, job: tables.Job) -> str:
     """A key for one evaluation, good for six hours, in the name of who asked for it."""
     name = f"evaluation {job.id}"
     _, secret = await keys.create_key(
-        session, parts.hasher, user_id=job.user_id, kind="session", name=name, life=6 * 3600
-    )
+        session, parts.hasher, user_id=job.user_id, kind="session", name=name, life=6 * 3600,
+        budget_id=keys.HOUSE,
+    )  # fmt: skip
     return secret

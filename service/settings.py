@@ -10,6 +10,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from service.contract.limits import Limits
+
 EMBEDDED = "smollm2-135m-instruct"
 
 
@@ -41,11 +43,26 @@ class Settings(BaseSettings):
     max_loras: int = Field(8, ge=1, description="adapters in one batch of the engine")
     max_cpu_loras: int = Field(32, ge=1, description="adapters the engine keeps in memory")
     max_lora_rank: int = Field(16, description="highest rank the engine serves")
+    tool_parser: str = Field(
+        "hermes", description="how the base model writes calls of tools, by vLLM's name; empty: no tools"
+    )
     max_waiting: int = Field(64, ge=1, description="chat requests under way at once before 429")
+    batch_lines: int = Field(
+        4, ge=1, description="requests of batches asked at once, while nobody else is being answered"
+    )
     engine_patience: float = Field(
         60.0,
         gt=0,
         description="seconds without a step after which the engine counts as hung and is started again",
+    )
+    requests_per_minute: int | None = Field(
+        None, ge=1, description="requests a key may send in a minute, unless it has a limit of its own"
+    )
+    tokens_per_minute: int | None = Field(
+        None, ge=1, description="tokens a key may spend in a minute, prompt and answer; likewise"
+    )
+    tokens_per_day: int | None = Field(
+        None, ge=1, description="tokens a key may spend in a day (UTC); likewise"
     )
     answer_timeout: float = Field(120.0, gt=0, description="seconds to wait for the first token")
     max_upload_mb: int = Field(512, ge=1, description="largest file that can be uploaded")
@@ -75,6 +92,14 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite+aiosqlite:///{self.home / 'tailorbird.db'}"
+
+    @property
+    def limits(self) -> Limits:
+        """What a key may spend that has no limits of its own."""
+        return Limits(
+            requests_per_minute=self.requests_per_minute, tokens_per_minute=self.tokens_per_minute,
+            tokens_per_day=self.tokens_per_day,
+        )  # fmt: skip
 
     @property
     def embedded(self) -> bool:

@@ -1,6 +1,7 @@
 """What every room's tests share: a gateway over a double of the engine, and, for the heavy ones, the whole service."""
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from service import first_start
 from service.app import create_app
+from service.db.session import migrate
 from service.settings import Settings
 from tests.fake_engine import create_fake_engine
 from tests.running import Running, running_service
@@ -39,10 +41,19 @@ class Gateway:
         return (self.settings.home / "admin.key").read_text().strip()
 
 
+@pytest.fixture(scope="session")
+def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database with every migration applied, to be copied."""
+    path = tmp_path_factory.mktemp("schema") / "tailorbird.db"
+    asyncio.run(migrate(f"sqlite+aiosqlite:///{path}"))
+    return path
+
+
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+def gateway(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> Iterator[Gateway]:
     """One for each test module: fast, and no module sees another's records."""
     home = tmp_path_factory.mktemp("home")
+    shutil.copy(schema, home)
     settings = Settings(home=home, api_port=free_port(), needed_pairs=2, min_examples=3)
     asyncio.run(first_start.prepare(settings))
     fake = create_fake_engine()

@@ -65,8 +65,8 @@ class Running:
         return self.process.wait(90)
 
 
-def start_service(home: Path, **extra: str) -> Running:
-    """Start it on free ports in `home`, with the model that was prepared once."""
+def start_service(home: Path, command: str = "run", **extra: str) -> Running:
+    """Start it on free ports in `home`, with the model that was prepared once; `demo` starts one as well."""
     api_port, ui_port = free_port(), free_port()
     model = Path(Settings().home / "models" / EMBEDDED)
     (home / "models").mkdir(parents=True, exist_ok=True)
@@ -78,9 +78,9 @@ def start_service(home: Path, **extra: str) -> Running:
         "TAILORBIRD_UI_PORT": str(ui_port),
         **extra,
     }
-    command = [sys.executable, "-m", "service", "run"]
+    argv = [sys.executable, "-m", "service", command]
     with open(home / "run.log", "ab") as log:
-        process = subprocess.Popen(command, env=env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(argv, env=env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
     return Running(process, home, f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{ui_port}", env)
 
 

@@ -35,6 +35,8 @@ class House:
     """The base model's hidden size, where its checkpoint is on this machine."""
     under_way: int = field(default=0)
     """Chat requests being answered now."""
+    failed_in_a_row: int = field(default=0)
+    """Answers that failed since the last good one."""
 
 
 def house_of(request: Request) -> House:
@@ -57,6 +59,10 @@ async def writing(house: HouseDep) -> AsyncIterator[AsyncSession]:
 ReadDep = Annotated[AsyncSession, Depends(reading, scope="function")]
 WriteDep = Annotated[AsyncSession, Depends(writing, scope="function")]
 
+ON_BEHALF_OF = "tailorbird.key"
+"""Where the scope of a request that the service makes itself names the key it is made for, by id. What comes
+over the network cannot set it: a server fills the scope with names of its own."""
+
 _bearer = HTTPBearer(
     auto_error=False, description="an API key or a session token: `Authorization: Bearer tb-...`"
 )
@@ -67,12 +73,23 @@ def bearer(request: Request) -> str | None:
     return secret.strip() if scheme.lower() == "bearer" else None
 
 
-async def caller_of(request: Request, house: HouseDep, _: Annotated[object, Depends(_bearer)]) -> Caller:
-    """Who calls, by a short transaction of its own. Raises `NotSignedIn`."""
+async def identify(request: Request, house: House) -> Caller:
+    """Who calls, by a short transaction of its own, looked up once for a request. Raises `NotSignedIn`."""
+    known = getattr(request.state, "caller", None)
+    if known is not None:
+        return known
+    on_behalf_of = request.scope.get(ON_BEHALF_OF)
     async with house.database.reading() as session:
-        caller = await keys.find_caller(session, house.hasher, bearer(request))
+        if on_behalf_of is not None:
+            caller = await keys.caller_of_key(session, on_behalf_of)
+        else:
+            caller = await keys.find_caller(session, house.hasher, bearer(request))
     request.state.caller = caller
     return caller
+
+
+async def caller_of(request: Request, house: HouseDep, _: Annotated[object, Depends(_bearer)]) -> Caller:
+    return await identify(request, house)
 
 
 async def reviewer_of(caller: Annotated[Caller, Depends(caller_of)]) -> Caller:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import FileResponse
@@ -19,20 +19,25 @@ CHUNK = 1 << 20
 
 @router.post("")
 async def upload_file(
-    house: HouseDep, caller: CallerDep, file: Annotated[UploadFile, File()], purpose: Annotated[str, Form()]
+    house: HouseDep,
+    caller: CallerDep,
+    file: Annotated[UploadFile, File()],
+    purpose: Annotated[str, Form()],
+    anchor: Annotated[Literal["created_at"] | None, Form(alias="expires_after[anchor]")] = None,
+    seconds: Annotated[int | None, Form(alias="expires_after[seconds]", ge=3600, le=2_592_000)] = None,
 ) -> contract.File:
-    """Keep a JSONL file: `fine-tune` for training data, `evals` for held-out questions."""
-    if purpose not in ("fine-tune", "evals"):
-        raise BadInput(
-            f"The purpose '{purpose[:40]}' is not served. Use 'fine-tune' or 'evals'.", param="purpose"
-        )
+    """Keep a JSONL file: `fine-tune` for training, `evals` for held-out questions, `batch` for requests."""
+    files.check_purpose(purpose)
+    if (anchor is None) != (seconds is None):
+        raise BadInput("'expires_after' needs both 'anchor' and 'seconds'.", param="expires_after")
+    life = contract.ExpiresAfter(anchor=anchor, seconds=seconds) if anchor and seconds else None
     limit = house.settings.max_upload_mb << 20
-    sha256, size = await house.store.put_file(_chunks(file), limit)
+    sha256, size = await house.store.put_file(chunks_of(file), limit)
     kind, rows = await asyncio.to_thread(files.check, house.store.file(sha256), purpose)
     async with house.database.writing() as session:
         added = await files.add_file(
             session, user_id=caller.user_id, filename=file.filename or "file.jsonl", purpose=purpose,
-            sha256=sha256, size=size, kind=kind, rows=rows,
+            sha256=sha256, size=size, kind=kind, rows=rows, expires_after=life,
         )  # fmt: skip
         return files.shown(added)
 
@@ -69,6 +74,7 @@ async def delete_file(file_id: str, session: WriteDep, caller: CallerDep) -> con
     return contract.Deleted(id=file_id, object="file")
 
 
-async def _chunks(file: UploadFile) -> AsyncIterator[bytes]:
+async def chunks_of(file: UploadFile) -> AsyncIterator[bytes]:
+    """What came, from where the server laid it: small ones in memory, all others in a temporary file."""
     while chunk := await file.read(CHUNK):
         yield chunk

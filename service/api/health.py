@@ -1,12 +1,17 @@
-"""Alive, ready, and figures for Prometheus. The first two answer without a key."""
+"""Alive, ready, figures for Prometheus, and the state of the service. The first two answer without a key."""
 
-from typing import Any
+import asyncio
+import shutil
 
 from fastapi import APIRouter, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.api.deps import AdministratorDep, HouseDep
-from service.errors import EngineUnavailable
+from service import metrics
+from service.api.deps import AdministratorDep, House, HouseDep
+from service.contract.status import EngineState, EngineStatus, Status
+from service.domain import status as states
+from service.engine.client import Engine
+from service.errors import EngineTimeout, EngineUnavailable, TailorbirdError
 
 router = APIRouter(tags=["health"])
 
@@ -25,18 +30,41 @@ async def readyz(house: HouseDep) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics")
-async def metrics(_: AdministratorDep) -> Response:
-    """Prometheus figures; needs an administrator's key."""
-    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+@router.get("/metrics", name="metrics")
+async def show_metrics(house: HouseDep, _: AdministratorDep) -> Response:
+    """Prometheus figures. They need an administrator's key even on this machine: a proxy here is everybody."""
+    return Response(metrics.exposition(await _status(house)), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/api/status")
-async def status(house: HouseDep, _: AdministratorDep) -> dict[str, Any]:
-    """What an operator asks first: is the engine ready, and what could not be loaded."""
-    return {
-        "ready": house.engines.ready,
-        "base_model": house.settings.model_name,
-        "chats_under_way": house.under_way,
-        "problems": dict(house.reconciler.problems),
-    }
+async def show_status(house: HouseDep, _: AdministratorDep) -> Status:
+    """What an operator asks first: what is served, what is under way, and what is wrong."""
+    return await _status(house)
+
+
+async def _status(house: House) -> Status:
+    base = house.settings.model_name
+    engines = await asyncio.gather(*(_look(engine, base) for engine in house.engines))
+    async with house.database.reading() as session:
+        records = await states.records(session)
+    found = Status(
+        ready=house.engines.ready, base_model=base, chats_under_way=house.under_way, engines=engines,
+        problems=dict(house.reconciler.problems), failed_in_a_row=house.failed_in_a_row,
+        disk_free=shutil.disk_usage(house.settings.home).free, **records,
+    )  # fmt: skip
+    return states.judged(found, str(house.settings.home / "logs"))
+
+
+async def _look(engine: Engine, base: str) -> EngineStatus:
+    """Asked now, as what is known of it may be some seconds old; two seconds at most."""
+    state: EngineState = "ready" if engine.ready else "starting"
+    try:
+        await engine.check()
+    except EngineTimeout:
+        state = "hung"
+    except TailorbirdError:
+        state = "gone"
+    return EngineStatus(
+        url=engine.url, state=state, release=engine.release, adapters=sorted(engine.models - {base}),
+        answering=engine.in_flight,
+    )  # fmt: skip

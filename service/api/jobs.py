@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 
 from service.api.deps import CallerDep, HouseDep, ReadDep, ReviewerDep, WriteDep
-from service.api.lists import as_list
+from service.api.lists import as_list, metadata_wanted
 from service.contract.jobs import Checkpoint, Job, JobCreate, Method, RoundCreate
 from service.domain import datasets, jobs
 
@@ -33,9 +33,7 @@ async def list_jobs(
     limit: Annotated[int, Query(ge=1, le=1000)] = 20,
 ) -> dict[str, Any]:
     """Newest first; `metadata[key]=value` filters."""
-    wanted = {
-        k[9:-1]: v for k, v in request.query_params.items() if k.startswith("metadata[") and k.endswith("]")
-    }
+    wanted = metadata_wanted(request)
     found, more = await jobs.list_jobs(session, caller, after=after, limit=limit, metadata=wanted)
     return as_list([jobs.shown(job) for job in found], has_more=more)
 

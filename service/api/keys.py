@@ -1,14 +1,14 @@
-"""`/api/keys`: API keys for applications. A key is shown once, when it is made."""
+"""`/api/keys`: API keys for applications, and what each may spend. A key is shown once, when it is made."""
 
 from typing import Any
 
 from fastapi import APIRouter
 
-from service.api.deps import CallerDep, HouseDep, ReadDep, WriteDep
+from service.api.deps import AdministratorDep, CallerDep, HouseDep, ReadDep, WriteDep
 from service.api.lists import as_list
 from service.contract.files import Deleted
-from service.contract.users import Key, KeyCreate, NewKey
-from service.domain import keys
+from service.contract.users import Key, KeyChange, KeyCreate, NewKey
+from service.domain import keys, limits
 
 router = APIRouter(prefix="/api/keys", tags=["keys"])
 
@@ -17,16 +17,31 @@ router = APIRouter(prefix="/api/keys", tags=["keys"])
 async def list_keys(session: ReadDep, caller: CallerDep) -> dict[str, Any]:
     """One's own; everybody's for an administrator."""
     found = await keys.list_keys(session, user_id=None if caller.may("administrator") else caller.user_id)
-    return as_list([Key.model_validate(key) for key in found])
+    held = await limits.limits_of(session, found)
+    return as_list([keys.shown(key, limit) for key, limit in zip(found, held, strict=True)])
 
 
 @router.post("", status_code=201)
 async def create_key(wanted: KeyCreate, session: WriteDep, house: HouseDep, caller: CallerDep) -> NewKey:
+    """Only an administrator gives a key limits; anybody else's new key spends what the present one may."""
+    if wanted.limits is not None:
+        caller.must_be("administrator")
     life = wanted.expires_in_days * keys.DAY if wanted.expires_in_days else None
     key, secret = await keys.create_key(
-        session, house.hasher, user_id=caller.user_id, kind="api", name=wanted.name, life=life
-    )
-    return NewKey(key=Key.model_validate(key), secret=secret)
+        session, house.hasher, user_id=caller.user_id, kind="api", name=wanted.name, life=life,
+        budget_id=None if caller.may("administrator") else caller.budget_id,
+    )  # fmt: skip
+    if wanted.limits is not None:
+        await limits.set_limits(session, key, wanted.limits)
+    (held,) = await limits.limits_of(session, [key])
+    return NewKey(key=keys.shown(key, held), secret=secret)
+
+
+@router.patch("/{key_id}")
+async def change_key(key_id: str, change: KeyChange, session: WriteDep, _: AdministratorDep) -> Key:
+    """Change what a key may spend, from its next request on."""
+    key = await keys.get_key(session, key_id)
+    return keys.shown(key, await limits.set_limits(session, key, change.limits))
 
 
 @router.delete("/{key_id}")

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from service.api.deps import CallerDep, HouseDep, ReadDep, WriteDep
 from service.api.lists import as_list
 from service.contract.files import Deleted
-from service.domain import assistants, chat, releases
+from service.domain import assistants, chat, models, releases
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -30,9 +30,9 @@ async def retrieve_model(model: str, session: ReadDep, house: HouseDep, _: Calle
 
 
 @router.delete("/{model:path}")
-async def delete_model(model: str, session: WriteDep, caller: CallerDep) -> Deleted:
-    """Withdraw a tuned model that no release offers."""
-    await releases.delete_model(session, caller, model)
+async def delete_model(model: str, session: WriteDep, house: HouseDep, caller: CallerDep) -> Deleted:
+    """Withdraw a tuned model that is neither live nor under way. Its releases can be promoted no more."""
+    await models.delete_model(session, caller, model, base_name=house.settings.model_name)
     return Deleted(id=model, object="model")
 
 

@@ -5,30 +5,13 @@ Owns what a chat request may hold and what it must not. Knows nothing of assista
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from service.contract.base import Wire
+from service.contract.sampling import Sampling
+from service.contract.tools import ResponseFormat, Tool, check_tool_choice
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
-
-REFUSED = {
-    # Fields of the engine that would let a caller change the template, the queue or another's cache.
-    "chat_template",
-    "chat_template_kwargs",
-    "mm_processor_kwargs",
-    "kv_transfer_params",
-    "priority",
-    "request_id",
-    "vllm_xargs",
-    "cache_salt",
-    "continue_final_message",
-    "add_generation_prompt",
-    "echo",
-    "prompt_logprobs",
-    "return_token_ids",
-    "documents",
-}
-"""Request fields the gateway refuses with a 400 rather than pass to the engine."""
 
 
 class Message(Wire):
@@ -52,28 +35,41 @@ class Message(Wire):
         return self
 
 
-class ChatRequest(Wire):
-    """`POST /v1/chat/completions`. Fields not named here are passed on to the engine."""
+class ChatRequest(Sampling):
+    """`POST /v1/chat/completions`. A field that is named neither here nor in `sampling` is refused."""
 
-    model: str = Field(min_length=1, max_length=200)
     messages: list[Message] = Field(min_length=1, max_length=1000)
-    stream: bool = False
-    stream_options: dict[str, Any] | None = None
-    n: int | None = Field(default=None, ge=1, le=8)
-    max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    seed: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
-    store: bool | None = None
-    """OpenAI's switch: `false` keeps this completion out of the record. Default: recorded."""
-    metadata: dict[str, str] | None = None
-    """OpenAI's metadata; the key `conversation` links the completion to a conversation of ours."""
-    user: str | None = None
+    tools: list[Tool] | None = Field(default=None, min_length=1, max_length=128)
+    tool_choice: Any = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    modalities: list[str] | None = None
 
-    def sampling(self) -> dict[str, Any]:
-        """What shapes the answer besides messages and model, as it will be recorded."""
-        aside = {"model", "messages", "stream", "stream_options", "store", "metadata", "user"}
-        return self.model_dump(exclude_none=True, exclude=aside)
+    @field_validator("max_completion_tokens")
+    @classmethod
+    def _one_limit(cls, limit: int | None, info: ValidationInfo) -> int | None:
+        if limit is not None and info.data.get("max_tokens") is not None:
+            raise ValueError("'max_tokens' is its older name; send one of the two")
+        return limit
+
+    @field_validator("top_logprobs")
+    @classmethod
+    def _with_logprobs(cls, top: int | None, info: ValidationInfo) -> int | None:
+        if top is not None and not info.data.get("logprobs"):
+            raise ValueError("'top_logprobs' needs 'logprobs': true")
+        return top
+
+    @field_validator("tool_choice")
+    @classmethod
+    def _one_of_the_tools(cls, choice: Any, info: ValidationInfo) -> Any:
+        return check_tool_choice(choice, info.data.get("tools"))
+
+    @field_validator("modalities")
+    @classmethod
+    def _text_only(cls, modalities: list[str] | None) -> list[str] | None:
+        if modalities not in (None, ["text"]):
+            raise ValueError("answers are text; send ['text'] or leave it out")
+        return modalities

@@ -2,9 +2,19 @@
 
 from typing import Literal
 
+from pydantic import Field
+
 from service.contract.base import Wire
 
-Purpose = Literal["fine-tune", "evals"]
+PURPOSES = ("fine-tune", "evals", "batch")
+"""What a file can be uploaded for. `batch_output` is what a batch leaves; nothing here reads any other."""
+
+
+class ExpiresAfter(Wire):
+    """When a file is to be forgotten."""
+
+    anchor: Literal["created_at"]
+    seconds: int = Field(ge=3600, le=2_592_000)
 
 
 class File(Wire):
@@ -12,6 +22,7 @@ class File(Wire):
     object: Literal["file"] = "file"
     bytes: int
     created_at: int
+    expires_at: int | None = None
     filename: str
     purpose: str
     status: Literal["uploaded", "processed", "error"] = "processed"

@@ -8,7 +8,8 @@ from service.contract.base import Strict
 from service.contract.evaluations import Gate
 from service.contract.jobs import Manifest
 
-ReleaseState = Literal["candidate", "live", "retired"]
+ReleaseState = Literal["candidate", "live", "retired", "deleted"]
+"""`deleted`: its tuned model was deleted, so it cannot go live again."""
 
 
 class ServingProof(Strict):

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from service.contract.base import Strict
+from service.contract.limits import Limits
 
 Role = Literal["user", "reviewer", "administrator"]
 RANK: dict[str, int] = {"user": 0, "reviewer": 1, "administrator": 2}
@@ -43,11 +44,20 @@ class Key(Strict):
     created_at: int
     expires_at: int | None
     last_used_at: int | None
+    limits: Limits = Limits()
+    """Its own; what is not set here is as the house has it."""
 
 
 class KeyCreate(Strict):
     name: str = Field(min_length=1, max_length=80)
     expires_in_days: int | None = Field(default=None, ge=1, le=3650)
+    limits: Limits | None = None
+    """Administrators only. Without it the key of anybody else spends from the budget it was made with."""
+
+
+class KeyChange(Strict):
+    limits: Limits
+    """Only the limits that are named are changed; null puts one back to the house's default."""
 
 
 class NewKey(Strict):

@@ -6,7 +6,7 @@ Only an edge commits: a request, a step of the worker, the end of a stream.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,14 @@ class Database:
     """One database: short transactions that read, and short ones that write.
 
     On SQLite a writing transaction takes the write lock at its start, since a reading one that turns
-    into a writer fails at once when another has written meanwhile (sqlite.org/isolation.html).
+    into a writer fails at once when another has written meanwhile (sqlite.org/isolation.html). The writers
+    of one process stand in line for it here: SQLite itself polls with growing pauses and serves nobody in
+    order, and each writer that polls keeps a connection from the readers.
     """
 
     def __init__(self, url: str) -> None:
         self._engine = create_async_engine(url)
+        self._turn = asyncio.Lock() if url.startswith("sqlite") else nullcontext()
         if url.startswith("sqlite"):
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
@@ -39,7 +42,7 @@ class Database:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncSession]:
         """One transaction: committed when the block ends, rolled back when it raises."""
-        async with self._write() as session, session.begin():
+        async with self._turn, self._write() as session, session.begin():
             yield session
 
     async def close(self) -> None:

@@ -5,7 +5,7 @@ Times are Unix seconds, but for the `at` of events and feedback, which are secon
 
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 NAMING = {
@@ -40,9 +40,42 @@ class Key(Table):
     hint: Mapped[str]
     digest: Mapped[str] = mapped_column(unique=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    budget_id: Mapped[str | None]
+    """Whose budget it spends: the key's it was made with; none: its own, under its own id."""
     created_at: Mapped[int]
     expires_at: Mapped[int | None]
     last_used_at: Mapped[int | None]
+
+
+class Budget(Table):
+    """The limits an administrator gave a key. Outlives the key, as others may spend from it."""
+
+    __tablename__ = "budgets"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    limits: Mapped[dict[str, Any]]
+
+
+class Spending(Table):
+    """What a budget spent on one day (days since 1970, UTC), open reservations included."""
+
+    __tablename__ = "spendings"
+    budget_id: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[int] = mapped_column(primary_key=True)
+    requests: Mapped[int]
+    tokens: Mapped[int] = mapped_column(BigInteger)
+
+
+class Reservation(Table):
+    """What one request holds of its budget; once settled, what it used. Kept for the length of a minute."""
+
+    __tablename__ = "reservations"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    budget_id: Mapped[str]
+    day: Mapped[int]
+    at: Mapped[float]
+    tokens: Mapped[int]
+    open: Mapped[bool]
+    __table_args__ = (Index(None, "budget_id", "at"),)
 
 
 class Assistant(Table):
@@ -100,7 +133,15 @@ class Completion(Table):
     completion_tokens: Mapped[int | None]
     created_at: Mapped[float]
     ended_at: Mapped[float | None]
-    __table_args__ = (Index(None, "assistant", "created_at"),)
+    kind: Mapped[str] = mapped_column(default="chat")
+    """`chat`, or `prompt` for an answer to a raw prompt."""
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
+    """The caller's own notes; the one part of an ended completion that may change."""
+    begun: Mapped[dict[str, Any] | None]
+    """What a response of `/v1/responses` repeats of its request; none for every other completion."""
+    deleted_at: Mapped[int | None]
+    """When its owner deleted it. What feedback leads back to stays, all else of it is erased."""
+    __table_args__ = (Index(None, "assistant", "created_at"), Index(None, "user_id", "created_at"))
 
 
 class Feedback(Table):
@@ -146,7 +187,60 @@ class File(Table):
     kind: Mapped[str]
     created_at: Mapped[int]
     deleted_at: Mapped[int | None]
+    expires_at: Mapped[int | None]
     __table_args__ = (Index(None, "created_at"),)
+
+
+class Upload(Table):
+    """A file that comes in parts; they lie on disk until it is completed, cancelled or expired."""
+
+    __tablename__ = "uploads"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    filename: Mapped[str]
+    purpose: Mapped[str]
+    bytes: Mapped[int]
+    file_expires_after: Mapped[int | None]
+    status: Mapped[str]
+    file_id: Mapped[str | None]
+    created_at: Mapped[int]
+    expires_at: Mapped[int]
+    __table_args__ = (Index(None, "user_id", "status"),)
+
+
+class UploadPart(Table):
+    __tablename__ = "upload_parts"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    upload_id: Mapped[str] = mapped_column(ForeignKey("uploads.id"), index=True)
+    bytes: Mapped[int]
+    created_at: Mapped[int]
+
+
+class Batch(Table):
+    """Many requests in one file. Their answers lie on disk until it ends, and are files of their own then."""
+
+    __tablename__ = "batches"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    key_id: Mapped[str]
+    """Its lines are asked in this key's name, for as long as it is good."""
+    request: Mapped[dict[str, Any]]
+    """The create request as it came: for the wire, and to know a repeat of it."""
+    endpoint: Mapped[str]
+    input_file_id: Mapped[str]
+    status: Mapped[str] = mapped_column(index=True)
+    model: Mapped[str | None]
+    total: Mapped[int] = mapped_column(default=0)
+    completed: Mapped[int] = mapped_column(default=0)
+    failed: Mapped[int] = mapped_column(default=0)
+    usage: Mapped[dict[str, Any] | None]
+    errors: Mapped[list[Any] | None]
+    output_file_id: Mapped[str | None]
+    error_file_id: Mapped[str | None]
+    moments: Mapped[dict[str, Any]]
+    """When it came to each status: `in_progress_at` and so on."""
+    created_at: Mapped[int]
+    expires_at: Mapped[int]
 
 
 class Dataset(Table):

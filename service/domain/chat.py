@@ -69,8 +69,14 @@ async def _of_assistant(
     if number is None:
         query = select(tables.Release).where(tables.Release.id == assistant.live_release_id)
     else:
-        query = select(tables.Release).where(
-            tables.Release.assistant == assistant.name, tables.Release.number == number
+        query = (
+            select(tables.Release)
+            .join(tables.Adapter, tables.Adapter.digest == tables.Release.adapter)
+            .where(
+                tables.Release.assistant == assistant.name,
+                tables.Release.number == number,
+                tables.Adapter.deleted_at.is_(None),
+            )
         )
     release = await session.scalar(query)
     if release is None and (number or (number is None and assistant.live_release_id)):
@@ -86,13 +92,19 @@ async def _of_assistant(
 
 def messages_as_sent(route: Route, messages: list[Message]) -> list[dict[str, Any]]:
     """The messages with the assistant's instructions first; the caller's own system message follows them."""
-    sent = [message.model_dump(exclude_none=True) for message in messages]
+    sent = [_as_sent(message) for message in messages]
     if route.instructions:
-        first = sent[0] if sent[0]["role"] in ("system", "developer") else None
+        first = sent[0] if sent[0]["role"] == "system" else None
         own = messages[0].text() if first else ""
         system = {"role": "system", "content": f"{route.instructions}\n\n{own}".strip()}
         sent = [system, *(sent[1:] if first else sent)]
     return sent
+
+
+def _as_sent(message: Message) -> dict[str, Any]:
+    """No open model was trained on `developer`, and few templates can write a message without content."""
+    sent = {"content": ""} | message.model_dump(exclude_none=True)
+    return sent | {"role": "system"} if message.role == "developer" else sent
 
 
 def body_for_engine(route: Route, request: ChatRequest, *, request_id: str, salt: str) -> dict[str, Any]:
@@ -108,8 +120,6 @@ def body_for_engine(route: Route, request: ChatRequest, *, request_id: str, salt
         "request_id": request_id,
         "cache_salt": salt,
     }
-    if request.stream:
-        body |= {"stream": True, "stream_options": {"include_usage": True}}
     return body
 
 

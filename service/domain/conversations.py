@@ -49,7 +49,9 @@ async def list_conversations(
 
 async def with_turns(session: AsyncSession, caller: Caller, conversation_id: str) -> ConversationTurns:
     conversation = await own_conversation(session, caller, conversation_id)
-    query = select(tables.Completion).where(tables.Completion.conversation_id == conversation_id)
+    query = select(tables.Completion).where(
+        tables.Completion.conversation_id == conversation_id, tables.Completion.deleted_at.is_(None)
+    )
     completions = list(
         await session.scalars(query.order_by(tables.Completion.created_at, tables.Completion.id))
     )

@@ -148,7 +148,7 @@ async def case_questions(session: AsyncSession, store: Store, assistant: tables.
     """The held-out questions of an assistant, normalised: the blocklist of its training data."""
     if assistant.cases_file is None:
         return set()
-    file = await files.get_file(session, assistant.cases_file)
+    file = await files.get_kept(session, assistant.cases_file)
     questions: set[str] = set()
     with open(store.file(file.sha256)) as lines:
         for line in lines:
@@ -215,6 +215,8 @@ def _why_not(
         return "truncated"
     if completion.sampling.get("n", 1) != 1:
         return "several_choices"
+    if "tools" in completion.sampling or "response_format" in completion.sampling:
+        return "bound_answer"  # what bound it would not stand in the row: another prompt than was served
     if not completion.output.strip():
         return "empty_answer"
     if kind == "dpo" and row["preferred_output"][0]["content"] == completion.output.strip():

@@ -15,6 +15,7 @@ async def create_evaluation(
 ) -> tables.Evaluation:
     """Queue a comparison of a release with the live one and the base model on the assistant's held-out questions."""
     release = await releases.get_release(session, release_id)
+    await releases.check_served(session, release)
     assistant = await assistants.get_assistant(session, release.assistant)
     file_id = cases_file or assistant.cases_file
     if file_id is None:
@@ -23,7 +24,7 @@ async def create_evaluation(
             "and set them as the assistant's 'cases_file'.",
             param="cases_file",
         )
-    file = await files.get_file(session, file_id)
+    file = await (files.get_file if cases_file else files.get_kept)(session, file_id)
     if file.kind != "cases":
         raise BadInput(f"File '{file_id}' holds no held-out questions.", param="cases_file")
     job = tables.Job(

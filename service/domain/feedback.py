@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.feedback import Feedback, FeedbackCreate, FeedbackType, Standing
 from service.db import tables
-from service.domain import completions
+from service.domain import completions, response_objects
 from service.domain.identity import new_id, pseudonym
 from service.domain.keys import Caller
 from service.errors import BadInput, Conflict, NotFound
@@ -74,7 +74,7 @@ async def list_feedback(
     if assistant is not None:
         query = query.where(tables.Feedback.assistant == assistant)
     if completion_id is not None:
-        query = query.where(tables.Feedback.completion_id == completion_id)
+        query = query.where(tables.Feedback.completion_id == response_objects.completion_id(completion_id))
     return list(await session.scalars(query.order_by(tables.Feedback.at.desc()).limit(limit)))
 
 

@@ -1,4 +1,8 @@
-"""Uploaded files: checked whole, line by line, before they count; never changed. Never commits."""
+"""Uploaded files: checked whole, line by line, before they count; never changed. Never commits.
+
+A file that was deleted or has expired is neither listed nor served. Its row and its bytes stay for as long
+as something that needs it leads back to it: a dataset, a job, an evaluation, an assistant, an unfinished batch.
+"""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -6,21 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, and_, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.contract.batches import MAX_BYTES, MAX_LINES, UNFINISHED
 from service.contract.datasets import BadRow, check_row, describe, read_objects
 from service.contract.evaluations import Case
-from service.contract.files import File
+from service.contract.files import PURPOSES, ExpiresAfter, File
 from service.db import tables
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
 from service.domain.paging import page
 from service.errors import BadInput, NotFound
 
+BATCH_LIFE = 30 * 86_400
+"""Seconds that a batch's files live unless told otherwise, as at OpenAI; all others stay until deleted."""
+
+
+def check_purpose(purpose: str) -> None:
+    """Raises `BadInput` for a purpose that nothing here reads."""
+    if purpose not in PURPOSES:
+        raise BadInput(
+            f"The purpose '{purpose[:40]}' is not served. Use 'fine-tune', 'evals' or 'batch'.",
+            param="purpose",
+        )
+
 
 def check(path: Path, purpose: str) -> tuple[str, int]:
-    """Read every line of a JSONL file. Returns its kind (`sft`, `dpo`, `kto`, `cases`) and number of rows.
+    """Read every line of a JSONL file. Returns its kind (`sft`, `dpo`, `kto`, `cases`, `batch`) and number of rows.
 
     Raises `BadInput` naming the line and the field. Blocking: call it in a thread.
     """
@@ -28,6 +45,8 @@ def check(path: Path, purpose: str) -> tuple[str, int]:
         try:
             if purpose == "evals":
                 kind, rows = "cases", sum(1 for _ in _read_cases(lines))
+            elif purpose == "batch":
+                kind, rows = "batch", _count_requests(path, lines)
             else:
                 kind, rows = _check_training(lines)
         except BadRow as error:
@@ -49,10 +68,13 @@ async def add_file(
     size: int,
     kind: str,
     rows: int,
+    expires_after: ExpiresAfter | None = None,
 ) -> tables.File:
+    life = expires_after.seconds if expires_after else BATCH_LIFE if purpose.startswith("batch") else None
     file = tables.File(
         id=new_id("file-"), user_id=user_id, filename=Path(filename).name[:200] or "file.jsonl", purpose=purpose,
         sha256=sha256, bytes=size, rows=rows, kind=kind, created_at=now(), deleted_at=None,
+        expires_at=None if life is None else now() + life,
     )  # fmt: skip
     session.add(file)
     await session.flush()
@@ -60,10 +82,18 @@ async def add_file(
 
 
 async def get_file(session: AsyncSession, file_id: str) -> tables.File:
-    """A file by id, whoever it belongs to: for what the service itself does."""
+    """A file by id, whoever it belongs to: for what the service itself begins."""
+    file = await get_kept(session, file_id)
+    if file.deleted_at is not None or (file.expires_at is not None and file.expires_at <= now()):
+        raise _not_found(file_id)
+    return file
+
+
+async def get_kept(session: AsyncSession, file_id: str) -> tables.File:
+    """The same, though it was deleted or has expired: for what was begun with it and still needs it."""
     file = await session.get(tables.File, file_id)
-    if file is None or file.deleted_at is not None:
-        raise NotFound(f"No such File object: {file_id}", param="id")
+    if file is None:
+        raise _not_found(file_id)
     return file
 
 
@@ -71,7 +101,7 @@ async def get_visible(session: AsyncSession, caller: Caller, file_id: str) -> ta
     """A file of the caller's own, or any for a reviewer."""
     file = await get_file(session, file_id)
     if not (file.user_id == caller.user_id or caller.may("reviewer")):
-        raise NotFound(f"No such File object: {file_id}", param="id")
+        raise _not_found(file_id)
     return file
 
 
@@ -86,7 +116,7 @@ async def list_files(
 ) -> tuple[list[tables.File], bool]:
     """A page of files and whether more follow."""
     order = (tables.File.created_at, tables.File.id)
-    query = select(tables.File).where(tables.File.deleted_at.is_(None))
+    query = select(tables.File).where(~_gone())
     if not caller.may("reviewer"):
         query = query.where(tables.File.user_id == caller.user_id)
     if purpose is not None:
@@ -96,15 +126,48 @@ async def list_files(
 
 
 async def delete_file(session: AsyncSession, caller: Caller, file_id: str) -> None:
-    """Hide a file. Its bytes stay while a dataset or a job leads back to them."""
+    """Hide a file. Its bytes stay while something that needs it leads back to them."""
     file = await get_visible(session, caller, file_id)
     file.deleted_at = now()
 
 
+async def forget_needless(session: AsyncSession) -> int:
+    """Remove the rows of files that are gone and that nothing leads back to. Returns how many."""
+    jobs, datasets, evaluations = tables.Job, tables.Dataset, tables.Evaluation
+    unfinished = tables.Batch.status.in_(UNFINISHED)
+    needed = [
+        jobs.training_file, jobs.validation_file, datasets.training_file, datasets.validation_file,
+        evaluations.cases_file, tables.Assistant.cases_file,
+    ]  # fmt: skip
+    leads_back = [select(column).where(column == tables.File.id).exists() for column in needed]
+    leads_back.append(
+        select(tables.Batch.id).where(tables.Batch.input_file_id == tables.File.id, unfinished).exists()
+    )
+    removed = await session.execute(
+        delete(tables.File).where(_gone(), ~or_(*leads_back)).returning(tables.File.id)
+    )
+    return len(removed.all())
+
+
+async def digests(session: AsyncSession) -> set[str]:
+    """What the rows of files lead to; bytes of any other digest are nobody's."""
+    return set(await session.scalars(select(tables.File.sha256).distinct()))
+
+
 def shown(file: tables.File) -> File:
     return File(
-        id=file.id, bytes=file.bytes, created_at=file.created_at, filename=file.filename, purpose=file.purpose
-    )
+        id=file.id, bytes=file.bytes, created_at=file.created_at, expires_at=file.expires_at,
+        filename=file.filename, purpose=file.purpose,
+    )  # fmt: skip
+
+
+def _gone() -> ColumnElement[bool]:
+    expired = and_(tables.File.expires_at.is_not(None), tables.File.expires_at <= now())
+    return or_(tables.File.deleted_at.is_not(None), expired)
+
+
+def _not_found(file_id: str) -> NotFound:
+    return NotFound(f"No such File object: {file_id}", param="id")
 
 
 def _check_training(lines: Iterable[bytes]) -> tuple[str, int]:
@@ -132,6 +195,21 @@ def _kind_of(row: dict[str, Any]) -> str | None:
     if "input" in row:
         return "dpo"
     return "kto" if "label" in row and "completion" in row else None
+
+
+def _count_requests(path: Path, lines: Iterable[bytes]) -> int:
+    """What a batch needs of its file whatever its endpoint is; the rest is checked by the batch, line by line."""
+    if path.stat().st_size > MAX_BYTES:
+        raise BadInput(
+            f"A batch's file holds {MAX_BYTES >> 20} MB at most. Split it into several.",
+            param="file",
+            code="file_too_large",
+        )
+    rows = 0
+    for rows, (number, _) in enumerate(read_objects(lines), 1):
+        if rows > MAX_LINES:
+            raise BadRow(number, f"a batch has {MAX_LINES} requests at most; split the file into several.")
+    return rows
 
 
 def _read_cases(lines: Iterable[bytes]) -> Iterator[Case]:

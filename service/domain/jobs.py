@@ -281,6 +281,8 @@ async def _training_file(
             "dpo": "preference pairs",
             "kto": "rated completions",
             "cases": "held-out questions",
+            "batch": "requests of a batch",
+            "batch_output": "answers of a batch",
         }
         raise BadInput(
             f"File '{file_id}' holds {words[file.kind]}; this job needs {words[kind]}.", param=param

@@ -11,16 +11,19 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract import folder
-from service.contract.users import RANK, KeyKind
+from service.contract.limits import UNLIMITED, Limits
+from service.contract.users import RANK, Key, KeyKind
 from service.db import tables
 from service.domain.identity import new_id, now
 from service.errors import NotAllowed, NotFound, NotSignedIn
 
 DAY = 86_400
+HOUSE = "house"
+"""The budget of the house's own work, such as an evaluation: nothing limits it."""
 LIFE: dict[str, int | None] = {"api": None, "session": 30 * DAY, "link": DAY}
 
 
@@ -33,6 +36,9 @@ class Caller:
     role: str
     key_id: str
     kind: str
+    budget_id: str = ""
+    limits: Limits = Limits()
+    """The key's own; the house's defaults stand behind them."""
 
     def must_be(self, role: str) -> None:
         """Raise `NotAllowed` unless the caller's role is `role` or above it."""
@@ -70,14 +76,24 @@ class Hasher:
 
 
 async def create_key(
-    session: AsyncSession, hasher: Hasher, *, user_id: str, kind: KeyKind, name: str, life: int | None = None
+    session: AsyncSession,
+    hasher: Hasher,
+    *,
+    user_id: str,
+    kind: KeyKind,
+    name: str,
+    life: int | None = None,
+    budget_id: str | None = None,
 ) -> tuple[tables.Key, str]:
-    """A new key and its secret, which is not kept. `life` in seconds overrides the kind's own."""
+    """A new key and its secret, which is not kept. `life` in seconds overrides the kind's own.
+
+    It spends from `budget_id`, by default a budget of its own.
+    """
     secret = f"tb-{secrets.token_urlsafe(32)}"
     seconds = life if life is not None else LIFE[kind]
     key = tables.Key(
         id=new_id("key_"), kind=kind, name=name, hint=secret[:7], digest=hasher.digest(secret), user_id=user_id,
-        created_at=now(), expires_at=None if seconds is None else now() + seconds,
+        budget_id=budget_id, created_at=now(), expires_at=None if seconds is None else now() + seconds,
     )  # fmt: skip
     session.add(key)
     await session.flush()
@@ -88,22 +104,31 @@ async def find_caller(session: AsyncSession, hasher: Hasher, secret: str | None)
     """Who holds `secret`. Raises `NotSignedIn`. A one-time link is no key for requests."""
     if not secret:
         raise NotSignedIn("No API key was sent. Send the header 'Authorization: Bearer <key>'.")
-    key, user = await _find(session, hasher, secret, ("api", "session"))
-    return Caller(user.id, user.name, user.role, key.id, key.kind)
+    return _as_caller(*await _find(session, tables.Key.digest == hasher.digest(secret), ("api", "session")))
+
+
+async def caller_of_key(session: AsyncSession, key_id: str) -> Caller:
+    """Who holds the key with this id, for what goes on in its name. Raises `NotSignedIn` once it has ended."""
+    return _as_caller(*await _find(session, tables.Key.id == key_id, ("api", "session")))
 
 
 async def sign_in(
     session: AsyncSession, hasher: Hasher, *, link: str | None, key: str | None
 ) -> tuple[tables.User, tables.Key, str]:
     """Open a browser session by a one-time link, which is used up, or by an API key."""
-    used, user = await _find(session, hasher, link or key or "", ("link",) if link else ("api",))
+    digest = hasher.digest(link or key or "")
+    used, user, _ = await _find(session, tables.Key.digest == digest, ("link",) if link else ("api",))
     if link:
         gone = await session.execute(
             delete(tables.Key).where(tables.Key.id == used.id).returning(tables.Key.id)
         )
         if gone.scalar_one_or_none() is None:
             raise _wrong_key()
-    opened, secret = await create_key(session, hasher, user_id=user.id, kind="session", name="browser")
+    # A session opened with a key is that key in another form: it gets no budget beside it.
+    budget_id = None if link else used.budget_id or used.id
+    opened, secret = await create_key(
+        session, hasher, user_id=user.id, kind="session", name="browser", budget_id=budget_id
+    )
     return user, opened, secret
 
 
@@ -121,6 +146,20 @@ async def list_keys(session: AsyncSession, *, user_id: str | None) -> list[table
     return list(await session.scalars(query))
 
 
+async def get_key(session: AsyncSession, key_id: str) -> tables.Key:
+    """An API key, for an administrator."""
+    key = await session.get(tables.Key, key_id)
+    if key is None or key.kind != "api":
+        raise NotFound(f"No key '{key_id}'.")
+    return key
+
+
+def shown(key: tables.Key, limits: Limits) -> Key:
+    """The key as the contract shows it."""
+    fields = {name: getattr(key, name) for name in Key.model_fields if name != "limits"}
+    return Key(**fields, limits=limits)
+
+
 async def end_key(session: AsyncSession, caller: Caller, key_id: str) -> None:
     """Revoke a key: one's own, or anybody's for an administrator."""
     key = await session.get(tables.Key, key_id)
@@ -134,17 +173,26 @@ async def end_keys_of(session: AsyncSession, user_id: str) -> None:
 
 
 async def _find(
-    session: AsyncSession, hasher: Hasher, secret: str, kinds: tuple[str, ...]
-) -> tuple[tables.Key, tables.User]:
+    session: AsyncSession, which: ColumnElement[bool], kinds: tuple[str, ...]
+) -> tuple[tables.Key, tables.User, tables.Budget | None]:
+    budget_id = func.coalesce(tables.Key.budget_id, tables.Key.id)
     found = await session.execute(
-        select(tables.Key, tables.User)
+        select(tables.Key, tables.User, tables.Budget)
         .join(tables.User, tables.User.id == tables.Key.user_id)
-        .where(tables.Key.digest == hasher.digest(secret), tables.Key.kind.in_(kinds))
+        .outerjoin(tables.Budget, tables.Budget.id == budget_id)
+        .where(which, tables.Key.kind.in_(kinds))
     )
     row = found.one_or_none()
     if row is None or not row[1].active or (row[0].expires_at is not None and row[0].expires_at < now()):
         raise _wrong_key()
-    return row[0], row[1]
+    return row[0], row[1], row[2]
+
+
+def _as_caller(key: tables.Key, user: tables.User, budget: tables.Budget | None) -> Caller:
+    limits = Limits.model_validate(budget.limits) if budget else Limits()
+    if key.budget_id == HOUSE:
+        limits = UNLIMITED
+    return Caller(user.id, user.name, user.role, key.id, key.kind, key.budget_id or key.id, limits)
 
 
 def _wrong_key() -> NotSignedIn:

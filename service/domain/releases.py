@@ -17,7 +17,7 @@ from service.db import tables
 from service.domain import assistants
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
-from service.errors import Conflict, NotAllowed, NotFound
+from service.errors import Conflict, NotFound
 
 
 async def publish(
@@ -65,6 +65,7 @@ async def promote(
     assistant = await assistants.get_assistant(session, release.assistant)
     if assistant.live_release_id == release.id:
         return release
+    await check_served(session, release)
     evaluation = (
         await session.get(tables.Evaluation, release.evaluation_id) if release.evaluation_id else None
     )
@@ -98,8 +99,22 @@ async def roll_back(session: AsyncSession, caller: Caller, name: str, reason: st
         )
         .order_by(tables.Move.id.desc())
     )
-    await _move(session, caller, assistant, arrival.from_release_id if arrival else None, "rollback", reason)
+    earlier = arrival.from_release_id if arrival else None
+    if earlier is not None:
+        await check_served(session, await get_release(session, earlier))
+    await _move(session, caller, assistant, earlier, "rollback", reason)
     return assistant
+
+
+async def check_served(session: AsyncSession, release: tables.Release) -> None:
+    """Raise `Conflict` when the release's model was deleted: it answers no more."""
+    adapter = await session.get_one(tables.Adapter, release.adapter)
+    if adapter.deleted_at is not None:
+        raise Conflict(
+            f"Release {release.number} of '{release.assistant}' answers no more: its model was deleted. "
+            "Choose another release.",
+            code="model_deleted",
+        )
 
 
 async def get_release(session: AsyncSession, release_id: str) -> tables.Release:
@@ -133,7 +148,8 @@ async def shown(session: AsyncSession, release: tables.Release) -> Release:
     live = assistant.live_release_id == release.id
     return Release(
         id=release.id, assistant=release.assistant, number=release.number, adapter=release.adapter,
-        model=adapter.model, job=release.job_id, state="live" if live else "retired" if promotion else "candidate",
+        model=adapter.model, job=release.job_id,
+        state="deleted" if adapter.deleted_at else "live" if live else "retired" if promotion else "candidate",
         gate=evaluation.report["gate"] if evaluation and evaluation.report else None,
         evaluation=release.evaluation_id, created_at=release.created_at,
         promoted_at=promotion.created_at if promotion else None, promoted_by=by.name if by else None,
@@ -166,28 +182,17 @@ async def list_adapters(session: AsyncSession) -> Sequence[tables.Adapter]:
     return (await session.scalars(query)).all()
 
 
+async def deleted_adapters(session: AsyncSession, before: int) -> set[str]:
+    """Digests of the adapters whose model was deleted before that time."""
+    return set(await session.scalars(select(tables.Adapter.digest).where(tables.Adapter.deleted_at < before)))
+
+
 async def get_adapter(session: AsyncSession, digest: str) -> Adapter:
     row = await session.get(tables.Adapter, digest)
     if row is None:
         raise NotFound(f"No adapter '{digest}'.")
     fields: dict[str, Any] = {name: getattr(row, name) for name in Adapter.model_fields}
     return Adapter.model_validate(fields)
-
-
-async def delete_model(session: AsyncSession, caller: Caller, model: str) -> None:
-    """Withdraw a tuned model: it answers no more under its name. One that a release offers stays."""
-    adapter = await session.scalar(
-        select(tables.Adapter).where(tables.Adapter.model == model, tables.Adapter.deleted_at.is_(None))
-    )
-    if adapter is None:
-        raise NotFound(f"The model '{model}' does not exist here.", param="model", code="model_not_found")
-    if adapter.user_id != caller.user_id and not caller.may("administrator"):
-        raise NotAllowed("Only who made a tuned model, or an administrator, can delete it.")
-    if await session.scalar(
-        select(tables.Release.id).where(tables.Release.adapter == adapter.digest).limit(1)
-    ):
-        raise Conflict("This model is a release of an assistant; releases are kept.", code="model_in_use")
-    adapter.deleted_at = now()
 
 
 async def _move(

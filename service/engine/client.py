@@ -26,6 +26,8 @@ from service.errors import (
     TooMany,
 )
 
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+"""The engine's routes that answer: messages, and a raw prompt."""
 _JSON = {"content-type": "application/json"}
 _GONE = "The engine is starting or gone. Try again in a few seconds."
 _BROKE = "The engine stopped in the middle of the answer. Send the request again."
@@ -111,16 +113,16 @@ class Engine:
         except NotFound:
             return
 
-    async def chat(self, body: dict[str, Any]) -> dict[str, Any]:
-        """One whole chat completion. Cancelling the call closes the connection, and vLLM aborts.
+    async def chat(self, body: dict[str, Any], path: str = CHAT) -> dict[str, Any]:
+        """One whole answer, to messages or to a raw prompt. Cancelling the call closes the connection, and vLLM aborts.
 
         Raises `BadInput` (the engine's message and param), `NotFound` (model), `TooMany`,
         `EngineUnavailable`, `EngineTimeout`, `EngineError`.
         """
         with self._counted():
-            return await self._json("POST", "/v1/chat/completions", body | {"stream": False}, self._answer)
+            return await self._json("POST", path, body | {"stream": False}, self._answer)
 
-    async def stream(self, body: dict[str, Any]) -> AsyncGenerator[bytes, None]:
+    async def stream(self, body: dict[str, Any], path: str = CHAT) -> AsyncGenerator[bytes, None]:
         """Yield the `data` of each event as it comes, the last one `[DONE]`.
 
         A refusal is raised at the first event asked for, with the classes of `chat`; an engine that
@@ -129,7 +131,7 @@ class Engine:
         """
         with self._counted():
             asked = body | {"stream": True}
-            async with self._request("POST", "/v1/chat/completions", asked, self._stream_limit) as response:
+            async with self._request("POST", path, asked, self._stream_limit) as response:
                 async for data in events(response.content.iter_any()):
                     if data.startswith(b'{"error"'):
                         raise _refusal(500, data)
@@ -152,7 +154,7 @@ class Engine:
         """
         tokens = prompt_tokens + completion_tokens
         body = {"model": model, "prompt": tokens, "prompt_logprobs": 0, "max_tokens": 1, "temperature": 0}
-        answer = await self._json("POST", "/v1/completions", body, self._answer)
+        answer = await self._json("POST", TEXT, body, self._answer)
         entries = answer["choices"][0]["prompt_logprobs"][len(prompt_tokens) :]
         return [
             float(entry[str(token)]["logprob"])

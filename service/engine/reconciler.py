@@ -19,6 +19,14 @@ logger = logging.getLogger(__name__)
 Desired = Callable[[], Awaitable[dict[str, str]]]
 """Gives {adapter's engine name: folder with its files}."""
 
+Gone = Callable[[], Awaitable[set[str]]]
+"""Gives the engine names of adapters that no request may ask for any more."""
+
+
+async def _nothing() -> set[str]:
+    return set()
+
+
 RETRY_AFTER = 30.0
 """Seconds until an adapter that was refused is tried again on the same engine."""
 PATIENCE = 5
@@ -28,9 +36,12 @@ PATIENCE = 5
 class Reconciler:
     """Run `run` as a task; `problems` holds {adapter: why an engine refused it}."""
 
-    def __init__(self, engines: Engines, desired: Desired, *, interval: float = 1.0) -> None:
+    def __init__(
+        self, engines: Engines, desired: Desired, gone: Gone = _nothing, *, interval: float = 1.0
+    ) -> None:
         self.problems: dict[str, str] = {}
-        self._engines, self._desired, self._interval = engines, desired, interval
+        self._engines, self._desired, self._gone, self._interval = engines, desired, gone, interval
+        self._dropped: set[tuple[str, str]] = set()
         self._slow: dict[str, int] = {}
         self._refused: dict[tuple[str, str], float] = {}
 
@@ -49,7 +60,7 @@ class Reconciler:
             if not engine.ready:
                 engine.release = f"vllm {await engine.version()}"
             served = await engine.served()
-            wanted = await self._desired()
+            wanted, gone = await self._desired(), await self._gone()
         except EngineTimeout:
             return
         except EngineUnavailable:
@@ -60,14 +71,9 @@ class Reconciler:
             # and a new one waits.
             logger.exception("the list of adapters for the engine at %s cannot be had", engine.url)
             return
-        for name, path in wanted.items():
-            if name not in served and await self._load(engine, name, path):
-                served.add(name)
-        for name in self.problems.keys() - (wanted.keys() - served):
-            del self.problems[name]
-        engine.models = served
+        engine.models = await self._changed(engine, served, wanted, gone)
         if not engine.ready:
-            logger.info("the engine at %s is ready and serves %d models", engine.url, len(served))
+            logger.info("the engine at %s is ready and serves %d models", engine.url, len(engine.models))
         engine.ready = True
 
     async def ensure(self, name: str, path: str) -> None:
@@ -107,6 +113,21 @@ class Reconciler:
         engine.models = set()
         for key in [key for key in self._refused if key[0] == engine.url]:
             del self._refused[key]
+        self._dropped = {key for key in self._dropped if key[0] != engine.url}
+
+    async def _changed(
+        self, engine: Engine, served: set[str], wanted: dict[str, str], gone: set[str]
+    ) -> set[str]:
+        """What the engine serves after loading what is missing and forgetting what is gone."""
+        for name, path in wanted.items():
+            if name not in served and await self._load(engine, name, path):
+                served.add(name)
+        for name in (served & gone) - wanted.keys():
+            if await self._drop(engine, name):
+                served.remove(name)
+        for name in self.problems.keys() - (wanted.keys() - served):
+            del self.problems[name]
+        return served
 
     async def _load(self, engine: Engine, name: str, path: str) -> bool:
         key = (engine.url, name)
@@ -121,4 +142,17 @@ class Reconciler:
             return False
         self._refused.pop(key, None)
         logger.info("the engine at %s has loaded adapter %s", engine.url, name)
+        return True
+
+    async def _drop(self, engine: Engine, name: str) -> bool:
+        """Have the engine forget an adapter, once: who loads it again after that has a reason to."""
+        if (engine.url, name) in self._dropped:
+            return False
+        try:
+            await engine.unload(name)
+        except TailorbirdError as error:
+            logger.warning("the engine at %s keeps adapter %s: %s", engine.url, name, error)
+            return False
+        self._dropped.add((engine.url, name))
+        logger.info("the engine at %s has forgotten adapter %s", engine.url, name)
         return True

@@ -79,6 +79,8 @@ class EngineOptions:
     kv_cache_gib: int = 1
     """Processor build only: memory set aside for the KV cache."""
     gpu_memory_share: float = 0.9
+    tool_parser: str = "hermes"
+    """vLLM's name for how the model writes its calls of tools; empty: tools are not served."""
     shutdown_timeout: int = 20
     """Seconds that running answers get to finish after SIGTERM."""
 
@@ -182,6 +184,12 @@ def _arguments(options: EngineOptions) -> list[str]:
         *("--lora-target-modules", *options.lora_targets),
         "--enable-prefix-caching",
         *(() if options.cpu else ("--gpu-memory-utilization", str(options.gpu_memory_share))),
+        # Without a parser vLLM 0.32 gives even a call it was told to make as text.
+        *(
+            ("--enable-auto-tool-choice", "--tool-call-parser", options.tool_parser)
+            if options.tool_parser
+            else ()
+        ),
         *("--shutdown-timeout", str(options.shutdown_timeout)),
         "--disable-fastapi-docs",
         "--disable-uvicorn-access-log",

@@ -3,8 +3,10 @@
     files/<sha256>            an uploaded or frozen file
     adapters/<digest>/        weights, configuration, manifest; read-only once there
     jobs/<job id>/            run folders
+    uploads/<upload id>/      parts of a file that is still coming
+    batches/<batch id>/       what a batch has answered so far
 
-Paths come from digests and job ids, never from names people give. Knows no database.
+Paths come from digests and ids of ours, never from names people give. Knows no database.
 """
 
 import errno
@@ -13,8 +15,9 @@ import json
 import os
 import shutil
 import struct
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +27,21 @@ from service.errors import BadInput, NoSpace, TooLarge
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 ADAPTER_FILES = {WEIGHTS, CONFIG, folder.MANIFEST}
+YOUNG = 3600.0
+"""Seconds a file's bytes are left alone: its row may be about to be written."""
 
 
 class Store:
     def __init__(self, home: Path) -> None:
         self.home = home
         self._files, self._adapters, self._jobs = home / "files", home / "adapters", home / "jobs"
+        self._uploads, self._batches = home / "uploads", home / "batches"
         self._side = home / "incoming"
 
     def prepare(self) -> None:
         """Make the folders, private to this user, and sweep what an earlier crash left half written."""
-        for path in (self.home, self._files, self._adapters, self._jobs, self._side):
+        inside = (self._files, self._adapters, self._jobs, self._uploads, self._batches, self._side)
+        for path in (self.home, *inside):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def sweep(self) -> None:
@@ -60,7 +67,7 @@ class Store:
                 os.fsync(file.fileno())
             os.replace(side, self._files / digest.hexdigest())
         except OSError as error:
-            raise _no_space(error) from error
+            raise no_space(error) from error
         finally:
             side.unlink(missing_ok=True)
         return digest.hexdigest(), size
@@ -71,16 +78,44 @@ class Store:
         try:
             folder.write_atomic(self._files / digest, data)
         except OSError as error:
-            raise _no_space(error) from error
+            raise no_space(error) from error
         return digest
 
     def file(self, sha256: str) -> Path:
         return self._files / _hex(sha256)
 
+    def old_files(self) -> Iterator[str]:
+        """Digests of the kept files that are no longer young."""
+        for path in self._files.iterdir():
+            if len(path.name) == 64 and path.stat().st_mtime < time.time() - YOUNG:
+                yield path.name
+
+    def remove_old(self, sha256: str) -> None:
+        """Remove a file's bytes, unless the same ones came again a moment ago."""
+        path = self.file(sha256)
+        if path.exists() and path.stat().st_mtime < time.time() - YOUNG:
+            path.unlink()
+
     def job(self, job_id: str) -> Path:
-        if not job_id.replace("-", "").replace("_", "").isalnum():
-            raise ValueError(f"not a job id: {job_id!r}")
-        return self._jobs / job_id
+        return self._jobs / _id(job_id)
+
+    def upload(self, upload_id: str) -> Path:
+        return self._uploads / _id(upload_id)
+
+    def batch(self, batch_id: str) -> Path:
+        return self._batches / _id(batch_id)
+
+    def drop_upload(self, upload_id: str) -> None:
+        shutil.rmtree(self.upload(upload_id), ignore_errors=True)
+
+    def drop_batch(self, batch_id: str) -> None:
+        shutil.rmtree(self.batch(batch_id), ignore_errors=True)
+
+    def unfinished(self) -> tuple[set[str], set[str]]:
+        """Ids of the uploads and of the batches that have a folder."""
+        return {path.name for path in self._uploads.iterdir()}, {
+            path.name for path in self._batches.iterdir()
+        }
 
     def adapter(self, digest: str) -> Path:
         return self._adapters / _hex(digest)
@@ -104,7 +139,7 @@ class Store:
                 os.rename(side, target)
             except OSError as error:
                 if not target.exists():
-                    raise _no_space(error) from error
+                    raise no_space(error) from error
             finally:
                 shutil.rmtree(side, ignore_errors=True)
         return digest, sum(path.stat().st_size for path in target.iterdir())
@@ -163,7 +198,14 @@ def _hex(digest: str) -> str:
     return digest
 
 
-def _no_space(error: OSError) -> Exception:
+def _id(name: str) -> str:
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise ValueError(f"not an id of ours: {name!r}")
+    return name
+
+
+def no_space(error: OSError) -> Exception:
+    """The error to raise for a failed write."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NoSpace("The disk is full; nothing was kept. Free some space and send it again.")
     return error

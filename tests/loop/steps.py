@@ -83,7 +83,7 @@ def examples(facts: list[dict[str, Any]], instructions: str) -> list[dict[str, A
             ]
         }
         for fact in facts
-        for question in fact["questions_en"]
+        for question in fact["questions_en"][:6]
     ]
 
 

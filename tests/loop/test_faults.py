@@ -134,15 +134,16 @@ def test_a_port_in_use_is_one_clear_line(service: Running):
     assert "Traceback" not in taken.stderr + taken.stdout
 
 
-def test_ctrl_c_ends_every_process(tmp_path_factory: pytest.TempPathFactory):
-    running = start_service(tmp_path_factory.mktemp("short"))
+@pytest.mark.parametrize(("command", "status"), [("run", 0), ("demo", 130)])
+def test_sigterm_ends_every_process(tmp_path_factory: pytest.TempPathFactory, command: str, status: int):
+    running = start_service(tmp_path_factory.mktemp("short"), command)
     wait_until(
         lambda: _status(running, "/healthz") == 200, 120, "the gateway did not start: " + running.log()
     )
     family = psutil.Process(running.process.pid).children(recursive=True)
     assert len(family) >= 4
     os.kill(running.process.pid, signal.SIGTERM)
-    assert running.process.wait(90) == 0
+    assert running.process.wait(90) == status
     gone, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
 

@@ -1,9 +1,17 @@
+import asyncio
 import json
+import os
+import sqlite3
+import time
+from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
+from service.db.session import Database
+from service.domain import files
+from service.storage.local import YOUNG
 from tests.conftest import Gateway
 
 ROW = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
@@ -99,3 +107,94 @@ def test_held_out_questions_need_something_to_be_scored_against(gateway: Gateway
     assert upload(gateway, lines({"question": "q", "facts": ["f"]}), "evals").status_code == 200
     answer = upload(gateway, lines({"question": "q"}), "evals")
     assert "Line 1: a case needs" in answer.json()["error"]["message"]
+
+
+def expire(gateway: Gateway, file_id: str) -> None:
+    with sqlite3.connect(gateway.settings.home / "tailorbird.db") as database:
+        database.execute("update files set expires_at = created_at - 1 where id = ?", (file_id,))
+
+
+def forget(gateway: Gateway) -> None:
+    """What the gateway does now and then."""
+
+    async def once() -> None:
+        database = Database(gateway.settings.database)
+        async with database.writing() as session:
+            await files.forget_needless(session)
+        await database.close()
+
+    asyncio.run(once())
+
+
+def rows_with(gateway: Gateway, file_id: str) -> int:
+    with sqlite3.connect(gateway.settings.home / "tailorbird.db") as database:
+        return database.execute("select count(*) from files where id = ?", (file_id,)).fetchone()[0]
+
+
+def test_a_file_lives_as_long_as_it_was_asked_to(gateway: Gateway):
+    client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key)
+    life = {"anchor": "created_at", "seconds": 3600}
+    file = client.files.create(
+        file=("a.jsonl", lines(ROW, ROW, ROW)), purpose="fine-tune", expires_after=life
+    )
+    assert file.expires_at == file.created_at + 3600
+    forever = client.files.create(file=("a.jsonl", lines(ROW, ROW, ROW)), purpose="fine-tune")
+    assert forever.expires_at is None
+    expire(gateway, file.id)
+    seen = [one.id for one in client.files.list()]
+    assert (file.id in seen, forever.id in seen) == (False, True)
+    for ask in (client.files.retrieve, client.files.content, client.files.delete):
+        with pytest.raises(openai.NotFoundError):
+            ask(file.id)
+    with pytest.raises(openai.BadRequestError, match="No file"):
+        client.fine_tuning.jobs.create(model="fanal", training_file=file.id)
+
+
+@pytest.mark.parametrize(
+    ("life", "param"),
+    [
+        ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "3599"}, "expires_after[seconds]"),
+        ({"expires_after[anchor]": "created_at", "expires_after[seconds]": "2592001"}, "expires_after[seconds]"),
+        ({"expires_after[anchor]": "last_used", "expires_after[seconds]": "3600"}, "expires_after[anchor]"),
+        ({"expires_after[seconds]": "3600"}, "expires_after"),
+    ],
+)  # fmt: skip
+def test_a_strange_expiry_is_refused(gateway: Gateway, life: dict[str, str], param: str):
+    answer = gateway.admin.post(
+        "/v1/files", files={"file": ("a", lines(ROW))}, data={"purpose": "fine-tune", **life}
+    )
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+def test_an_expired_file_stays_for_the_job_that_needs_it(gateway: Gateway):
+    needed = upload(gateway, lines(ROW, ROW, ROW)).json()["id"]
+    needless = upload(gateway, lines(ROW, ROW, {**ROW, "n": 1})).json()["id"]
+    body = {"model": "fanal", "training_file": needed}
+    gateway.admin.post("/v1/fine_tuning/jobs", json=body).raise_for_status()
+    expire(gateway, needed)
+    assert gateway.admin.delete(f"/v1/files/{needless}").status_code == 200
+    forget(gateway)
+    assert (rows_with(gateway, needed), rows_with(gateway, needless)) == (1, 0)
+
+
+def test_what_nobody_refers_to_is_swept_from_the_disk_once_it_is_old(gateway: Gateway):
+    from service.storage.local import Store
+
+    store = Store(gateway.settings.home)
+    kept, orphan, young = (store.put_bytes(lines({**ROW, "n": n})) for n in (10, 11, 12))
+    for sha256 in (kept, orphan):
+        os.utime(store.file(sha256), (time.time() - YOUNG - 9,) * 2)
+    assert {kept, orphan} <= set(store.old_files())
+    assert young not in set(store.old_files())
+    for sha256 in (orphan, young):
+        store.remove_old(sha256)
+    assert [Path(store.file(one)).exists() for one in (kept, orphan, young)] == [True, False, True]
+
+
+def test_requests_for_a_batch_are_read_as_lines_and_live_thirty_days(gateway: Gateway):
+    request = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {}}
+    file = upload(gateway, lines(request), "batch").json()
+    assert file["expires_at"] == file["created_at"] + 30 * 86_400
+    assert (
+        "Line 2: not valid JSON" in upload(gateway, lines(request, "{"), "batch").json()["error"]["message"]
+    )

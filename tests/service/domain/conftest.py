@@ -1,6 +1,7 @@
 """A real database in a fresh home, with an administrator; domain functions are called as the edges call them."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from service.contract.assistants import AssistantCreate
 from service.contract.users import UserCreate
 from service.db import tables
-from service.db.session import Database, migrate
+from service.db.session import Database
 from service.domain import assistants, files, users
 from service.domain.keys import Caller, Hasher
 from service.storage.local import Store
@@ -49,9 +50,9 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
-    await migrate(url)
+async def world(tmp_path: Path, schema: Path) -> AsyncIterator[World]:
+    shutil.copy(schema, tmp_path)
+    url = f"sqlite+aiosqlite:///{tmp_path / schema.name}"
     database, store, hasher = Database(url), Store(tmp_path), Hasher.of_home(tmp_path)
     await asyncio.to_thread(store.prepare)
     async with database.writing() as session:

@@ -73,10 +73,12 @@ async def test_what_must_not_train_is_left_out_and_counted_by_reason(world: Worl
     same = [{"role": "user", "content": "question 5"}]
     await correct(world, 6, messages=same, output="answer 5")
     await correct(world, 7)
+    await correct(world, 8, sampling={"response_format": {"type": "json_object"}})
     result = await built(world, "dpo", cases={"question 7"})
     assert len(result.rows) == 1
     assert result.excluded == {
         "interrupted": 1, "truncated": 1, "unchanged": 1, "several_choices": 1, "duplicate": 1, "held_out_case": 1,
+        "bound_answer": 1,
     }  # fmt: skip
 
 

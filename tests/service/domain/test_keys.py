@@ -25,7 +25,7 @@ async def find(world: World, secret: str) -> keys.Caller:
 
 async def test_only_a_keyed_hash_is_stored(world: World, tmp_path):
     secret = await new_key(world)
-    with sqlite3.connect(tmp_path / "test.db") as database:
+    with sqlite3.connect(tmp_path / "tailorbird.db") as database:
         dump = "\n".join(database.iterdump())
     assert secret not in dump
     assert keys.Hasher(b"another pepper").digest(secret) not in dump

@@ -3,8 +3,10 @@ from sqlalchemy import select
 
 from service.contract.releases import Promotion
 from service.db import tables
-from service.domain import chat, releases
-from service.errors import Conflict, NotFound
+from service.domain import chat, models, releases
+from service.domain.identity import now
+from service.domain.keys import Caller
+from service.errors import Conflict, NotAllowed, NotFound
 from tests.service.domain.conftest import World
 
 REASON = "the customer waits for it"
@@ -111,8 +113,77 @@ async def test_a_release_can_be_asked_by_number_and_zero_is_the_base(world: Worl
     assert (one.engine_model, zero.engine_model, tuned.engine_model) == (f"{1:064x}", "base", f"{1:064x}")
 
 
-async def test_a_model_that_a_release_offers_is_not_deleted(world: World):
+async def test_a_model_that_is_live_or_at_work_is_not_deleted(world: World):
+    release = await offer(world, 1)
+    await promote(world, release, REASON)
+    with pytest.raises(Conflict, match="live as 'desk'"):
+        await delete(world, 1)
+    async with world.database.writing() as session:
+        await releases.roll_back(session, world.admin, "desk", REASON)
+        session.add(
+            tables.Job(
+                id="ftjob-next", kind="sft", status="running", user_id=world.user.user_id, request={}, settings={},
+                model="ft:base:1", start_adapter=f"{1:064x}", attempts=1, cancel_requested=False, created_at=9,
+            )
+        )  # fmt: skip
+    with pytest.raises(Conflict, match="ftjob-next"):
+        await delete(world, 1)
+
+
+async def test_a_model_is_not_deleted_while_its_assistant_is_measured(world: World):
     await offer(world, 1)
     async with world.database.writing() as session:
-        with pytest.raises(Conflict):
-            await releases.delete_model(session, world.admin, "ft:base:1")
+        session.add(
+            tables.Job(
+                id="evaljob-1", kind="evaluation", status="queued", user_id=world.user.user_id, request={},
+                settings={}, model="desk@1", assistant="desk", attempts=0, cancel_requested=False, created_at=9,
+            )
+        )  # fmt: skip
+    with pytest.raises(Conflict, match="evaljob-1"):
+        await delete(world, 1)
+
+
+async def test_a_deleted_model_answers_under_none_of_its_names_and_its_release_goes_live_no_more(
+    world: World,
+):
+    first, second = await offer(world, 1), await offer(world, 2)
+    await promote(world, first, REASON)
+    await promote(world, second, REASON)
+    await delete(world, 1)
+    async with world.database.writing() as session:
+        for name in ("ft:base:1", "desk@1"):
+            with pytest.raises(NotFound):
+                await chat.resolve(session, name, base_name="base")
+        with pytest.raises(Conflict, match="was deleted"):
+            await releases.roll_back(session, world.admin, "desk", REASON)
+        assert [a.digest for a in await releases.list_adapters(session)] == [f"{2:064x}"]
+        assert (await releases.get_release(session, first)).number == 1, "what was released stays told"
+    with pytest.raises(Conflict, match="was deleted"):
+        await promote(world, first, REASON)
+    assert (await live(world)).release_number == 2
+
+
+async def test_only_its_maker_or_an_administrator_deletes_a_model(world: World):
+    await offer(world, 1)
+    with pytest.raises(NotAllowed):
+        await delete(world, 1, world.user)
+    for name in ("desk", "base"):
+        with pytest.raises(NotAllowed, match="no tuned model"):
+            async with world.database.writing() as session:
+                await models.delete_model(session, world.admin, name, base_name="base")
+    await delete(world, 1)
+    with pytest.raises(NotFound):
+        await delete(world, 1)
+
+
+async def test_the_engine_is_told_of_a_deleted_model_only_after_a_while(world: World):
+    await offer(world, 1)
+    await delete(world, 1)
+    async with world.database.reading() as session:
+        assert await releases.deleted_adapters(session, before=now() - 60) == set()
+        assert await releases.deleted_adapters(session, before=now() + 1) == {f"{1:064x}"}
+
+
+async def delete(world: World, number: int, caller: Caller | None = None) -> None:
+    async with world.database.writing() as session:
+        await models.delete_model(session, caller or world.admin, f"ft:base:{number}", base_name="base")

@@ -45,6 +45,12 @@ class Double:
         self.loaded[name] = body["lora_path"]
         return web.Response(text="Success")
 
+    async def unload(self, request: web.Request) -> web.Response:
+        name = (await request.json())["lora_name"]
+        if self.loaded.pop(name, None) is None:
+            return _error(404, f"The lora adapter '{name}' cannot be found.", "NotFoundError")
+        return web.Response(text="unloaded")
+
     async def metrics(self, _: web.Request) -> web.Response:
         return web.Response(text=f'vllm:iteration_tokens_total_count{{engine="0"}} {float(self.steps)}\n')
 
@@ -99,6 +105,7 @@ async def double_engine(folder: Path) -> AsyncIterator[Double]:
     app.router.add_get("/v1/models", double.models)
     app.router.add_get("/metrics", double.metrics)
     app.router.add_post("/v1/load_lora_adapter", double.load)
+    app.router.add_post("/v1/unload_lora_adapter", double.unload)
     app.router.add_post("/v1/chat/completions", double.chat)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.2)
     await runner.setup()

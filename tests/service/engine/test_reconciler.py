@@ -107,3 +107,21 @@ async def test_ensure_is_refused_when_no_engine_is_up(tmp_path: Path):
     with pytest.raises(EngineUnavailable, match="No engine is running"):
         await Reconciler(Engines([engine]), _wants()).ensure("a", "/adapters/a")
     await engine.close()
+
+
+async def test_an_adapter_that_is_gone_is_forgotten_once_and_one_loaded_again_is_left_alone(tmp_path: Path):
+    async def gone() -> set[str]:
+        return {"old", "never"}
+
+    async with double_engine(tmp_path) as double:
+        engine = Engine(double.url)
+        reconciler = Reconciler(Engines([engine]), _wants("a"), gone)
+        await engine.load("old", "/adapters/old")
+        await engine.load("own", "/adapters/own")
+        await reconciler.look(engine)
+        assert set(double.loaded) == {"a", "own"}, "what nobody spoke of stays: it may be under proof"
+        assert engine.models == {BASE, "a", "own"}
+        await engine.load("old", "/adapters/old")
+        await reconciler.look(engine)
+        assert "old" in double.loaded, "whoever loads it again has a reason to"
+        await engine.close()

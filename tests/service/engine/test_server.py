@@ -43,6 +43,14 @@ def test_the_command_names_socket_model_and_lora(model: Path):
     assert not {"--host", "--port", "--enable-log-requests"} & set(argv)
 
 
+def test_calls_of_tools_are_read_unless_there_is_no_parser_for_them(model: Path):
+    argv, _ = command(_options(model), {})
+    assert "--enable-auto-tool-choice" in argv
+    assert _value(argv, "--tool-call-parser") == "hermes"
+    without = command(_options(model, tool_parser=""), {})[0]
+    assert not {"--enable-auto-tool-choice", "--tool-call-parser"} & set(without)
+
+
 def test_the_length_is_capped_by_the_checkpoint(model: Path):
     assert _value(command(_options(model, max_model_len=4096), {})[0], "--max-model-len") == "1024"
     assert _value(command(_options(model, max_model_len=512), {})[0], "--max-model-len") == "512"

@@ -99,5 +99,6 @@ def test_no_path_is_made_of_anything_but_a_digest(store: Store, name: str):
     for path_of in (store.file, store.adapter):
         with pytest.raises(ValueError, match="not a digest"):
             path_of(name)
-    with pytest.raises(ValueError, match="not a job"):
-        store.job("../" + name)
+    for path_of in (store.job, store.upload, store.batch):
+        with pytest.raises(ValueError, match="not an id"):
+            path_of("../" + name)

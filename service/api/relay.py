@@ -1,0 +1,290 @@
+"""From a request to its answer, whole or streamed, for every route that asks the engine.
+
+`prepare` decides who answers and writes the completion as running; `whole` and `streamed` give the
+response, `answer` and `chunks` the same as values for a route with a wire of its own. The answerer is
+fixed before the first token, so an answer comes wholly from one release. No transaction is open while
+the engine is at work. The end is committed before the last bytes are sent. Knows no route's parameters.
+"""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import orjson
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+
+from service import metrics
+from service.api import limits
+from service.api.deps import House
+from service.contract.chat import ChatRequest
+from service.contract.prompts import PromptRequest
+from service.domain import chat, completions, prompts, sampling
+from service.domain.chat import Route
+from service.domain.endings import Ending
+from service.domain.keys import Caller
+from service.domain.limits import Reservation
+from service.engine.client import CHAT, TEXT, Engine
+from service.errors import EngineError, TailorbirdError, TooMany
+from service.logs import log
+
+Awaited = TypeVar("Awaited")
+Wanted = ChatRequest | PromptRequest
+ENGINES_OWN = {
+    "stop_reason", "token_ids", "routed_experts", "prompt_logprobs", "prompt_token_ids", "prompt_text",
+    "kv_transfer_params", "ec_transfer_params", "metrics",
+}  # fmt: skip
+"""Fields of vLLM's answers that OpenAI's wire does not have."""
+OFTEN_NULL = {"annotations", "audio", "function_call", "reasoning"}
+"""Fields of a message that vLLM names though they are empty."""
+
+
+@dataclass
+class Asked:
+    """One request under way. Whoever has one sees it to its end: `whole`, `streamed`, `answer` or `chunks`."""
+
+    house: House
+    request: Wanted
+    route: Route
+    engine: Engine
+    body: dict[str, Any]
+    """As the engine gets it."""
+    completion_id: str
+    recorded: bool
+    headers: dict[str, str]
+    path: str = CHAT
+    """The engine's route."""
+    held: Reservation | None = None
+    """What is reserved of the key's budget, where it is limited."""
+    ended: bool = field(default=False)
+    began: float = field(default_factory=time.perf_counter)
+
+
+async def serve(wanted: Wanted, request: Request, house: House, caller: Caller) -> Response:
+    """The whole way of one request: prepared, answered as it asks, recorded."""
+    asked = await prepare(wanted, request, house, caller)
+    return await (streamed if wanted.stream else whole)(asked, request)
+
+
+async def prepare(
+    wanted: Wanted, request: Request, house: House, caller: Caller, *, begun: dict[str, Any] | None = None
+) -> Asked:
+    """Take a place, decide who answers, and write the completion as running. Raises `TooMany`.
+
+    `begun` is kept with it: what a response of `/v1/responses` repeats of its request.
+    """
+    if house.under_way >= house.settings.max_waiting:
+        raise TooMany(f"{house.under_way} answers are being written already. Try again in a moment.")
+    house.under_way += 1
+    try:
+        return await _prepared(wanted, request, house, caller, begun)
+    except BaseException:
+        house.under_way -= 1
+        raise
+
+
+async def _prepared(
+    wanted: Wanted, request: Request, house: House, caller: Caller, begun: dict[str, Any] | None
+) -> Asked:
+    sampling.check(wanted, tools=bool(house.settings.tool_parser))
+    async with house.database.reading() as session:
+        route = await chat.resolve(session, wanted.model, base_name=house.settings.model_name)
+    request_id, salt = secrets.token_hex(12), house.hasher.salt(caller.user_id)
+    if isinstance(wanted, ChatRequest):
+        body = chat.body_for_engine(route, wanted, request_id=request_id, salt=salt)
+        completion_id, path, question = f"chatcmpl-{request_id}", CHAT, wanted.messages[-1].text()
+    else:
+        body = prompts.body_for_engine(route, wanted, request_id=request_id, salt=salt)
+        completion_id, path, question = f"cmpl-{request_id}", TEXT, ""
+    engine = await _engine_for(house, route)
+    recorded = house.settings.record and wanted.store is not False
+    limited, held = limits.holding(house, caller), None
+    if recorded or limited:
+        async with limits.ledger(house) if limited else house.database.writing() as session:
+            if limited:
+                held = await limits.reserve(session, house, request, caller, body, limited)
+            if recorded:
+                await completions.begin(
+                    session, caller, route, body, completion_id=completion_id, request_id=request.state.request_id,
+                    engine=engine.release, base_model=house.settings.model_name, metadata=wanted.metadata or {},
+                    channel="chat" if caller.kind == "session" else "api", question=question, begun=begun,
+                )  # fmt: skip
+    if wanted.stream:
+        # What a reader who leaves early has used stands in the last chunk, if each has its figures.
+        each = {"continuous_usage_stats": True} if held and wanted.choices == 1 else {}
+        body |= {"stream": True, "stream_options": {"include_usage": True} | each}
+    headers = {"x-tailorbird-release": route.release, "x-tailorbird-adapter": route.adapter}
+    return Asked(house, wanted, route, engine, body, completion_id, recorded, headers, path, held)
+
+
+async def _engine_for(house: House, route: Route) -> Engine:
+    """A ready engine that has the adapter; one that lacks it (published a moment ago) is given it now."""
+    waits = route.adapter != chat.BASE and not any(route.adapter in engine.models for engine in house.engines)
+    if waits and house.engines.ready:
+        await house.reconciler.ensure(route.adapter, str(house.store.adapter(route.adapter)))
+    return house.engines.pick(route.engine_model)
+
+
+async def whole(asked: Asked, request: Request) -> Response:
+    """An answer in one piece; a caller who goes away frees the engine."""
+    found = await answer(asked, request)
+    if found is None:
+        return Response(status_code=499)
+    return Response(orjson.dumps(found), headers=asked.headers, media_type="application/json")
+
+
+async def answer(asked: Asked, request: Request) -> dict[str, Any] | None:
+    """The whole answer on OpenAI's wire, or none when the caller went away first. Its end is recorded."""
+    ending = Ending(status="failed")
+    try:
+        found = await _unless_gone(request, asked.engine.chat(asked.body, asked.path))
+        if found is None:
+            ending.status = "interrupted"
+            return None
+        found = _as_ours(found, asked)
+        ending.take(found)
+        if not ending.ended_well(asked.request.choices):
+            raise EngineError("The engine broke off the answer. Try again.")
+        ending.status = "complete"
+    except TailorbirdError as error:
+        asked.house.failed_in_a_row += error.status >= 500
+        raise
+    except asyncio.CancelledError:
+        ending.status = "interrupted"
+        raise
+    finally:
+        await asyncio.shield(_end(asked, ending))
+    return found
+
+
+async def streamed(
+    asked: Asked, request: Request, events: AsyncGenerator[bytes, None] | None = None
+) -> Response:
+    """An answer in events, a chat's or those given. The first one is awaited here, so that a refusal still has its
+    own status."""
+    events = events or relay(asked)
+    first = None
+    try:
+        first = await _unless_gone(request, anext(events))
+    finally:
+        if first is None:
+            await events.aclose()
+            await asyncio.shield(_end(asked, Ending()))
+    if first is None:
+        return Response(status_code=499)
+    return StreamingResponse(
+        _with_first(first, events), media_type="text/event-stream", headers=asked.headers
+    )
+
+
+async def relay(asked: Asked) -> AsyncGenerator[bytes, None]:
+    """The answer as events; an error event, never a false end, when the engine breaks off."""
+    first = True
+    try:
+        async with aclosing(chunks(asked)) as stream:
+            async for chunk in stream:
+                yield b"data: " + orjson.dumps(chunk) + b"\n\n"
+                first = False
+        yield b"data: [DONE]\n\n"
+    except TailorbirdError as error:
+        if first:
+            raise
+        log.warning("stream broken off: %s", type(error).__name__)
+        yield b"data: " + orjson.dumps(error.body()) + b"\n\n"
+
+
+async def chunks(asked: Asked) -> AsyncGenerator[dict[str, Any], None]:
+    """The answer's chunks on OpenAI's wire; its end is recorded before the iterator ends or raises."""
+    ending = Ending()
+    wants_usage = asked.request.wants_usage
+    try:
+        async with aclosing(asked.engine.stream(asked.body, asked.path)) as stream:
+            async for data in stream:
+                if data == b"[DONE]":
+                    break
+                chunk = orjson.loads(data)
+                if "error" in chunk:
+                    raise EngineError(str(chunk["error"].get("message", "The engine failed.")))
+                chunk = _as_ours(chunk, asked)
+                if not ending.choices:
+                    metrics.first_token(asked.began)
+                ending.take(chunk)
+                usage = chunk.pop("usage", None)
+                if wants_usage:
+                    chunk["usage"] = None if chunk["choices"] else usage
+                if chunk["choices"] or (wants_usage and usage):
+                    yield chunk
+        if not ending.ended_well(asked.request.choices):
+            raise EngineError("The engine broke off the answer. Try again.")
+        ending.status = "complete"
+    except TailorbirdError as error:
+        asked.house.failed_in_a_row += error.status >= 500
+        ending.status = "failed"
+        raise
+    finally:
+        await asyncio.shield(_end(asked, ending))
+
+
+async def _with_first(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    async with aclosing(rest):
+        yield first
+        async for event in rest:
+            yield event
+
+
+async def _end(asked: Asked, ending: Ending) -> None:
+    """Give the place back and write how it ended; again is harmless."""
+    if asked.ended:
+        return
+    asked.ended = True
+    asked.house.under_way -= 1
+    if ending.status == "complete":
+        asked.house.failed_in_a_row = 0
+    metrics.answered(ending.status, asked.route.release, ending.usage, asked.began)
+    if asked.recorded or asked.held:
+        async with asked.house.database.writing() as session:
+            if asked.held:
+                await limits.settle(session, asked.held, ending, streamed="stream" in asked.body)
+            if asked.recorded:
+                await completions.end(session, asked.completion_id, ending)
+
+
+async def _unless_gone(request: Request, work_of: Awaitable[Awaited]) -> Awaited | None:
+    """What is awaited, or none when the client went away first: the engine's work is then cancelled."""
+    work = asyncio.ensure_future(work_of)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return await work if work.done() else None
+    finally:
+        for task in (work, gone):
+            task.cancel()
+        await asyncio.gather(work, gone, return_exceptions=True)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _as_ours(found: dict[str, Any], asked: Asked) -> dict[str, Any]:
+    """OpenAI's fields only, under our id and the name that was asked for."""
+    choices = [_choice(choice) for choice in found.get("choices", ())]
+    return _without(found) | {"id": asked.completion_id, "model": asked.request.model, "choices": choices}
+
+
+def _choice(choice: dict[str, Any]) -> dict[str, Any]:
+    kept = _without(choice)
+    for part in kept.keys() & {"message", "delta"}:
+        said = kept[part] = {k: v for k, v in kept[part].items() if v is not None or k not in OFTEN_NULL}
+        if said.get("tool_calls") and said.get("content") == "":
+            said["content"] = None
+    return kept
+
+
+def _without(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in found.items() if key not in ENGINES_OWN}

@@ -1,0 +1,58 @@
+"""The state of the service as an operator asks for it: what is served, what is under way, what is wrong."""
+
+from typing import Literal
+
+from service.contract.base import Strict
+
+EngineState = Literal["ready", "starting", "hung", "gone"]
+
+
+class EngineStatus(Strict):
+    url: str
+    state: EngineState
+    """`starting`: it answers but has not loaded everything; `hung`: it lives and does not answer in time."""
+    release: str
+    adapters: list[str]
+    """Digests."""
+    answering: int
+
+
+class AssistantStatus(Strict):
+    name: str
+    release: int | None
+    """Number of the live release; none: the base model answers."""
+    adapter: str | None
+
+
+class JobStatus(Strict):
+    id: str
+    kind: str
+    status: str
+    assistant: str | None
+    at: int
+    """When it was asked for, or ended."""
+    message: str
+    silent: bool = False
+    """Claimed by a worker that has not been heard of since."""
+
+
+class Status(Strict):
+    ready: bool
+    base_model: str
+    chats_under_way: int
+    problems: dict[str, str]
+    """{adapter: why an engine refused it}."""
+    engines: list[EngineStatus]
+    assistants: list[AssistantStatus]
+    wanted: list[str]
+    """Adapters that every engine should serve."""
+    jobs: dict[str, int]
+    jobs_under_way: list[JobStatus]
+    jobs_failed: list[JobStatus]
+    """Of the last day."""
+    feedback: dict[str, int]
+    failed_in_a_row: int
+    """Answers that failed since the last good one."""
+    disk_free: int
+    wrong: list[str] = []
+    """All that is wrong, in whole sentences; nothing when all is well."""

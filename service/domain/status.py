@@ -1,0 +1,113 @@
+"""What an operator must know: read from the records, and judged. Knows no HTTP and never commits.
+
+Owns what counts as wrong, and its words. What the engines and the disk say comes from outside.
+"""
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.contract.status import AssistantStatus, JobStatus, Status
+from service.db import tables
+from service.domain.identity import now
+from service.domain.releases import list_adapters
+
+LOW_DISK = 2 << 30
+"""Bytes that must be free."""
+LATELY = 86_400
+WAITS = 60
+"""Seconds after which a job that nobody took is a sign that no worker runs."""
+FAILING = 3
+UNDER_WAY = ("validating_files", "queued", "running")
+STATES = {
+    "hung": "does not answer in time: it hangs, or the machine is overloaded",
+    "gone": "does not answer: it is starting or gone",
+    "starting": "answers, but has not loaded all that it should serve",
+}
+
+
+async def records(session: AsyncSession) -> dict[str, Any]:
+    """The fields of `Status` that stand in the database."""
+    row = tables.Job
+    jobs = await session.execute(select(row.status, func.count()).group_by(row.status))
+    kinds = await session.execute(select(tables.Feedback.type, func.count()).group_by(tables.Feedback.type))
+    under_way = await session.scalars(select(row).where(row.status.in_(UNDER_WAY)).order_by(row.created_at))
+    failed = await session.scalars(
+        select(row).where(row.status == "failed", row.finished_at > now() - LATELY).order_by(row.finished_at)
+    )
+    live = await session.execute(
+        select(tables.Assistant.name, tables.Release.number, tables.Release.adapter)
+        .outerjoin(tables.Release, tables.Release.id == tables.Assistant.live_release_id)
+        .order_by(tables.Assistant.created_at)
+    )
+    return {
+        "jobs": {status: count for status, count in jobs.all()},
+        "feedback": {kind: count for kind, count in kinds.all()},
+        "jobs_under_way": [_job(job) for job in under_way],
+        "jobs_failed": [_job(job) for job in failed],
+        "assistants": [AssistantStatus(name=n, release=r, adapter=a) for n, r, a in live.all()],
+        "wanted": [adapter.digest for adapter in await list_adapters(session)],
+    }
+
+
+def judged(status: Status, logs: str) -> Status:
+    """The same with all that is wrong, the most pressing first. `logs` is the folder to look into."""
+    wrong = [
+        f"The engine at {engine.url} {STATES[engine.state]}. Its log is {logs}/engine.log."
+        for engine in status.engines
+        if engine.state != "ready"
+    ]
+    if status.failed_in_a_row >= FAILING:
+        wrong.append(f"The last {status.failed_in_a_row} answers failed. Look into {logs}/gateway.log.")
+    wrong += _missing(status)
+    wrong += _jobs(status, logs)
+    if status.disk_free < LOW_DISK:
+        wrong.append(
+            f"Only {status.disk_free / 2**30:.1f} GB are free where everything is kept. Free some space soon."
+        )
+    return status.model_copy(update={"wrong": wrong})
+
+
+def _missing(status: Status) -> list[str]:
+    """Adapters that should be served and are not, by engine that could."""
+    live = {
+        one.adapter: f"the live release {one.name}@{one.release}" for one in status.assistants if one.adapter
+    }
+    said = []
+    for digest in status.wanted:
+        lacking = [e for e in status.engines if e.state == "ready" and digest not in e.adapters]
+        if lacking or digest in status.problems:
+            what = f"Adapter {digest[:12]}" + (f", {live[digest]}," if digest in live else "")
+            why = status.problems.get(digest, "it has not been loaded yet")
+            said.append(f"{what} is not served: {why}")
+    return said
+
+
+def _jobs(status: Status, logs: str) -> list[str]:
+    said = [
+        f"Job {job.id} ({job.kind}) failed at {_clock(job.at)}: {job.message}" for job in status.jobs_failed
+    ]
+    said += [
+        f"Job {job.id} ({job.kind}) runs no more: its worker fell silent. Look into {logs}/worker.log."
+        for job in status.jobs_under_way
+        if job.silent
+    ]
+    waiting = [job for job in status.jobs_under_way if job.status == "queued" and job.at < now() - WAITS]
+    if waiting and not any(job.status == "running" for job in status.jobs_under_way):
+        said.append(f"{len(waiting)} jobs wait and none runs. Is the worker running? See {logs}/worker.log.")
+    return said
+
+
+def _job(job: tables.Job) -> JobStatus:
+    silent = job.status == "running" and job.lease_until is not None and job.lease_until < time.time()
+    return JobStatus(
+        id=job.id, kind=job.kind, status=job.status, assistant=job.assistant, at=job.finished_at or job.created_at,
+        message=str((job.error or {}).get("message", "")), silent=silent,
+    )  # fmt: skip
+
+
+def _clock(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%d %b %H:%M")

@@ -1,0 +1,73 @@
+"""Before a body is read: who calls, and how much may come.
+
+FastAPI reads a request's body before any handler asks who sent it, so a stranger could fill the memory or
+the temporary folder. Here a request that may carry a body shows its key first, and a body that grows too
+long is refused where it stands. Knows no route but the one that opens a session.
+"""
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.api.deps import House, identify
+from service.errors import TailorbirdError, TooLarge
+from service.refusals import answer
+
+NO_BODY = {"GET", "HEAD", "OPTIONS"}
+SIGN_IN = "/api/session"
+STRANGERS = 64 << 10
+"""Bytes of a body that needs no key."""
+JSON = 32 << 20
+"""Bytes of any other body that is not a form with a file."""
+FRAME = 1 << 20
+"""Bytes of a form around its file."""
+
+
+class Door:
+    """Lets a request in once it is known who sends it; the caller is kept in the request's state."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in NO_BODY:
+            await self.app(scope, receive, send)
+            return
+        request, house = Request(scope), scope["app"].state.house
+        try:
+            if scope["path"] != SIGN_IN:
+                await identify(request, house)
+            limit = _limit(request, house)
+            if int(request.headers.get("content-length") or 0) > limit:
+                raise TooLarge(_too_large(limit))
+        except TailorbirdError as error:
+            await answer(error)(scope, receive, send)
+            return
+        await self.app(scope, _counted(receive, limit), send)
+
+
+def _limit(request: Request, house: House) -> int:
+    if request.url.path == SIGN_IN:
+        return STRANGERS
+    form = request.headers.get("content-type", "").startswith("multipart/form-data")
+    return (house.settings.max_upload_mb << 20) + FRAME if form else JSON
+
+
+def _counted(receive: Receive, limit: int) -> Receive:
+    came = 0
+
+    async def counting() -> Message:
+        nonlocal came
+        message = await receive()
+        came += len(message.get("body", b""))
+        if came > limit:
+            raise HTTPException(413, _too_large(limit))  # the one error that FastAPI's reading lets through
+        return message
+
+    return counting
+
+
+def _too_large(limit: int) -> str:
+    return (
+        f"The body is larger than {limit >> 10} KB. Send less at once; files go to /v1/files or /v1/uploads."
+    )

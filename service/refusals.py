@@ -1,0 +1,87 @@
+"""How every refusal looks: OpenAI's error body, its status and its headers.
+
+Owns the translation of errors, ours and the framework's, into answers. Knows no route.
+"""
+
+import errno
+import math
+import sqlite3
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+
+from service.errors import BadInput, NoSpace, NotFound, TailorbirdError, TooMany
+from service.logs import log
+from service.metrics import REFUSED
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error in this form."""
+    app.add_exception_handler(TailorbirdError, _refused)
+    app.add_exception_handler(RequestValidationError, _not_understood)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(OperationalError, _database_refused)
+
+
+def answer(error: TailorbirdError) -> JSONResponse:
+    headers: dict[str, str] = {}
+    if isinstance(error, TooMany):
+        REFUSED.labels(error.limit).inc()
+        headers |= error.headers
+    if error.retry_after is not None:
+        # Rounded up: one that comes back a little early is refused again.
+        headers |= {
+            "retry-after": str(math.ceil(error.retry_after)),
+            "retry-after-ms": str(math.ceil(error.retry_after * 1000)),
+        }
+    if error.final:
+        # The SDK sends a 409 and a 429 again, as if they would pass; these do not.
+        headers["x-should-retry"] = "false"
+    return JSONResponse(error.body(), error.status, headers)
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, TailorbirdError)
+    return answer(error)
+
+
+async def _not_understood(_: Request, error: Exception) -> JSONResponse:
+    """FastAPI's own shape would reach users of the SDK as a bare status; OpenAI's names the field."""
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    if first["type"] == "json_invalid":
+        return answer(BadInput("The body is not valid JSON.", code="invalid_json"))
+    name = ".".join(path) or None
+    said = first["msg"].removeprefix("Value error, ")
+    missing = first["type"] == "missing"
+    message = f"Missing required field '{name}'." if missing and name else f"{name or 'Body'}: {said}."
+    return answer(
+        BadInput(message, param=name, code="missing_required_parameter" if missing else "invalid_value")
+    )
+
+
+async def _no_route(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return answer(NotFound(f"Unknown address: {request.method} {request.url.path}", code="unknown_url"))
+    kind = "invalid_request_error" if error.status_code < 500 else "server_error"
+    body = {"error": {"message": str(error.detail), "type": kind, "param": None, "code": None}}
+    return JSONResponse(body, error.status_code, error.headers)
+
+
+async def _database_refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, OperationalError)
+    cause = error.orig
+    full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    if full or getattr(cause, "errno", None) == errno.ENOSPC:
+        return answer(NoSpace("The disk is full; nothing was saved. Free some space and send it again."))
+    log.error("the database refused", exc_info=error)
+    refusal = TailorbirdError(
+        "The database cannot be reached now; nothing was saved. Try again.", code="database"
+    )
+    refusal.retry_after = 2.0
+    return answer(refusal)

@@ -1,0 +1,84 @@
+"""Tuned models as the official SDK lists, reads and deletes them, whatever their names hold."""
+
+import json
+import sqlite3
+
+import httpx
+import openai
+import pytest
+
+from tests.conftest import Gateway
+
+MODEL = "ft:smollm2-135m-instruct:tailorbird:a/b c:0123456789ab"
+DIGEST = "ab" * 32
+
+
+def tuned(gateway: Gateway, owner: str, *, model: str = MODEL, digest: str = DIGEST) -> None:
+    """A published model of that user's."""
+    job = f"ftjob-{digest[:8]}"
+    manifest = json.dumps({})
+    with sqlite3.connect(gateway.settings.home / "tailorbird.db") as database:
+        (user_id,) = database.execute("select id from users where name = ?", (owner,)).fetchone()
+        database.execute(
+            "insert into jobs (id, kind, status, user_id, request, settings, model, attempts, cancel_requested,"
+            " created_at) values (?, 'sft', 'succeeded', ?, '{}', '{}', 'base', 1, 0, 1)",
+            (job, user_id),
+        )
+        database.execute(
+            "insert into adapters (digest, model, job_id, user_id, manifest, proof, report, bytes, created_at)"
+            " values (?, ?, ?, ?, ?, '{}', '{}', 1, 1)",
+            (digest, model, job, user_id, manifest),
+        )
+
+
+def key_of(client: httpx.Client) -> str:
+    return client.headers["authorization"].removeprefix("Bearer ")
+
+
+def test_a_tuned_model_is_read_and_deleted_by_its_owner_under_any_name(gateway: Gateway):
+    with gateway.client_of("Olga") as olga:
+        tuned(gateway, "Olga")
+        client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key_of(olga), max_retries=0)
+        assert client.models.retrieve(MODEL).id == MODEL
+        assert MODEL in [model.id for model in client.models.list()]
+        deleted = client.models.delete(MODEL)
+        assert (deleted.id, deleted.deleted, deleted.object) == (MODEL, True, "model")
+        assert MODEL not in [model.id for model in client.models.list()]
+        for call in (client.models.retrieve, client.models.delete):
+            with pytest.raises(openai.NotFoundError) as gone:
+                call(MODEL)
+            assert gone.value.code == "model_not_found"
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "x"}])
+
+
+async def test_a_live_model_is_refused_with_a_conflict_that_is_not_tried_again(gateway: Gateway):
+    model, digest = f"{MODEL}:live", "cd" * 32
+    with gateway.client_of("Lena"):
+        tuned(gateway, "Lena", model=model, digest=digest)
+    with sqlite3.connect(gateway.settings.home / "tailorbird.db") as database:
+        database.execute(
+            "insert into releases (id, assistant, number, adapter, created_at) values ('rel_1', 'fanal', 1, ?, 1)",
+            (digest,),
+        )
+        database.execute("update assistants set live_release_id = 'rel_1' where name = 'fanal'")
+    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key) as client:
+        with pytest.raises(openai.ConflictError, match="live as 'fanal'") as refused:
+            await client.models.delete(model)
+        assert refused.value.code == "model_in_use"
+        assert refused.value.response.headers["x-should-retry"] == "false"
+        assert (await client.models.retrieve(model)).id == model
+    with sqlite3.connect(gateway.settings.home / "tailorbird.db") as database:
+        database.execute("update assistants set live_release_id = null where name = 'fanal'")
+
+
+def test_others_and_other_models_are_refused(gateway: Gateway):
+    model = f"{MODEL}:mine"
+    with gateway.client_of("Mara"), gateway.client_of("Noor") as other:
+        tuned(gateway, "Mara", model=model, digest="ef" * 32)
+        client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key_of(other), max_retries=0)
+        for name in (model, "fanal", gateway.settings.model_name):
+            with pytest.raises(openai.PermissionDeniedError):
+                client.models.delete(name)
+    admin = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0)
+    assert admin.models.delete(model).deleted

@@ -1,0 +1,60 @@
+"""Who calls is asked before a body is read, and a body that grows too long is refused where it stands."""
+
+import socket
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from service import door
+from tests.conftest import Gateway
+
+
+def answer_to(gateway: Gateway, head: str, body: bytes = b"") -> bytes:
+    """What comes back on a bare connection, though the body that `head` announces never comes whole."""
+    address = urlsplit(gateway.url)
+    with socket.create_connection((address.hostname, address.port), timeout=10) as line:
+        line.sendall(f"{head}\r\nhost: gateway\r\n\r\n".encode() + body)
+        return line.recv(65536)
+
+
+def test_a_stranger_is_refused_before_the_file_comes(gateway: Gateway):
+    form = "content-type: multipart/form-data; boundary=x\r\ncontent-length: 400000000"
+    assert answer_to(gateway, f"POST /v1/files HTTP/1.1\r\n{form}").startswith(b"HTTP/1.1 401")
+
+
+def test_a_wrong_key_is_refused_before_the_body_comes(gateway: Gateway):
+    head = "POST /v1/chat/completions HTTP/1.1\r\nauthorization: Bearer tb-wrong\r\ncontent-length: 1000"
+    assert answer_to(gateway, head).startswith(b"HTTP/1.1 401")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/files"])
+def test_a_body_that_is_announced_too_long_is_refused_at_once(gateway: Gateway, path: str):
+    form = "multipart/form-data; boundary=x" if path == "/v1/files" else "application/json"
+    head = f"authorization: Bearer {gateway.key}\r\ncontent-type: {form}\r\ncontent-length: {10**11}"
+    assert answer_to(gateway, f"POST {path} HTTP/1.1\r\n{head}").startswith(b"HTTP/1.1 413")
+
+
+def test_a_body_that_does_not_say_its_length_is_cut_at_the_limit(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(door, "JSON", 1000)
+
+    def endless() -> Iterator[bytes]:
+        yield b'{"model": "fanal", "messages": [{"role": "user", "content": "'
+        for _ in range(100):
+            yield b"x" * 1000
+
+    refused = gateway.admin.post(
+        "/v1/chat/completions", content=endless(), headers={"content-type": "application/json"}
+    )
+    assert refused.status_code == 413
+    assert "Send less at once" in refused.json()["error"]["message"]
+
+
+def test_a_session_is_opened_without_a_key_and_with_little(gateway: Gateway):
+    link = httpx.post(f"{gateway.url}/api/session", json={"link": "tb-nothing"})
+    assert (link.status_code, link.json()["error"]["code"]) == (401, "invalid_api_key")
+    large = httpx.post(f"{gateway.url}/api/session", json={"link": "x" * (door.STRANGERS + 1)})
+    assert large.status_code == 413

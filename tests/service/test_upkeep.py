@@ -1,0 +1,103 @@
+import os
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.contract.uploads import UploadCreate
+from service.contract.users import UserCreate
+from service.db import tables
+from service.db.session import Database, migrate
+from service.domain import batches, files, uploads, users
+from service.domain.keys import Caller
+from service.storage.local import YOUNG, Store
+from service.upkeep import tidy
+
+
+@dataclass
+class House:
+    """The two parts of a gateway that tidying needs."""
+
+    database: Database
+    store: Store
+    admin: Caller
+
+    async def keep(self, content: bytes, *, gone: bool, old: bool = True) -> str:
+        sha256 = self.store.put_bytes(content)
+        if old:
+            os.utime(self.store.file(sha256), (time.time() - YOUNG - 9,) * 2)
+        async with self.database.writing() as session:
+            file = await files.add_file(
+                session, user_id=self.admin.user_id, filename="f", purpose="batch", sha256=sha256,
+                size=len(content), kind="batch", rows=1,
+            )  # fmt: skip
+            file.expires_at = 1 if gone else None
+        return file.id
+
+    def digests(self) -> set[str]:
+        return {path.name for path in (self.store.home / "files").iterdir()}
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[Any]:
+    url = f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
+    await migrate(url)
+    database, store = Database(url), Store(tmp_path)
+    store.prepare()
+    async with database.writing() as session:
+        admin = await users.create_user(session, UserCreate(name="Ada", role="administrator"))
+    yield House(database, store, Caller(admin.id, admin.name, admin.role, "key", "api"))
+    await database.close()
+
+
+async def test_the_bytes_of_an_expired_file_go_unless_another_file_has_the_same(house):
+    await house.keep(b"alone", gone=True)
+    await house.keep(b"shared", gone=True)
+    await house.keep(b"shared", gone=False)
+    await house.keep(b"kept", gone=False)
+    await house.keep(b"just now", gone=True, old=False)
+    assert len(house.digests()) == 4
+    await tidy(house)
+    left = {house.store.file(digest).read_bytes() for digest in house.digests()}
+    assert left == {b"shared", b"kept", b"just now"}
+
+
+async def test_what_a_refused_upload_left_is_removed_later(house):
+    sha256 = house.store.put_bytes(b"refused")
+    await tidy(house)
+    assert house.store.file(sha256).exists()
+    os.utime(house.store.file(sha256), (time.time() - YOUNG - 9,) * 2)
+    await tidy(house)
+    assert not house.store.file(sha256).exists()
+
+
+async def test_parts_go_with_their_upload_and_answers_with_their_batch(house):
+    wanted = UploadCreate(bytes=1, filename="f", mime_type="x", purpose="batch")
+    async with house.database.writing() as session:
+        fresh, late = [await uploads.create_upload(session, house.admin, wanted, limit=10) for _ in range(2)]
+        late.expires_at = 1
+    for upload in (fresh, late):
+        house.store.upload(upload.id).mkdir()
+    file_id = await house.keep(b"{}", gone=True)
+    async with house.database.writing() as session:
+        session.add(
+            tables.Batch(
+                id="batch_on", user_id=house.admin.user_id, key_id="key", request={}, endpoint="x",
+                input_file_id=file_id, status="in_progress", moments={}, created_at=1, expires_at=2,
+            )
+        )  # fmt: skip
+    for batch_id in ("batch_on", "batch_gone"):
+        house.store.batch(batch_id).mkdir()
+    await tidy(house)
+    assert house.store.unfinished() == ({fresh.id}, {"batch_on"})
+    async with house.database.reading() as session:
+        assert (await session.get(tables.Upload, late.id)).status == "expired"
+        assert (await files.get_kept(session, file_id)).id == file_id
+    async with house.database.writing() as session:
+        batches.move(await batches.get_batch(session, None, "batch_on"), "completed")
+    await tidy(house)
+    assert house.store.unfinished() == ({fresh.id}, set())
+    assert house.digests() == set()
