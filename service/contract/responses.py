@@ -64,7 +64,8 @@ class FunctionTool(Strict):
     name: str = Field(pattern=NAME)
     description: str | None = None
     parameters: dict[str, Any] | None = None
-    strict: bool | None = None
+    strict: bool | None = True
+    """Bound to its schema unless told otherwise: OpenAI's default here, though not in chat."""
 
     @model_validator(mode="before")
     @classmethod

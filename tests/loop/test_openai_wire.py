@@ -19,8 +19,8 @@ CITIES: dict[str, Any] = {
     "required": ["city"],
     "additionalProperties": False,
 }
-WEATHER: Any = {"type": "function", "function": {"name": "weather", "parameters": CITIES}}
-CLOCK: Any = {"type": "function", "function": {"name": "clock", "parameters": CITIES}}
+WEATHER: Any = {"type": "function", "function": {"name": "weather", "parameters": CITIES, "strict": True}}
+CLOCK: Any = {"type": "function", "function": {"name": "clock", "parameters": CITIES, "strict": True}}
 NAMED: Any = {"type": "function", "function": {"name": "weather"}}
 AS_JSON: Any = {"type": "json_schema", "json_schema": {"name": "place", "schema": CITIES, "strict": True}}
 
@@ -115,6 +115,6 @@ def test_a_raw_prompt_is_gone_on_from(client: openai.OpenAI):
     assert len(logprobs.token_logprobs or []) == 8
     stream = client.completions.create(**asked, prompt="The capital of France is", stream=True)
     assert "".join(chunk.choices[0].text for chunk in stream if chunk.choices) == answer.choices[0].text
-    several = client.completions.create(**asked, prompt=["One two three", "A B C"], n=2)
+    several = client.completions.create(**asked | {"temperature": 1}, prompt=["One two three", "A B C"], n=2)
     assert [choice.index for choice in several.choices] == [0, 1, 2, 3]
     assert client.completions.create(**asked, prompt=[504, 3575, 282]).choices[0].text

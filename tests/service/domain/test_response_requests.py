@@ -143,3 +143,9 @@ def test_a_request_that_cannot_be_read_says_where(fields: dict, said: str):
     first = refusal.value.errors()[0]
     assert said in first["msg"]
     assert first["loc"][0] == next(iter(fields))
+
+
+def test_a_functions_arguments_are_bound_unless_told_otherwise():
+    for given, bound in (({}, True), ({"strict": False}, False)):
+        chat = as_chat(wanted(tools=[{"type": "function", "name": "weather", **given}]), [])
+        assert chat.sampling()["tools"][0]["function"]["strict"] is bound
