@@ -29,6 +29,8 @@ from ui.words import LANGUAGES, refusal, words
 
 CLASSES: dict[str, type[Screen]] = {"studio": Studio, "admin": Admin, "": Chat}
 LARGEST_UPLOAD = "512mb"
+QUEUE_PAUSE = 0.02
+"""Seconds between two looks of an idle page for work: nobody notices, and a processor rests."""
 
 
 def create_app(settings: Settings, gateway: Gateway | None = None) -> FastAPI:
@@ -57,6 +59,7 @@ def create_app(settings: Settings, gateway: Gateway | None = None) -> FastAPI:
 def _mount(app: FastAPI, page: gr.Blocks, path: str, role: Role, people: People) -> None:
     # What `page.queue(api_open=False)` sets, without building Gradio's application once more.
     page.api_open = False
+    page._queue.sleep_when_free = QUEUE_PAUSE  # Gradio 6.31 itself looks a thousand times a second
     look: dict[str, Any] = {
         "theme": theme(), "css": static("screens.css"),
         "head": f"<style>{static('tokens.css')}{static('page.css')}</style><script>{static('page.js')}</script>",

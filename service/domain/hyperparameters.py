@@ -15,7 +15,7 @@ NARROWER = 0.781
 without regret", 2025, fitted on Llama models)."""
 UNKNOWN_WIDTH = 4096
 EPOCHS: dict[str, list[tuple[float, int]]] = {
-    "sft": [(100, 5), (300, 3), (5000, 2), (inf, 1)],
+    "sft": [(100, 5), (1000, 3), (5000, 2), (inf, 1)],
     "dpo": [(50, 3), (inf, 2)],
 }
 """Passes over the rows: `(below so many rows, passes)`."""
