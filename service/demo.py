@@ -205,11 +205,11 @@ async def _running(settings: Settings):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "service", "run", cwd=ROOT, env=os.environ
         )
-        while not await _ready(settings):
+    try:
+        while process is not None and not await _ready(settings):
             if process.returncode is not None:
                 raise TailorbirdError("The service could not be started; what it said stands above.")
             await asyncio.sleep(1)
-    try:
         yield
     finally:
         if process is not None and process.returncode is None:

@@ -286,7 +286,7 @@ def lesson(path: Path) -> Path:
 def test_the_whole_loop_on_the_screens(browser: Browser, service: Running, tmp_path: Path):
     api = service.client()
     api.post(
-        "/api/assistants", json={"name": "harbour", "title": "Harbour", "max_tokens": 100}
+        "/api/assistants", json={"name": "harbour", "title": "Harbour", "max_tokens": 200, "temperature": 0}
     ).raise_for_status()
     watched = Watched(browser, service.ui_url, viewport={"width": 1440, "height": 900})
     page = watched.page
