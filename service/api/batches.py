@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 
-from service.api.deps import CallerDep, ReadDep, WriteDep
+from service.api.deps import CallerDep, ReadDep, RetryDep, WriteDep
 from service.api.lists import as_list
 from service.contract.batches import Batch, BatchCreate
 from service.domain import batches, idempotency
@@ -21,6 +21,7 @@ async def create_batch(
     request: Request,
     session: WriteDep,
     caller: CallerDep,
+    retry: RetryDep,
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Batch:
     """Begin a batch. With an `Idempotency-Key`, or when the SDK retries, a repeat gives the same batch."""
@@ -28,7 +29,6 @@ async def create_batch(
     earlier = await idempotency.earlier_answer(session, caller.user_id, idempotency_key, body)
     if earlier is not None:
         return batches.shown(await batches.get_batch(session, caller, earlier["id"]))
-    retry = request.headers.get("x-stainless-retry-count", "0") not in ("", "0")
     batch = await batches.create_batch(session, caller, wanted, retry=retry)
     await idempotency.remember(session, caller.user_id, idempotency_key, body, {"id": batch.id})
     return batches.shown(batch)

@@ -46,6 +46,14 @@ def house_of(request: Request) -> House:
 HouseDep = Annotated[House, Depends(house_of)]
 
 
+def retried(request: Request) -> bool:
+    """Whether OpenAI's SDK sends this again because no answer came."""
+    return request.headers.get("x-stainless-retry-count", "0") not in ("", "0")
+
+
+RetryDep = Annotated[bool, Depends(retried)]
+
+
 async def reading(house: HouseDep) -> AsyncIterator[AsyncSession]:
     async with house.database.reading() as session:
         yield session

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from service.api.deps import CallerDep, HouseDep, ReadDep, ReviewerDep, WriteDep
+from service.api.deps import CallerDep, HouseDep, ReadDep, RetryDep, ReviewerDep, WriteDep
 from service.api.lists import as_list, metadata_wanted
 from service.contract.jobs import Checkpoint, Job, JobCreate, Method, RoundCreate
 from service.domain import datasets, jobs
@@ -15,10 +15,9 @@ BASE = "/v1/fine_tuning/jobs"
 
 @router.post(BASE)
 async def create_job(
-    wanted: JobCreate, request: Request, session: WriteDep, house: HouseDep, caller: CallerDep
+    wanted: JobCreate, session: WriteDep, house: HouseDep, caller: CallerDep, retry: RetryDep
 ) -> Job:
     """Queue a supervised or DPO job. A create that the SDK retries after a lost answer makes no second job."""
-    retry = request.headers.get("x-stainless-retry-count", "0") not in ("", "0")
     return jobs.shown(
         await _create(wanted, session, house, caller, min_rows=house.settings.min_examples, retry=retry)
     )

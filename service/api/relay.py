@@ -147,9 +147,7 @@ async def answer(asked: Asked, request: Request) -> dict[str, Any] | None:
             return None
         found = _as_ours(found, asked)
         ending.take(found)
-        if not ending.ended_well(asked.request.choices):
-            raise EngineError("The engine broke off the answer. Try again.")
-        ending.status = "complete"
+        _complete(asked, ending)
     except TailorbirdError as error:
         asked.house.failed_in_a_row += error.status >= 500
         raise
@@ -218,9 +216,7 @@ async def chunks(asked: Asked) -> AsyncGenerator[dict[str, Any], None]:
                     chunk["usage"] = None if chunk["choices"] else usage
                 if chunk["choices"] or (wants_usage and usage):
                     yield chunk
-        if not ending.ended_well(asked.request.choices):
-            raise EngineError("The engine broke off the answer. Try again.")
-        ending.status = "complete"
+        _complete(asked, ending)
     except TailorbirdError as error:
         asked.house.failed_in_a_row += error.status >= 500
         ending.status = "failed"
@@ -234,6 +230,13 @@ async def _with_first(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncI
         yield first
         async for event in rest:
             yield event
+
+
+def _complete(asked: Asked, ending: Ending) -> None:
+    """Raises `EngineError` unless the model itself ended every choice."""
+    if not ending.ended_well(asked.request.choices):
+        raise EngineError("The engine broke off the answer. Try again.")
+    ending.status = "complete"
 
 
 async def _end(asked: Asked, ending: Ending) -> None:

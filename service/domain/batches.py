@@ -8,8 +8,6 @@ Nothing is asked before every line was found good. Owns these moves. Knows neith
 asked nor where their answers lie.
 """
 
-from typing import Any
-
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -19,14 +17,13 @@ from service.contract.files import ExpiresAfter
 from service.db import tables
 from service.domain import chat, files
 from service.domain.batch_lines import MAX_ERRORS, Checked
+from service.domain.idempotency import recent_same
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
 from service.domain.paging import page
 from service.errors import BadInput, Conflict, NotFound, TooMany
 
 WINDOW = 86_400
-REPEAT = 600
-"""Seconds in which a retried create request is taken for the same one."""
 MAX_UNFINISHED = 20
 """Batches of one person that have not ended."""
 
@@ -36,7 +33,7 @@ async def create_batch(
 ) -> tables.Batch:
     """A batch that waits to be checked. A retried identical request returns the batch the first one made."""
     request = wanted.model_dump(exclude_none=True)
-    if retry and (same := await _recent_same(session, caller, request)) is not None:
+    if retry and (same := await recent_same(session, tables.Batch, caller.user_id, request)) is not None:
         return same
     if wanted.endpoint not in ENDPOINTS:
         raise BadInput(
@@ -62,7 +59,7 @@ async def create_batch(
 async def get_batch(session: AsyncSession, caller: Caller | None, batch_id: str) -> tables.Batch:
     """A batch of the caller's own, any for a reviewer, any for the service itself (`caller` none)."""
     batch = await session.get(tables.Batch, batch_id)
-    if batch is None or not (caller is None or batch.user_id == caller.user_id or caller.may("reviewer")):
+    if batch is None or not (caller is None or caller.may_see(batch.user_id)):
         raise NotFound(f"No batch found with id '{batch_id}'.", param="batch_id")
     return batch
 
@@ -170,16 +167,6 @@ def shown(batch: tables.Batch) -> contract.Batch:
             "usage": batch.usage, "metadata": batch.request.get("metadata"),
         }
     )  # fmt: skip
-
-
-async def _recent_same(session: AsyncSession, caller: Caller, request: dict[str, Any]) -> tables.Batch | None:
-    query = select(tables.Batch).where(
-        tables.Batch.user_id == caller.user_id, tables.Batch.created_at > now() - REPEAT
-    )
-    for batch in await session.scalars(query.order_by(tables.Batch.created_at.desc())):
-        if batch.request == request:
-            return batch
-    return None
 
 
 async def _check_file(session: AsyncSession, caller: Caller, file_id: str) -> None:

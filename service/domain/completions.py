@@ -74,7 +74,7 @@ async def get_visible(session: AsyncSession, caller: Caller, completion_id: str)
         tables.Completion.id == completion_id, tables.Completion.deleted_at.is_(None)
     )
     completion = await session.scalar(query)
-    if completion is None or not (completion.user_id == caller.user_id or caller.may("reviewer")):
+    if completion is None or not caller.may_see(completion.user_id):
         raise NotFound(
             f"No recorded completion '{completion_id}'. Send the 'id' of an answer that was recorded "
             "(not one asked with 'store': false).",

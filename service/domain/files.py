@@ -100,7 +100,7 @@ async def get_kept(session: AsyncSession, file_id: str) -> tables.File:
 async def get_visible(session: AsyncSession, caller: Caller, file_id: str) -> tables.File:
     """A file of the caller's own, or any for a reviewer."""
     file = await get_file(session, file_id)
-    if not (file.user_id == caller.user_id or caller.may("reviewer")):
+    if not caller.may_see(file.user_id):
         raise _not_found(file_id)
     return file
 

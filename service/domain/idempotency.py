@@ -1,13 +1,14 @@
 """A request that is sent again changes nothing and gets the same answer. Never commits.
 
 The `Idempotency-Key` header follows the IETF draft of that name: same key and body, same answer;
-same key and another body, a refusal.
+same key and another body, a refusal. The SDK sends no key but says that it tries again; then the same
+request of a moment ago is looked for.
 """
 
 import hashlib
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.db import tables
@@ -16,6 +17,10 @@ from service.errors import BadInput
 
 KEPT = 7 * 86_400
 """Seconds an answer is remembered."""
+REPEAT = 600
+"""Seconds in which a retried create request is taken for the same one."""
+
+Made = TypeVar("Made", tables.Job, tables.Batch)
 
 
 async def earlier_answer(
@@ -49,6 +54,17 @@ async def remember(
     )
     session.add(row)
     await session.flush()
+
+
+async def recent_same(
+    session: AsyncSession, table: type[Made], user_id: str, request: dict[str, Any]
+) -> Made | None:
+    """The newest row that an identical create request of this person made a moment ago."""
+    query = select(table).where(table.user_id == user_id, table.created_at > now() - REPEAT)
+    for row in await session.scalars(query.order_by(table.created_at.desc())):
+        if row.request == request:
+            return row
+    return None
 
 
 def _digest(body: bytes) -> str:

@@ -24,6 +24,7 @@ from service.contract.jobs import (
 from service.db import tables
 from service.domain import assistants, chat, files
 from service.domain.hyperparameters import resolve
+from service.domain.idempotency import recent_same
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
 from service.domain.paging import page
@@ -31,8 +32,6 @@ from service.errors import BadInput, Conflict, NotFound
 
 LEASE = 20.0
 """Seconds a claimed job is its worker's without renewal."""
-REPEAT = 600
-"""Seconds in which a retried create request is taken for the same one."""
 
 
 async def create_job(
@@ -41,7 +40,7 @@ async def create_job(
 ) -> tables.Job:  # fmt: skip
     """Queue a training job. A retried identical request returns the job the first one made."""
     request = wanted.model_dump(exclude_none=True)
-    if retry and (same := await _recent_same(session, caller, request)) is not None:
+    if retry and (same := await recent_same(session, tables.Job, caller.user_id, request)) is not None:
         return same
     if wanted.integrations:
         raise BadInput(
@@ -82,7 +81,7 @@ async def create_job(
 async def get_job(session: AsyncSession, caller: Caller | None, job_id: str) -> tables.Job:
     """A job of the caller's own, any for a reviewer, any for the service itself (`caller` none)."""
     job = await session.get(tables.Job, job_id)
-    if job is None or not (caller is None or job.user_id == caller.user_id or caller.may("reviewer")):
+    if job is None or not (caller is None or caller.may_see(job.user_id)):
         raise _not_found(job_id)
     return job
 
@@ -256,16 +255,6 @@ def _hyperparameters(wanted: JobCreate) -> Hyperparameters:
     """From the method, else from OpenAI's older top-level field."""
     settings = getattr(wanted.method, wanted.method.type) if wanted.method else None
     return settings.hyperparameters if settings else wanted.hyperparameters or Hyperparameters()
-
-
-async def _recent_same(session: AsyncSession, caller: Caller, request: dict[str, Any]) -> tables.Job | None:
-    query = select(tables.Job).where(
-        tables.Job.user_id == caller.user_id, tables.Job.created_at > now() - REPEAT
-    )
-    for job in await session.scalars(query.order_by(tables.Job.created_at.desc())):
-        if job.request == request:
-            return job
-    return None
 
 
 async def _training_file(

@@ -48,6 +48,10 @@ class Caller:
     def may(self, role: str) -> bool:
         return RANK[self.role] >= RANK[role]
 
+    def may_see(self, owner_id: str) -> bool:
+        """What is one's own is seen, and by a reviewer what is anybody's."""
+        return owner_id == self.user_id or self.may("reviewer")
+
 
 class Hasher:
     """HMAC-SHA-256 with a pepper that lies in a file of mode 0600, outside the database."""

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.contract.jobs import ENDED
 from service.contract.status import AssistantStatus, JobStatus, Status
 from service.db import tables
 from service.domain.identity import now
@@ -21,7 +22,6 @@ LATELY = 86_400
 WAITS = 60
 """Seconds after which a job that nobody took is a sign that no worker runs."""
 FAILING = 3
-UNDER_WAY = ("validating_files", "queued", "running")
 STATES = {
     "hung": "does not answer in time: it hangs, or the machine is overloaded",
     "gone": "does not answer: it is starting or gone",
@@ -34,7 +34,7 @@ async def records(session: AsyncSession) -> dict[str, Any]:
     row = tables.Job
     jobs = await session.execute(select(row.status, func.count()).group_by(row.status))
     kinds = await session.execute(select(tables.Feedback.type, func.count()).group_by(tables.Feedback.type))
-    under_way = await session.scalars(select(row).where(row.status.in_(UNDER_WAY)).order_by(row.created_at))
+    under_way = await session.scalars(select(row).where(row.status.not_in(ENDED)).order_by(row.created_at))
     failed = await session.scalars(
         select(row).where(row.status == "failed", row.finished_at > now() - LATELY).order_by(row.finished_at)
     )

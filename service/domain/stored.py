@@ -47,7 +47,7 @@ async def list_stored(
 async def get_stored(session: AsyncSession, caller: Caller, completion_id: str) -> Row:
     """One of the caller's own, or any for a reviewer."""
     row = await session.scalar(_all_stored().where(Row.id == completion_id))
-    if row is None or not (row.user_id == caller.user_id or caller.may("reviewer")):
+    if row is None or not caller.may_see(row.user_id):
         raise _not_found(completion_id)
     return row
 

@@ -96,16 +96,12 @@ def command(options: EngineOptions, environ: Mapping[str, str]) -> tuple[list[st
 
 def context_length(model: Path) -> int | None:
     """Tokens the checkpoint was made for, or None when its `config.json` does not say."""
-    config = json.loads((model / "config.json").read_text())
-    length = config.get("max_position_embeddings") or config.get("n_positions")
-    return length if isinstance(length, int) else None
+    return _configured(model, "max_position_embeddings", "n_positions")
 
 
 def hidden_size(model: Path) -> int | None:
     """Width of the checkpoint's layers, or None when it is not there or does not say."""
-    path = model / "config.json"
-    size = json.loads(path.read_text()).get("hidden_size") if path.is_file() else None
-    return size if isinstance(size, int) else None
+    return _configured(model, "hidden_size") if (model / "config.json").is_file() else None
 
 
 def is_cpu_build() -> bool:
@@ -162,6 +158,13 @@ def prepare_socket(socket: Path) -> None:
     for left in folder.iterdir():
         if stat.S_ISSOCK(left.lstat().st_mode):
             left.unlink()
+
+
+def _configured(model: Path, *names: str) -> int | None:
+    """The first of these that the checkpoint's `config.json` gives, if it is a whole number."""
+    config = json.loads((model / "config.json").read_text())
+    value = next((config[name] for name in names if config.get(name)), None)
+    return value if isinstance(value, int) else None
 
 
 def _arguments(options: EngineOptions) -> list[str]:

@@ -1,4 +1,5 @@
 import os
+import shutil
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import pytest
 from service.contract.uploads import UploadCreate
 from service.contract.users import UserCreate
 from service.db import tables
-from service.db.session import Database, migrate
+from service.db.session import Database
 from service.domain import batches, files, uploads, users
 from service.domain.keys import Caller
 from service.storage.local import YOUNG, Store
@@ -42,9 +43,9 @@ class House:
 
 
 @pytest.fixture
-async def house(tmp_path: Path) -> AsyncIterator[Any]:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'test.db'}"
-    await migrate(url)
+async def house(tmp_path: Path, schema: Path) -> AsyncIterator[Any]:
+    shutil.copy(schema, tmp_path)
+    url = f"sqlite+aiosqlite:///{tmp_path / schema.name}"
     database, store = Database(url), Store(tmp_path)
     store.prepare()
     async with database.writing() as session:

@@ -1,9 +1,11 @@
 """The screens in front of a real gateway, whose engine is a double."""
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx
 import pytest
@@ -42,9 +44,10 @@ class Screens:
 
 
 @pytest.fixture(scope="session")
-def screens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screens]:
+def screens(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> Iterator[Screens]:
     """One for the whole room: building Gradio's applications takes seconds."""
     home, port = tmp_path_factory.mktemp("screens"), free_port()
+    shutil.copy(schema, home)
     settings = ServiceSettings(home=home, api_port=free_port(), ui_port=port, needed_pairs=2, min_examples=3)
     asyncio.run(first_start.prepare(settings))
     fake = create_fake_engine()
