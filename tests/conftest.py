@@ -1,7 +1,9 @@
 """What every room's tests share: a gateway over a double of the engine, and, for the heavy ones, the whole service."""
 
 import asyncio
+import re
 import shutil
+import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,23 @@ from service.settings import Settings
 from tests.fake_engine import create_fake_engine
 from tests.running import Running, running_service
 from tests.serving import free_port, serving
+
+WHOLLY_HEAVY = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.heavy\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A module of heavy tests alone is not even imported when they are left out: it brings torch along."""
+    if config.option.markexpr == "not heavy" and collection_path.suffix == ".py":
+        return bool(WHOLLY_HEAVY.search(collection_path.read_text())) or None
+    return None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_http() -> Iterator[None]:
+    """No test speaks TLS; reading the authorities' certificates would be most of the price of a client."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl.SSLContext, "load_verify_locations", lambda *_, **__: None)
+        yield
 
 
 @dataclass

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.contract.chat import Message
-from training import base_model, model
+from training import base_model
 
 
 def test_a_missing_wheel_is_named_with_the_command_that_installs_it(
@@ -44,6 +44,8 @@ def test_a_conversion_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.heavy
 def test_the_real_template_ends_an_answer_with_the_token_the_engine_stops_at(base_model: Path) -> None:
+    from training import model
+
     chat = model.load_chat(base_model)
     prompt, completion = chat.answer(
         "row", [Message(role="user", content="Hi")], Message(role="assistant", content="Hello there.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from service import first_start
 from service.app import create_app as create_gateway
@@ -25,6 +26,7 @@ from ui.settings import Settings
 class Screens:
     url: str
     gateway: Gateway
+    app: FastAPI
 
     def browser(self, token: str | None = None, **headers: str) -> httpx.Client:
         """A client that behaves as a browser signed in with `token` does, without following redirects."""
@@ -54,7 +56,8 @@ def screens(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> Iterator[
     with ExitStack() as stack:
         engine = stack.enter_context(serving(fake))
         api = stack.enter_context(serving(create_gateway(settings, [engine]), settings.api_port))
-        url = stack.enter_context(serving(create_app(Settings(port=port, api_url=api)), port))
+        app = create_app(Settings(port=port, api_url=api))
+        url = stack.enter_context(serving(app, port))
         headers = {"authorization": f"Bearer {(home / 'admin.key').read_text().strip()}"}
         with httpx.Client(base_url=api, headers=headers, timeout=30) as admin:
-            yield Screens(url, Gateway(api, settings, fake.state.bodies, admin))
+            yield Screens(url, Gateway(api, settings, fake.state.bodies, admin), app)
