@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -96,7 +97,9 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path, schema: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setattr(running, "POLL", 0.05)
+    shutil.copy(schema, tmp_path)
     settings = Settings(home=tmp_path, api_port=free_port(), batch_lines=2)
     asyncio.run(first_start.prepare(settings))
     engine = Paced()
@@ -177,7 +180,7 @@ def test_a_stopped_gateway_goes_on_and_a_finished_batch_stays_as_it_is(place: Pl
         assert last["request_counts"]["completed"] == 8
     asked = sum(place.engine.asked().values())
     with place.gateway() as client:
-        time.sleep(1.0)
+        time.sleep(10 * running.POLL)
         assert batch(client, batch_id) == last
     assert sum(place.engine.asked().values()) == asked
 
@@ -192,7 +195,7 @@ def test_people_go_before_and_only_a_few_lines_are_under_way(place: Place):
             next(words)
             batch_id = begin(place.client(), 6)
             until(lambda: batch(place.client(), batch_id)["status"] == "in_progress")
-            time.sleep(0.7)
+            time.sleep(10 * running.POLL)
             assert done(place.client(), batch_id) == 0
             for _ in words:
                 pass

@@ -1,5 +1,6 @@
 import asyncio
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -255,7 +256,8 @@ def test_overload_is_refused_with_a_time_to_come_again(gateway: Gateway, monkeyp
     assert all(answer.headers["retry-after"] and answer.headers["retry-after-ms"] for answer in refused)
 
 
-def test_what_a_killed_gateway_had_reserved_is_free_after_the_next_start(tmp_path):
+def test_what_a_killed_gateway_had_reserved_is_free_after_the_next_start(tmp_path, schema):
+    shutil.copy(schema, tmp_path)
     settings = Settings(home=tmp_path, api_port=free_port(), tokens_per_day=10_000)
     asyncio.run(first_start.prepare(settings))
     key = (tmp_path / "admin.key").read_text().strip()

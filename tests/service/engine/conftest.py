@@ -1,4 +1,4 @@
-"""One real engine for all heavy tests of this room, on the embedded model."""
+"""A real engine on the embedded model, for as long as the module that needs it: it costs two gigabytes."""
 
 import asyncio
 import os
@@ -53,7 +53,7 @@ def base_model() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 async def engine(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RealEngine]:
     home = tmp_path_factory.mktemp("engine")
     path = server.socket_path(home)
