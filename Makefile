@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test check bench demo install browser format clean
+.PHONY: help run test check form types quick-service quick-rooms bench demo install browser format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,12 +21,22 @@ test: install browser ## every test: the real engine, a real training job and a 
 	@$(BIN)/python -m pytest
 
 check: install ## format, lint, types, layers and the quick tests, in under a minute
+	@$(MAKE) --no-print-directory -k -j 3 -O form types quick-service quick-rooms
+
+form:
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports --no-cache 2>&1 | tail -n 12; exit $${PIPESTATUS[0]}
-	@types=$$(mktemp); $(BIN)/pyright >$$types 2>&1 & pid=$$!; \
-	  $(BIN)/python -m pytest -q -n 2 -m "not heavy"; tests=$$?; \
-	  wait $$pid; typed=$$?; tail -n 20 $$types; rm -f $$types; exit $$((tests | typed))
+
+types:
+	@$(BIN)/pyright
+
+# Two processes by rooms, not workers that each import everything.
+quick-service:
+	@$(BIN)/python -m pytest -q -m "not heavy" tests/service
+
+quick-rooms:
+	@$(BIN)/python -m pytest -q -m "not heavy" --ignore tests/service
 
 bench: install ## measure, side by side in one run
 	@exec $(BIN)/python -m tests.bench
