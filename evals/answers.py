@@ -1,12 +1,14 @@
 """Asks every contestant the same questions, through the gateway that serves people.
 
 Owns the asking: how many at once, what is tried again, and the proof of what answered (the response
-headers). Knows no metric. A question that stays unanswered is an `Answer` with an `error`.
+headers). Answers that an earlier evaluation got from the very same contestant are not asked for again.
+Knows no metric. A question that stays unanswered is an `Answer` with an `error`.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import openai
 from openai.types.chat import ChatCompletion
@@ -29,8 +31,29 @@ def contestants(spec: EvaluationSpec) -> list[Contestant]:
     return [who for who in ORDER if who in spec.models and not (who == "live" and same)]
 
 
-async def ask_all(spec: EvaluationSpec, cases: list[Case], key: str, answered: Callable[[], None]) -> Answers:
-    """Ask every case of every contestant, `spec.at_once` at a time, the contestants taking turns.
+def known(spec: EvaluationSpec, cases: list[Case], lines: Iterable[Any]) -> Answers:
+    """The answers that are known already, unscored. Raises `Refused` when they do not fit the cases."""
+    given = [Answer.model_validate(line) for line in lines]
+    found: Answers = {}
+    for who in spec.known:
+        theirs = {answer.case: answer for answer in given if answer.contestant == who}
+        expected = spec.adapters.get(who)
+        fits = all(str(case.id) in theirs for case in cases) and expected is not None
+        if not fits or any(answer.error or answer.adapter != expected for answer in theirs.values()):
+            raise Refused(
+                "known_answers_unfit",
+                f"The answers taken over for '{who}' are not one for each case, by its own adapter. "
+                "Start the evaluation again without them.",
+                "known",
+            )
+        found[who] = [theirs[str(case.id)].model_copy(update={"scores": {}}) for case in cases]
+    return found
+
+
+async def ask_all(
+    spec: EvaluationSpec, cases: list[Case], key: str, answered: Callable[[], None], known: Answers
+) -> Answers:
+    """Ask every case of every contestant not `known`, `spec.at_once` at a time, the contestants taking turns.
 
     Taking turns gives all of them the same load and the same minute. `answered` is called after each
     answer. Raises `Refused` when the gateway turns the evaluation's key or a model's name away.
@@ -42,9 +65,9 @@ async def ask_all(spec: EvaluationSpec, cases: list[Case], key: str, answered: C
         # The gateway is ours and near: no proxy of the environment gets to see the questions.
         http_client=openai.DefaultAsyncHttpxClient(trust_env=False, timeout=spec.timeout),
     )
-    who_asked = contestants(spec)
+    who_asked = [who for who in contestants(spec) if who not in known]
     limit = asyncio.Semaphore(spec.at_once)
-    seen: dict[Contestant, _Seen] = {who: _Seen(who) for who in who_asked}
+    seen: dict[Contestant, _Seen] = {who: _Seen(who, spec.adapters.get(who)) for who in who_asked}
 
     async def turn(who: Contestant, case: Case) -> Answer:
         async with limit:
@@ -61,7 +84,8 @@ async def ask_all(spec: EvaluationSpec, cases: list[Case], key: str, answered: C
                         tasks[who].append(group.create_task(turn(who, case)))
         except* Refused as several:
             raise several.exceptions[0] from None
-    return {who: [task.result() for task in theirs] for who, theirs in tasks.items()}
+    asked = {who: [task.result() for task in theirs] for who, theirs in tasks.items()}
+    return {who: (known | asked)[who] for who in contestants(spec)}
 
 
 @dataclass
@@ -69,6 +93,7 @@ class _Seen:
     """What has answered for one contestant so far: it must be the same to the end."""
 
     who: Contestant
+    expected: str | None = None
     first: tuple[str, str] | None = field(default=None)
 
     def fault(self, adapter: str | None, release: str | None) -> str | None:
@@ -79,6 +104,8 @@ class _Seen:
             return f"an adapter ({adapter[:12]}) answered in place of the base model"
         if self.who == "candidate" and adapter == "base":
             return "the base model answered in place of the candidate"
+        if self.expected and adapter != self.expected:
+            return f"adapter {adapter[:12]} answered, it should have been {self.expected[:12]}"
         now = (adapter, release or "")
         self.first = self.first or now
         if now != self.first:

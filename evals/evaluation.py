@@ -23,6 +23,12 @@ from service.contract import folder as run_folder
 from service.contract.evaluations import Case, Contestant, Difference, EvaluationReport, EvaluationSpec, Score
 from service.contract.jobs import Progress
 
+NAMES: dict[Contestant, str] = {
+    "candidate": "the candidate",
+    "live": "the live release",
+    "base": "the base model",
+}
+
 
 async def evaluate(folder: Path, key: str | None, judge_key: str | None) -> EvaluationReport:
     """Run the evaluation that `folder` describes and write its answers, its page and its report.
@@ -42,15 +48,21 @@ async def evaluate(folder: Path, key: str | None, judge_key: str | None) -> Eval
     metrics = plan(cases, ragas.metrics)
     primary = primary_of(spec.primary, metrics)
 
-    steps = _Steps(folder, len(cases) * len(asking.contestants(spec)))
+    known = asking.known(spec, cases, run_folder.read_lines(folder / run_folder.KNOWN))
+    asked = [who for who in asking.contestants(spec) if who not in known]
+    steps = _Steps(folder, len(cases) * len(asked))
     steps.say(f"Read {len(cases)} cases; '{primary.title}' decides.")
     if any(metric.score is None for metric in metrics):
         ragas.load()  # before the asking: if it does not load, nobody has waited for answers in vain
-    steps.say(f"Asking {_named(spec)} the same {len(cases)} questions.")
-    answers = await asking.ask_all(spec, cases, key, steps.one_more)
+    for who, earlier in spec.known.items():
+        steps.say(
+            f"The answers of {NAMES[who]} are those of evaluation {earlier}: nothing has changed since."
+        )
+    steps.say(f"Asking {_listed(asked)} the same {len(cases)} questions.")
+    answers = await asking.ask_all(spec, cases, key, steps.one_more, known)
     _refuse_silence(answers, spec)
 
-    steps.say(f"Scoring {steps.total} answers on {len(metrics)} metrics" + _judged(spec) + ".")
+    steps.say(f"Scoring {len(cases) * len(answers)} answers on {len(metrics)} metrics" + _judged(spec) + ".")
     board = await score_all(cases, answers, metrics, ragas, spec.at_once)
     lines = (answer.model_dump_json() for theirs in answers.values() for answer in theirs)
     run_folder.write_atomic(folder / run_folder.ANSWERS, "".join(line + "\n" for line in lines))
@@ -105,9 +117,8 @@ def _spec(folder: Path) -> EvaluationSpec:
     return spec
 
 
-def _named(spec: EvaluationSpec) -> str:
-    names = {"candidate": "the candidate", "live": "the live release", "base": "the base model"}
-    who = [names[contestant] for contestant in asking.contestants(spec)]
+def _listed(asked: list[Contestant]) -> str:
+    who = [NAMES[contestant] for contestant in asked]
     return who[0] if len(who) == 1 else ", ".join(who[:-1]) + " and " + who[-1]
 
 
@@ -145,6 +156,7 @@ def _report(
         examples_better=better,
         examples_worse=worse,
         judge=spec.judge.model if spec.judge else None,
+        taken_over=spec.known,
         seconds=round(time.monotonic() - started, 2),
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service import known_answers
 from service.contract import folder
 from service.contract.evaluations import EvaluationReport, EvaluationSpec, Judge
 from service.contract.jobs import Manifest, ProofCase, TrainingReport, TrainingSettings, TrainingSpec
@@ -49,13 +50,13 @@ class Parts:
 
 async def prepare(
     session: AsyncSession, parts: Parts, job: tables.Job
-) -> tuple[dict[str, Any], dict[str, Path]]:
-    """The spec of a job and the files its run folder needs, by name."""
+) -> tuple[dict[str, Any], dict[str, Path | str]]:
+    """The spec of a job and what its run folder needs, by name: a file kept here, or a text."""
     if job.kind == "evaluation":
         return await _prepare_evaluation(session, parts, job)
     store, settings = parts.store, parts.settings
     training = await files.get_kept(session, job.training_file or "")
-    inputs = {folder.TRAIN: store.file(training.sha256)}
+    inputs: dict[str, Path | str] = {folder.TRAIN: store.file(training.sha256)}
     if job.validation_file:
         validation = await files.get_kept(session, job.validation_file)
         inputs[folder.VALIDATION] = store.file(validation.sha256)
@@ -71,18 +72,34 @@ async def prepare(
 
 async def _prepare_evaluation(
     session: AsyncSession, parts: Parts, job: tables.Job
-) -> tuple[dict[str, Any], dict[str, Path]]:
+) -> tuple[dict[str, Any], dict[str, Path | str]]:
     settings = parts.settings
     cases = await files.get_kept(session, job.training_file or "")
     assistant = await assistants.get_assistant(session, job.assistant or "")
+    asked = await evaluations.contestants(session, job)
     judge = None
     if settings.judge_url and settings.judge_model:
         judge = Judge(base_url=settings.judge_url, model=settings.judge_model)
     spec = EvaluationSpec(
         id=job.id, gateway=settings.api_url, assistant=assistant.name, cases_sha256=cases.sha256, judge=judge,
-        models=await evaluations.contestants(session, job), max_tokens=min(256, assistant.max_tokens), at_once=24,
+        models={who: model for who, (model, _) in asked.items()},
+        adapters={who: adapter for who, (_, adapter) in asked.items()},
+        max_tokens=min(256, assistant.max_tokens), at_once=24,
     )  # fmt: skip
-    return spec.model_dump(), {folder.CASES: parts.store.file(cases.sha256)}
+    inputs: dict[str, Path | str] = {folder.CASES: parts.store.file(cases.sha256)}
+    try:
+        engines = [await engine.version() for engine in parts.engines]
+    except EngineUnavailable:
+        return spec.model_dump(), inputs  # everybody is asked, once the engine is back
+    candidate = await session.get_one(tables.Adapter, asked["candidate"][1])
+    spec.served_sha256 = known_answers.served_sha256(
+        base_sha256=candidate.manifest["base_sha256"], instructions=assistant.instructions, engines=engines,
+        cases_sha256=cases.sha256, max_tokens=spec.max_tokens, seed=spec.seed,
+    )  # fmt: skip
+    before = await evaluations.finished_before(session, assistant.name)
+    spec.known, answers = known_answers.take_over(spec, [parts.store.job(job_id) for job_id in before])
+    inputs[folder.KNOWN] = "".join(answer.model_dump_json() + "\n" for answer in answers)
+    return spec.model_dump(), inputs
 
 
 async def take_in(database: Database, parts: Parts, job: tables.Job, place: Path) -> None:

@@ -200,11 +200,14 @@ async def _write_news(session: Any, job_id: str, progress: Progress) -> None:
         await jobs.add_event(session, job_id, message, type_="metrics", data=figures, at=progress.at)
 
 
-def _lay_out(place: Path, spec: dict[str, Any], inputs: dict[str, Path]) -> None:
+def _lay_out(place: Path, spec: dict[str, Any], inputs: dict[str, Path | str]) -> None:
     """A fresh run folder: what an earlier attempt left is removed, `job.json` comes last."""
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(mode=0o700, parents=True)
     for name, source in inputs.items():
+        if isinstance(source, str):
+            folder.write_atomic(place / name, source)
+            continue
         try:
             os.link(source, place / name)
         except OSError:

@@ -23,6 +23,7 @@ from service.contract.jobs import Manifest, TrainingSettings, TrainingSpec
 from training import fingerprint
 from training.data import Chat
 from training.refusal import Refused
+from training.shared_prefix import share_prefixes
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -76,10 +77,13 @@ def load_policy(spec: TrainingSpec) -> PeftModel:
     base = Path(spec.base_model)
     if spec.start_adapter is None:
         torch.manual_seed(spec.settings.seed)  # the new adapter's weights are drawn here
-        return get_peft_model(load_base(base, dtype), _lora(spec.settings))  # pyright: ignore
-    start = Path(spec.start_adapter)
-    _check_start(start, spec)
-    return PeftModel.from_pretrained(load_base(base, dtype), start, is_trainable=True)
+        policy = get_peft_model(load_base(base, dtype), _lora(spec.settings))
+    else:
+        start = Path(spec.start_adapter)
+        _check_start(start, spec)
+        policy = PeftModel.from_pretrained(load_base(base, dtype), start, is_trainable=True)
+    share_prefixes(policy)
+    return policy  # pyright: ignore[reportReturnType]
 
 
 def trainer_arguments(

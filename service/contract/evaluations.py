@@ -58,7 +58,14 @@ class EvaluationSpec(Strict):
     assistant: str
     models: dict[Contestant, str]
     """What to ask for as `model`: `name@N` for a release, the base model's name for the base."""
+    adapters: dict[Contestant, str] = {}
+    """The digest of the adapter that has to answer for each, or `base`; an answer by another does not count."""
     cases_sha256: str
+    served_sha256: str | None = None
+    """All that makes an answer but the adapter and the question, hashed: two evaluations with the same hash
+    and the same adapter would get the same answers."""
+    known: dict[Contestant, str] = {}
+    """Whose answers lie in `known.jsonl`, and the evaluation that they were given to."""
     primary: str = "fact_recall"
     """The metric that the gate decides on; `chrf` when no case names facts."""
     margin: float = 0.03
@@ -132,6 +139,8 @@ class EvaluationReport(Strict):
     """Ids of cases that the candidate answers better than the live release (or base)."""
     examples_worse: list[str] = []
     judge: str | None = None
+    taken_over: dict[Contestant, str] = {}
+    """Contestants that were not asked again, and the evaluation that their answers are from."""
     seconds: float
 
 

@@ -44,21 +44,33 @@ async def create_evaluation(
     return evaluation
 
 
-async def contestants(session: AsyncSession, job: tables.Job) -> dict[Contestant, str]:
-    """What the evaluation asks, as `model` of a request: the candidate, the live release if another, the base.
+async def contestants(session: AsyncSession, job: tables.Job) -> dict[Contestant, tuple[str, str]]:
+    """What the evaluation asks: the candidate, the live release if another, the base.
 
-    All of them go through the assistant, so that each gets the same instructions.
+    Each as `model` of a request and the digest of the adapter that has to answer, `base` for none. All of
+    them go through the assistant, so that each gets the same instructions.
     """
     release = await releases.get_release(session, job.release_id or "")
     assistant = await assistants.get_assistant(session, release.assistant)
-    asked: dict[Contestant, str] = {
-        "candidate": f"{assistant.name}@{release.number}",
-        "base": f"{assistant.name}@0",
+    asked: dict[Contestant, tuple[str, str]] = {
+        "candidate": (f"{assistant.name}@{release.number}", release.adapter),
+        "base": (f"{assistant.name}@0", "base"),
     }
     if assistant.live_release_id and assistant.live_release_id != release.id:
         live = await releases.get_release(session, assistant.live_release_id)
-        asked["live"] = f"{assistant.name}@{live.number}"
+        asked["live"] = (f"{assistant.name}@{live.number}", live.adapter)
     return asked
+
+
+async def finished_before(session: AsyncSession, assistant: str, *, limit: int = 10) -> list[str]:
+    """Ids of the jobs of an assistant's finished evaluations, newest first."""
+    query = (
+        select(tables.Evaluation.job_id)
+        .where(tables.Evaluation.assistant == assistant, tables.Evaluation.finished_at.is_not(None))
+        .order_by(tables.Evaluation.finished_at.desc(), tables.Evaluation.created_at.desc())
+        .limit(limit)
+    )
+    return list(await session.scalars(query))
 
 
 async def finish(session: AsyncSession, job: tables.Job, report: EvaluationReport) -> None:

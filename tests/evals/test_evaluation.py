@@ -162,6 +162,61 @@ def test_a_broken_candidate_is_held_with_the_worst_examples_named(
     assert report.examples_better == []
 
 
+def test_contestants_whose_answers_are_known_are_scored_but_not_asked(
+    tmp_path: Path, desk: Served, evaluate: Callable[..., int]
+) -> None:
+    adapters = {"candidate": "sha256-candidate", "live": "sha256-live", "base": "base"}
+    known = {"live": "eval-0", "base": "eval-0"}
+    folder = write_run(tmp_path / "run", CASES, desk.url, adapters=adapters, known=known)
+    write_known(folder, {"live": "C'est la règle\u00a0{n}.", "base": ""}, adapters)
+    assert evaluate(folder) == 0
+    assert {body["model"] for body in desk.asked.requests} == {"desk@2"}
+    report = EvaluationReport.model_validate(read(folder, "report.json"))
+    assert list(report.contestants) == ["candidate", "live", "base"]
+    assert report.taken_over == known
+    whole = {one.contestant: one.mean for one in report.scores if one.slice == "all"}
+    assert whole == {"candidate": 1.0, "live": 1.0, "base": 0.0}
+    assert len(list(read_lines(folder / "answers.jsonl"))) == 36, "the next evaluation finds them here"
+    assert "taken over from <code>eval-0</code>" in (folder / "report.html").read_text()
+
+
+def test_known_answers_of_another_adapter_are_refused(
+    tmp_path: Path, desk: Served, evaluate: Callable[..., int]
+) -> None:
+    adapters = {"candidate": "sha256-candidate", "base": "base"}
+    folder = write_run(tmp_path / "run", CASES, desk.url, adapters=adapters, known={"base": "eval-0"})
+    write_known(folder, {"base": "la règle"}, {"base": "sha256-other"})
+    assert evaluate(folder) == 1
+    assert read(folder, "error.json")["code"] == "known_answers_unfit"
+    assert desk.asked.requests == []
+
+
+def test_an_answer_by_another_adapter_than_the_release_has_does_not_count(
+    tmp_path: Path, desk: Served, evaluate: Callable[..., int]
+) -> None:
+    folder = write_run(tmp_path / "run", CASES, desk.url, adapters={"candidate": "sha256-wanted"})
+    assert evaluate(folder) == 0
+    mine = [Answer.model_validate(line) for line in read_lines(folder / "answers.jsonl")][:12]
+    assert {answer.error for answer in mine} == {
+        "adapter sha256-candi answered, it should have been sha256-wante"
+    }
+
+
+def write_known(folder: Path, texts: dict, adapters: dict) -> None:
+    lines = [
+        Answer(
+            case=case["id"],
+            contestant=who,
+            text=text.format(n=n),
+            adapter=adapters[who],
+            scores={"chrf": 0.5},
+        )
+        for who, text in texts.items()
+        for n, case in enumerate(CASES)
+    ]
+    (folder / "known.jsonl").write_text("".join(line.model_dump_json() + "\n" for line in lines))
+
+
 @pytest.mark.parametrize(
     ("key", "change", "code"),
     [

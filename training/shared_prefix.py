@@ -1,0 +1,157 @@
+"""Computes each distinct prefix of a batch once, forward and backward.
+
+Rows of one batch begin alike: the assistant's instructions, the words questions start with and, in a
+preference pair, the whole prompt. A causal model computes the same for the same beginning, so the batch is
+folded into the tree of its prefixes: every layer but attention sees one position for each node of the tree,
+padding is left out, and attention sees the rows as they were. The gradient of a node is the sum over the
+rows that pass through it; only the order of additions differs. Shared prompts in preference tuning are
+"prefix sharing" (arXiv 2410.20305); trees of them are "tree training" (arXiv 2511.00413). Measured in
+`make bench`. Owns the folding and the proof that it changes nothing. Knows no loss and no trainer.
+"""
+
+import logging
+import types
+from typing import Any, NamedTuple
+
+import torch
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+
+ATTENTION = "shared_prefix"
+"""The name under which transformers knows our attention."""
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+"""How far a folded batch may be from a plain one, as a share of the largest hidden value."""
+
+log = logging.getLogger(__name__)
+
+
+class Tree(NamedTuple):
+    """A batch of `B` rows of `L` positions folded into `T` nodes."""
+
+    tokens: torch.Tensor
+    """`[T]`: each node's token."""
+    depths: torch.Tensor
+    """`[T]`: each node's position in its rows."""
+    rows: torch.Tensor
+    """`[B, L]`: the node of each position; node 0 where there is padding, which nothing looks at."""
+    first: torch.Tensor
+    """`[T]`: where each node occurs first, as an index into the flattened rows."""
+
+
+def share_prefixes(model: Any) -> None:
+    """Have a causal language model (or a PEFT model around one) fold the batches it is given.
+
+    Does nothing to a model whose layers do not all attend to everything before them. The first batch is
+    computed both ways; where the two differ, this model is left as it was and the log says so.
+    """
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    backbone, config = causal.base_model, causal.config
+    if not _attends_to_all(config) or config._attn_implementation != "sdpa":
+        return
+    AttentionInterface.register(ATTENTION, _attention)
+    AttentionMaskInterface.register(ATTENTION, sdpa_mask)
+    config._attn_implementation = ATTENTION
+    plain, proven = backbone.forward, False
+
+    def forward(self: Any, input_ids: Any = None, attention_mask: Any = None, **kwargs: Any) -> Any:
+        nonlocal proven
+        if input_ids is None or not _foldable(attention_mask) or kwargs.get("position_ids") is not None:
+            return plain(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        tree = fold(input_ids, attention_mask)
+        if not proven:
+            proven = _agree(plain, tree, input_ids, attention_mask, kwargs)
+        if not proven:
+            self.forward, config._attn_implementation = plain, "sdpa"
+            return plain(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        return _folded(plain, tree, kwargs)
+
+    backbone.forward = types.MethodType(forward, backbone)
+
+
+def fold(input_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> Tree:
+    """The tree of the prefixes of a batch `[B, L]` that is padded on the right."""
+    lengths = (
+        [input_ids.shape[1]] * len(input_ids) if attention_mask is None else attention_mask.sum(1).tolist()
+    )
+    nodes: dict[tuple[int, int], int] = {}
+    tokens, depths, rows, first = [], [], [], []
+    for at, (ids, length) in enumerate(zip(input_ids.tolist(), lengths, strict=True)):
+        row, parent = [0] * len(ids), -1
+        for depth, token in enumerate(ids[:length]):
+            node = nodes.setdefault((parent, token), len(tokens))
+            if node == len(tokens):
+                tokens.append(token)
+                depths.append(depth)
+                first.append(at * len(ids) + depth)
+            row[depth] = parent = node
+        rows.append(row)
+    return Tree(*(torch.tensor(each, device=input_ids.device) for each in (tokens, depths, rows, first)))
+
+
+def _folded(plain: Any, tree: Tree, kwargs: dict[str, Any]) -> Any:
+    """The backbone's output for the rows, each node computed once."""
+    asked = {
+        "input_ids": tree.tokens[None],
+        "position_ids": tree.depths[None],
+        "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool),  # four dimensions: no other is made
+        "use_cache": False,
+        "tree": tree,
+    }
+    folded = plain(**(kwargs | asked))
+    hidden = folded.last_hidden_state[0]
+    folded.last_hidden_state = hidden.index_select(0, tree.rows.flatten()).view(*tree.rows.shape, -1)
+    return folded
+
+
+def _attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    *,
+    tree: Tree | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention over the rows, for `[1, heads, T, d]` of their tree; gives `[1, T, heads, d]`.
+
+    Padding stands at the end of a row, where no token of the row looks. Without a tree, plain attention.
+    """
+    if tree is None:
+        return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
+    together = torch.cat((query, key, value), dim=1)[0].index_select(1, tree.rows.flatten())
+    by_row = together.unflatten(1, tree.rows.shape).transpose(0, 1)
+    query, key, value = by_row.split((query.shape[1], key.shape[1], value.shape[1]), dim=1)
+    seen, _ = sdpa_attention_forward(module, query, key, value, None, **kwargs)
+    return seen.flatten(0, 1).index_select(0, tree.first)[None], None
+
+
+def _attends_to_all(config: Any) -> bool:
+    kinds = set(getattr(config, "layer_types", None) or ())
+    return kinds <= {"full_attention"} and not getattr(config, "sliding_window", None)
+
+
+def _foldable(attention_mask: torch.Tensor | None) -> bool:
+    """Whether a batch has no padding but on the right."""
+    if attention_mask is None:
+        return True
+    return attention_mask.dim() == 2 and bool((attention_mask[:, 1:] <= attention_mask[:, :-1]).all())
+
+
+@torch.no_grad()
+def _agree(
+    plain: Any, tree: Tree, input_ids: torch.Tensor, attention_mask: Any, kwargs: dict[str, Any]
+) -> bool:
+    """Whether folding leaves every hidden state of this batch what it was."""
+    wanted = plain(input_ids=input_ids, attention_mask=attention_mask, **{**kwargs, "use_cache": False})
+    found = _folded(plain, tree, kwargs)
+    real = torch.ones_like(tree.rows, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
+    difference = (wanted.last_hidden_state - found.last_hidden_state)[real].abs().max()
+    limit = TOLERANCE.get(difference.dtype, 1e-3) * wanted.last_hidden_state[real].abs().max()
+    if difference <= limit:
+        return True
+    log.warning(
+        "Shared prefixes change this model's hidden states by %.2g; it is trained without.", difference
+    )
+    return False
