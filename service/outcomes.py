@@ -84,7 +84,7 @@ async def _prepare_evaluation(
         id=job.id, gateway=settings.api_url, assistant=assistant.name, cases_sha256=cases.sha256, judge=judge,
         models={who: model for who, (model, _) in asked.items()},
         adapters={who: adapter for who, (_, adapter) in asked.items()},
-        max_tokens=min(256, assistant.max_tokens), at_once=24,
+        max_tokens=min(256, assistant.max_tokens), at_once=32,
     )  # fmt: skip
     inputs: dict[str, Path | str] = {folder.CASES: parts.store.file(cases.sha256)}
     try:

