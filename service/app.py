@@ -89,6 +89,7 @@ def create_app(settings: Settings, engine_urls: list[str]) -> FastAPI:
     app = FastAPI(
         title="Tailorbird", version="0.1.0", lifespan=life, docs_url="/docs", redoc_url=None,
         description="OpenAI's API under `/v1`, the loop of feedback, training and releases under `/api`.",
+        responses=refusals.DESCRIBED,
     )  # fmt: skip
     for module in ROUTERS:
         app.include_router(module.router)
@@ -129,7 +130,7 @@ class RequestLog:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request_id, began, status = f"req_{secrets.token_hex(12)}", time.perf_counter(), 0
+        request_id, began, status = f"req_{secrets.token_hex(12)}", time.perf_counter(), 500
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def mark(message: Message) -> None:

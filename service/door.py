@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.deps import House, identify
 from service.errors import TailorbirdError, TooLarge
-from service.refusals import answer
+from service.refusals import OUTAGES, answer, of_outage
 
 NO_BODY = {"GET", "HEAD", "OPTIONS"}
 SIGN_IN = "/api/session"
@@ -42,6 +42,9 @@ class Door:
                 raise TooLarge(_too_large(limit))
         except TailorbirdError as error:
             await answer(error)(scope, receive, send)
+            return
+        except OUTAGES as error:
+            await answer(of_outage(error))(scope, receive, send)
             return
         await self.app(scope, _counted(receive, limit), send)
 

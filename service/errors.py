@@ -11,6 +11,7 @@
     │   ├── LimitReached  429  the key's minute is spent
     │   └── QuotaSpent    429  the key's day is spent
     ├── LedgerUnavailable 503  what a key may spend cannot be written down, so it may not
+    ├── DatabaseUnavailable 503  it cannot be reached, or has no connection left
     ├── NoSpace           507  the disk is full
     ├── EngineUnavailable 503  the engine is starting or gone
     ├── EngineTimeout     504
@@ -87,6 +88,11 @@ class QuotaSpent(TooMany):
 
 class LedgerUnavailable(TailorbirdError):
     status, kind, code = 503, "server_error", "ledger_unavailable"
+    retry_after = 2.0
+
+
+class DatabaseUnavailable(TailorbirdError):
+    status, kind, code = 503, "server_error", "database_unavailable"
     retry_after = 2.0
 
 

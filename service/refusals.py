@@ -6,16 +6,27 @@ Owns the translation of errors, ours and the framework's, into answers. Knows no
 import errno
 import math
 import sqlite3
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
 
-from service.errors import BadInput, NoSpace, NotFound, TailorbirdError, TooMany
+from service.contract.refusals import Refusal
+from service.errors import BadInput, DatabaseUnavailable, NoSpace, NotFound, TailorbirdError, TooMany
 from service.logs import log
 from service.metrics import REFUSED
+
+DESCRIBED: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": Refusal, "description": "Refused; the message says why, and what to do next."},
+    "5XX": {"model": Refusal, "description": "Nothing to do with the request. Send it again a little later."},
+}
+"""What every route says in its description beside its own answer."""
+OUTAGES = (OperationalError, NoConnection)
+"""What the database raises when it cannot be reached, or has no connection left to give."""
 
 
 def install(app: FastAPI) -> None:
@@ -23,7 +34,9 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(TailorbirdError, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HTTPException, _no_route)
-    app.add_exception_handler(OperationalError, _database_refused)
+    app.add_exception_handler(Exception, _broke)
+    for outage in OUTAGES:
+        app.add_exception_handler(outage, _database_refused)
 
 
 def answer(error: TailorbirdError) -> JSONResponse:
@@ -41,6 +54,18 @@ def answer(error: TailorbirdError) -> JSONResponse:
         # The SDK sends a 409 and a 429 again, as if they would pass; these do not.
         headers["x-should-retry"] = "false"
     return JSONResponse(error.body(), error.status, headers)
+
+
+def of_outage(error: SQLAlchemyError) -> TailorbirdError:
+    """What to say of one of `OUTAGES`."""
+    cause = getattr(error, "orig", None)
+    full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    if full or getattr(cause, "errno", None) == errno.ENOSPC:
+        return NoSpace("The disk is full; nothing was saved. Free some space and send it again.")
+    log.error("the database refused", exc_info=error)
+    return DatabaseUnavailable(
+        "The database cannot be reached now; nothing was saved. Try again in a moment."
+    )
 
 
 async def _refused(_: Request, error: Exception) -> JSONResponse:
@@ -74,14 +99,12 @@ async def _no_route(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _database_refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, OperationalError)
-    cause = error.orig
-    full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-    if full or getattr(cause, "errno", None) == errno.ENOSPC:
-        return answer(NoSpace("The disk is full; nothing was saved. Free some space and send it again."))
-    log.error("the database refused", exc_info=error)
-    refusal = TailorbirdError(
-        "The database cannot be reached now; nothing was saved. Try again.", code="database"
-    )
-    refusal.retry_after = 2.0
-    return answer(refusal)
+    assert isinstance(error, OUTAGES)
+    return answer(of_outage(error))
+
+
+async def _broke(request: Request, _: Exception) -> JSONResponse:
+    """A mistake of ours, which the server logs. It is answered outside of all else, so it brings its id itself."""
+    told = answer(TailorbirdError("The service failed at this request; its log says why. Send it again."))
+    told.headers["x-request-id"] = getattr(request.state, "request_id", "")
+    return told

@@ -10,7 +10,7 @@ from service.contract.chat import ChatRequest
 router = APIRouter(tags=["chat"])
 
 
-@router.post("/v1/chat/completions", response_model=None)
+@router.post("/v1/chat/completions", response_model=None, responses=relay.DESCRIBED)
 async def create_chat_completion(
     wanted: ChatRequest, request: Request, house: HouseDep, caller: CallerDep
 ) -> Response:

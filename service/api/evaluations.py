@@ -13,6 +13,7 @@ from service.domain import evaluations, jobs
 from service.errors import NotFound
 
 router = APIRouter(prefix="/api/evaluations", tags=["evaluations"])
+PAGE: dict[int | str, dict[str, Any]] = {200: {"content": {"text/html": {"schema": {"type": "string"}}}}}
 INERT = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox"}
 """The report is a page of figures; whatever text is quoted in it must not run."""
 
@@ -52,7 +53,7 @@ async def cancel_evaluation(evaluation_id: str, session: WriteDep, caller: Revie
     return await evaluations.shown(session, evaluation)
 
 
-@router.get("/{evaluation_id}/report")
+@router.get("/{evaluation_id}/report", response_class=FileResponse, responses=PAGE)
 async def report(evaluation_id: str, session: ReadDep, house: HouseDep, _: ReviewerDep) -> Response:
     """The report as a page with plots."""
     evaluation = await evaluations.get_evaluation(session, evaluation_id)

@@ -15,6 +15,7 @@ from service.errors import BadInput
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 CHUNK = 1 << 20
+JSONL: dict[int | str, dict[str, Any]] = {200: {"content": {"application/jsonl": {}}}}
 
 
 @router.post("")
@@ -62,7 +63,7 @@ async def retrieve_file(file_id: str, session: ReadDep, caller: CallerDep) -> co
     return files.shown(await files.get_visible(session, caller, file_id))
 
 
-@router.get("/{file_id}/content")
+@router.get("/{file_id}/content", response_class=FileResponse, responses=JSONL)
 async def file_content(file_id: str, session: ReadDep, house: HouseDep, caller: CallerDep) -> FileResponse:
     file = await files.get_visible(session, caller, file_id)
     return FileResponse(house.store.file(file.sha256), media_type="application/jsonl", filename=file.filename)

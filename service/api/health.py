@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from typing import Any
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -14,6 +15,7 @@ from service.engine.client import Engine
 from service.errors import EngineTimeout, EngineUnavailable, TailorbirdError
 
 router = APIRouter(tags=["health"])
+FIGURES: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 
 
 @router.get("/healthz")
@@ -30,7 +32,7 @@ async def readyz(house: HouseDep) -> dict[str, str]:
     return {"status": "ready"}
 
 
-@router.get("/metrics", name="metrics")
+@router.get("/metrics", name="metrics", response_class=Response, responses=FIGURES)
 async def show_metrics(house: HouseDep, _: AdministratorDep) -> Response:
     """Prometheus figures. They need an administrator's key even on this machine: a proxy here is everybody."""
     return Response(metrics.exposition(await _status(house)), media_type=CONTENT_TYPE_LATEST)

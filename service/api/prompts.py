@@ -10,7 +10,7 @@ from service.contract.prompts import PromptRequest
 router = APIRouter(tags=["completions"])
 
 
-@router.post("/v1/completions", response_model=None)
+@router.post("/v1/completions", response_model=None, responses=relay.DESCRIBED)
 async def create_completion(
     wanted: PromptRequest, request: Request, house: HouseDep, caller: CallerDep
 ) -> Response:

@@ -42,6 +42,11 @@ ENGINES_OWN = {
 OFTEN_NULL = {"annotations", "audio", "function_call", "reasoning"}
 """Fields of a message that vLLM names though they are empty."""
 
+DESCRIBED: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
+"""What the description of a route says of an answer that comes streamed."""
+
 
 @dataclass
 class Asked:

@@ -25,7 +25,7 @@ from service.logs import log
 router = APIRouter(prefix="/v1/responses", tags=["responses"])
 
 
-@router.post("", response_model=None)
+@router.post("", response_model=None, responses=relay.DESCRIBED)
 async def create_response(
     wanted: ResponseCreate, request: Request, house: HouseDep, caller: CallerDep
 ) -> Response:

@@ -1,0 +1,16 @@
+"""What a refusal says, on OpenAI's wire: the one shape of every answer that is not what was asked for."""
+
+from service.contract.base import Strict
+
+
+class Reason(Strict):
+    """`message` says the fact, then the next step; `code` is for programs; `param` names the field at fault."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Refusal(Strict):
+    error: Reason
