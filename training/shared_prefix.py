@@ -14,9 +14,9 @@ import types
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+from transformers.modeling_utils import AttentionInterface
 
 ATTENTION = "shared_prefix"
 """The name under which transformers knows our attention."""
