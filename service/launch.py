@@ -141,7 +141,10 @@ async def _watch(settings: Settings, children: list[Child]) -> None:
     if child is not None:
         patience = settings.engine_patience
         engine = Engine(engine_urls(settings)[0], answer_timeout=patience)
-        await Watchdog(engine, settings.model_name, lambda: child.pid, child.kill, patience=patience).run()
+        watchdog = Watchdog(
+            engine, settings.model_name, lambda: child.pid, child.kill, interval=patience, patience=patience
+        )
+        await watchdog.run()
 
 
 async def _prepare_model(settings: Settings) -> None:

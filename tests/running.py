@@ -76,6 +76,7 @@ def start_service(home: Path, command: str = "run", **extra: str) -> Running:
         "TAILORBIRD_HOME": str(home),
         "TAILORBIRD_API_PORT": str(api_port),
         "TAILORBIRD_UI_PORT": str(ui_port),
+        "TAILORBIRD_ENGINE_PATIENCE": "30",
         **extra,
     }
     argv = [sys.executable, "-m", "service", command]

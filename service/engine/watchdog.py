@@ -30,12 +30,13 @@ class Watchdog:
         life: Callable[[], int | None],
         kill: Callable[[], None],
         *,
-        interval: float = 20.0,
-        patience: float = 60.0,
+        interval: float,
+        patience: float,
     ) -> None:
         """Seconds between two looks, and without a step until the engine counts as hung.
 
-        The patience must outlast the longest single step (a prompt of full length on a busy processor).
+        A look at an idle engine costs a second of a core: its worker spins that long after each step. The
+        patience must outlast the longest single step (a prompt of full length on a busy processor).
         """
         self._engine, self._model, self._life, self._kill = engine, model, life, kill
         self._interval, self._patience = interval, patience
