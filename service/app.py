@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import refusals
@@ -35,7 +35,7 @@ from service.api import (
     uploads,
     users,
 )  # fmt: skip
-from service.api.deps import House
+from service.api.deps import House, must_be_sound
 from service.batches import Batches
 from service.db.session import Database
 from service.domain import completions, limits
@@ -89,7 +89,7 @@ def create_app(settings: Settings, engine_urls: list[str]) -> FastAPI:
     app = FastAPI(
         title="Tailorbird", version="0.1.0", lifespan=life, docs_url="/docs", redoc_url=None,
         description="OpenAI's API under `/v1`, the loop of feedback, training and releases under `/api`.",
-        responses=refusals.DESCRIBED,
+        responses=refusals.DESCRIBED, dependencies=[Depends(must_be_sound)],
     )  # fmt: skip
     for module in ROUTERS:
         app.include_router(module.router)

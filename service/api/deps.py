@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Annotated
 
+import orjson
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,6 +18,7 @@ from service.domain import keys
 from service.domain.keys import Caller, Hasher
 from service.engine.client import Engines
 from service.engine.reconciler import Reconciler
+from service.errors import BadInput
 from service.settings import Settings
 from service.storage.local import Store
 
@@ -52,6 +54,21 @@ def retried(request: Request) -> bool:
 
 
 RetryDep = Annotated[bool, Depends(retried)]
+
+
+async def must_be_sound(request: Request) -> None:
+    """Raise `BadInput` for JSON that Python reads and nothing behind us takes: half a character, a number beyond
+    64 bits, endless nesting. What is no JSON at all is left to the route."""
+    if "json" not in request.headers.get("content-type", ""):
+        return
+    try:
+        body = await request.json()
+    except (ValueError, RecursionError):
+        return
+    try:
+        orjson.dumps(body)
+    except TypeError as error:
+        raise BadInput(f"The body holds what cannot be passed on: {error}.", code="invalid_json") from None
 
 
 async def reading(house: HouseDep) -> AsyncIterator[AsyncSession]:

@@ -14,6 +14,7 @@ from service import first_start
 from service.app import create_app
 from service.db import session as sessions
 from service.settings import Settings
+from tests.conftest import Gateway
 
 
 @pytest.fixture
@@ -46,6 +47,22 @@ async def test_while_no_connection_to_the_database_is_left_callers_are_told_to_c
     assert answer.json()["error"]["type"] == "server_error"
     assert answer.headers["retry-after"] == "2"
     assert answer.headers["x-request-id"].startswith("req_")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/responses", '{"model": "fanal", "input": "half a character: \\ud800"}'),
+        ("/v1/fine_tuning/jobs", '{"model": "fanal", "training_file": "\\udfff"}'),
+        ("/api/conversations", '{"assistant": "fanal", "\\ud800": "a name"}'),
+        ("/v1/completions", '{"model": "ft:any", "prompt": "a", "max_tokens": 1' + "0" * 30 + "}"),
+        ("/v1/chat/completions", '{"model": "fanal", "messages": ' + "[" * 400 + "]" * 400 + "}"),
+    ],
+)  # fmt: skip
+def test_json_that_nothing_behind_us_can_take_is_refused_by_name(gateway: Gateway, path: str, body: str):
+    refused = gateway.admin.post(path, content=body, headers={"content-type": "application/json"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_json")
+    assert "cannot be passed on" in refused.json()["error"]["message"]
 
 
 async def test_a_mistake_of_ours_is_told_in_openais_form_with_the_id_to_look_for(
