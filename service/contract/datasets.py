@@ -142,17 +142,28 @@ def read_objects(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any]]]
             raise BadRow(number, f"longer than {MAX_LINE // 1024 // 1024} MiB; split the row.")
         if not line.strip():
             continue
-        try:
-            value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-        except UnicodeDecodeError:
-            raise BadRow(number, "not UTF-8; save the file as UTF-8.") from None
-        except json.JSONDecodeError as error:
-            raise BadRow(number, f"not valid JSON ({error.msg}, column {error.colno}).") from None
-        except RecursionError:
-            raise BadRow(number, "nested too deeply.") from None
+        value = _parsed(number, line)
         if not isinstance(value, dict):
             raise BadRow(number, f"a JSON object is needed, this is a {type(value).__name__}.")
         yield number, value
+
+
+def _parsed(number: int, line: bytes) -> Any:
+    try:
+        value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        if b"\\u" in line:
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeDecodeError:
+        raise BadRow(number, "not UTF-8; save the file as UTF-8.") from None
+    except UnicodeEncodeError:
+        raise BadRow(number, "half of a character, a lone surrogate, which no text can hold.") from None
+    except json.JSONDecodeError as error:
+        raise BadRow(number, f"not valid JSON ({error.msg}, column {error.colno}).") from None
+    except ValueError:
+        raise BadRow(number, "a number with more digits than can be read.") from None
+    except RecursionError:
+        raise BadRow(number, "nested too deeply.") from None
+    return value
 
 
 def describe(error: ValidationError) -> str:

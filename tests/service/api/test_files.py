@@ -58,6 +58,8 @@ def test_the_sdk_uploads_lists_reads_and_deletes(gateway: Gateway):
         (lines({"text": "x"}), "Line 1: neither 'messages'"),
         (b'{"messages": "\xff\xfe"}', "Line 1: not UTF-8"),
         (lines("[" * 100_000), "Line 1:"),
+        (lines(ROW, '{"messages": "\\ud83d"}'), "Line 2: half of a character"),
+        (lines(ROW, '{"messages": ' + "9" * 5000 + "}"), "Line 2: a number"),
     ],
 )
 def test_a_file_that_cannot_train_is_refused_with_its_line_and_leaves_nothing(
