@@ -43,7 +43,7 @@ def test_no_module_has_a_name_that_says_nothing():
 
 
 def test_only_the_edges_commit():
-    edges = {"service/db/session.py"}
+    edges = {"service/db/session.py", "service/db/sqlite.py"}  # the second is the driver under the first
     for path in MODULES:
         if str(path.relative_to(ROOT)) not in edges:
             assert "commit" not in names(path), path

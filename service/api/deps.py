@@ -41,14 +41,15 @@ class House:
     """Answers that failed since the last good one."""
 
 
-def house_of(request: Request) -> House:
+async def house_of(request: Request) -> House:
+    # FastAPI runs a dependency that is not async in another thread, and waits for it.
     return request.app.state.house
 
 
 HouseDep = Annotated[House, Depends(house_of)]
 
 
-def retried(request: Request) -> bool:
+async def retried(request: Request) -> bool:
     """Whether OpenAI's SDK sends this again because no answer came."""
     return request.headers.get("x-stainless-retry-count", "0") not in ("", "0")
 

@@ -15,6 +15,8 @@ from alembic.config import Config
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
+from service.db.sqlite import connect
+
 
 class Database:
     """One database: short transactions that read, and short ones that write.
@@ -26,9 +28,10 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = create_async_engine(url)
-        self._turn = asyncio.Lock() if url.startswith("sqlite") else nullcontext()
-        if url.startswith("sqlite"):
+        lite = url.startswith("sqlite")
+        self._engine = create_async_engine(url, connect_args={"async_creator_fn": connect} if lite else {})
+        self._turn = asyncio.Lock() if lite else nullcontext()
+        if lite:
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
         self._read = async_sessionmaker(self._engine, expire_on_commit=False)
@@ -69,4 +72,4 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 def _begin_sqlite(connection: Any) -> None:
     # Python's sqlite3 begins late and on its own; SQLAlchemy's documentation asks for an explicit BEGIN.
     writes = connection.get_execution_options().get("write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    connection.connection.driver_connection.begin(writes=writes)
