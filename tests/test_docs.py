@@ -10,7 +10,10 @@ from tests.readme_tree import BEGIN, END, tree
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-PAGES = [ROOT / "README.md", *(ROOT / room / "README.md" for room in ("service", "training", "evals", "ui"))]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / room / "README.md" for room in ("service", "training", "evals", "ui", "tests/bench")),
+]
 
 
 def test_the_readmes_tree_is_the_disks():
