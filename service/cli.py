@@ -5,7 +5,6 @@ Owns arguments and what is printed. Every process builds its settings here and p
 
 import argparse
 import asyncio
-import gc
 import os
 import signal
 import sys
@@ -61,8 +60,6 @@ def gateway(settings: Settings, _: argparse.Namespace) -> None:
 
     logs.start()
     app = create_app(settings, engine_urls(settings))
-    gc.collect()
-    gc.freeze()  # what was imported stays: the collector need not walk it again while people wait
     uvicorn.run(
         app, host=settings.host, port=settings.api_port, log_config=None, access_log=False,
         timeout_graceful_shutdown=30, timeout_keep_alive=75, h11_max_incomplete_event_size=65_536,
