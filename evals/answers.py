@@ -65,7 +65,7 @@ async def ask_all(
         # The gateway is ours and near: no proxy of the environment gets to see the questions.
         http_client=openai.DefaultAsyncHttpxClient(trust_env=False, timeout=spec.timeout),
     )
-    who_asked = [who for who in contestants(spec) if who not in known]
+    who_asked: list[Contestant] = [who for who in contestants(spec) if who not in known]
     limit = asyncio.Semaphore(spec.at_once)
     seen: dict[Contestant, _Seen] = {who: _Seen(who, spec.adapters.get(who)) for who in who_asked}
 

@@ -30,13 +30,15 @@ def take_over(spec: EvaluationSpec, earlier: list[Path]) -> tuple[dict[Contestan
     """
     known: dict[Contestant, str] = {}
     answers: list[Answer] = []
-    wanted = {who: adapter for who, adapter in spec.adapters.items() if who != "candidate"}
+    wanted: dict[Contestant, str] = {who: its for who, its in spec.adapters.items() if who != "candidate"}
     for place in earlier:
         before = _spec(place)
         if before is None or before.served_sha256 is None or before.served_sha256 != spec.served_sha256:
             continue
         for who, adapter in wanted.items():
-            same = next((other for other, theirs in before.adapters.items() if theirs == adapter), None)
+            same: Contestant | None = next(
+                (other for other, theirs in before.adapters.items() if theirs == adapter), None
+            )
             if same is None or who in known:
                 continue
             given = _answers(place, same)

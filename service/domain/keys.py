@@ -10,7 +10,6 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Select, bindparam, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,7 +28,7 @@ HOUSE = "house"
 LIFE: dict[str, int | None] = {"api": None, "session": 30 * DAY, "link": DAY}
 
 
-def _by(column: InstrumentedAttribute[str]) -> Select[Any]:
+def _by(column: InstrumentedAttribute[str]) -> Select[tables.Key, tables.User, tables.Budget]:
     budget_id = func.coalesce(tables.Key.budget_id, tables.Key.id)
     return (
         select(tables.Key, tables.User, tables.Budget)
@@ -193,7 +192,10 @@ async def end_keys_of(session: AsyncSession, user_id: str) -> None:
 
 
 async def _find(
-    session: AsyncSession, query: Select[Any], value: str, kinds: tuple[str, ...]
+    session: AsyncSession,
+    query: Select[tables.Key, tables.User, tables.Budget],
+    value: str,
+    kinds: tuple[str, ...],
 ) -> tuple[tables.Key, tables.User, tables.Budget | None]:
     row = (await session.execute(query, {"value": value})).one_or_none()
     if row is None or row[0].kind not in kinds or not row[1].active:

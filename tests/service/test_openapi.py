@@ -27,6 +27,8 @@ from service.contract.users import RANK
 from service.settings import Settings
 from tests.conftest import Gateway
 
+pytestmark = pytest.mark.heavy
+
 EXAMPLES = 2
 """Requests for each operation, of each kind and by each caller."""
 CHECKS = [
