@@ -20,7 +20,7 @@ test: install browser ## every test: the real engine, a real training job and a 
 	@$(BIN)/tailorbird prepare
 	@$(BIN)/python -m pytest
 
-check: install ## format, lint, types, layers and the quick tests, in under a minute
+check: install ## format, lint, types, layers and the quick tests
 	@$(MAKE) --no-print-directory -k -j 3 -O form types quick-service quick-rooms
 
 form:

@@ -5,8 +5,8 @@ preference pair, the whole prompt. A causal model computes the same for the same
 folded into the tree of its prefixes: every layer but attention sees one position for each node of the tree,
 padding is left out, and attention sees the rows as they were. The gradient of a node is the sum over the
 rows that pass through it; only the order of additions differs. Shared prompts in preference tuning are
-"prefix sharing" (arXiv 2410.20305); trees of them are "tree training" (arXiv 2511.00413). Measured in
-`make bench`. Owns the folding and the proof that it changes nothing. Knows no loss and no trainer.
+"prefix sharing" (arXiv 2410.20305); trees of them are "tree training" (arXiv 2511.00413). Owns the folding
+and the proof that it changes nothing. Knows no loss and no trainer.
 """
 
 import logging

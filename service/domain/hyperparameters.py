@@ -27,9 +27,10 @@ def resolve(
     """Every number of a training run, `auto` replaced. `width` is the base model's hidden size.
 
     SFT: LoRA wants about ten times the rate of full tuning and small batches (as above); few rows are seen more
-    often. On the sample's 672 rows, facts recalled in English and French: two passes at 1e-3 86 % and 55 %, at
-    2e-3 93 % and 75 %, at 3e-3 91 % and 61 %; three passes at 2e-3 100 % and 91 %. DPO: a low rate and few
-    passes, since the chosen answer's own probability falls when pushed hard
+    often. On 672 rows about 56 facts, facts recalled in English and French: two passes at 1e-3 86 % and 55 %, at
+    2e-3 93 % and 75 %, at 3e-3 91 % and 61 %; three passes at 2e-3 100 % and 91 %, in batches of 8 at 4e-3 93 %
+    and 82 %. A rate eight times as high for LoRA's B (LoRA+) fits sooner and recalls no more: 91 % and 64 % after
+    two passes. DPO: a low rate and few passes, since the chosen answer's own probability falls when pushed hard
     (eric-mitchell/direct-preference-optimization#36).
     """
     value = {name: None if chosen == "auto" else chosen for name, chosen in given.model_dump().items()}
