@@ -70,7 +70,7 @@ def test_a_confirmed_rating_survives_kill_9_of_every_process(service: Running):
 def test_a_job_whose_worker_is_killed_is_taken_up_again_and_succeeds(service: Running):
     client = sdk(service)
     job = client.fine_tuning.jobs.create(
-        model="smollm2-135m-instruct", training_file=upload(client, examples(sample.facts()[8:10], "x")),
+        model="smollm2-135m-instruct", training_file=upload(client, examples(sample.facts()[8:11], "x")),
         method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 8}}},
     )  # fmt: skip
     wait_until(lambda: _steps(client, job.id) > 0, 180, "training never began")
