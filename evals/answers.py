@@ -31,6 +31,11 @@ def contestants(spec: EvaluationSpec) -> list[Contestant]:
     return [who for who in ORDER if who in spec.models and not (who == "live" and same)]
 
 
+def asked(spec: EvaluationSpec) -> list[Contestant]:
+    """Those of the contestants whose answers are not known already."""
+    return [who for who in contestants(spec) if who not in spec.known]
+
+
 def known(spec: EvaluationSpec, cases: list[Case], lines: Iterable[Any]) -> Answers:
     """The answers that are known already, unscored. Raises `Refused` when they do not fit the cases."""
     given = [Answer.model_validate(line) for line in lines]
@@ -65,7 +70,7 @@ async def ask_all(
         # The gateway is ours and near: no proxy of the environment gets to see the questions.
         http_client=openai.DefaultAsyncHttpxClient(trust_env=False, timeout=spec.timeout),
     )
-    who_asked: list[Contestant] = [who for who in contestants(spec) if who not in known]
+    who_asked = asked(spec)
     limit = asyncio.Semaphore(spec.at_once)
     seen: dict[Contestant, _Seen] = {who: _Seen(who, spec.adapters.get(who)) for who in who_asked}
 
@@ -84,8 +89,8 @@ async def ask_all(
                         tasks[who].append(group.create_task(turn(who, case)))
         except* Refused as several:
             raise several.exceptions[0] from None
-    asked = {who: [task.result() for task in theirs] for who, theirs in tasks.items()}
-    return {who: (known | asked)[who] for who in contestants(spec)}
+    answers = known | {who: [task.result() for task in theirs] for who, theirs in tasks.items()}
+    return {who: answers[who] for who in contestants(spec)}
 
 
 @dataclass

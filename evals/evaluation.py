@@ -49,7 +49,7 @@ async def evaluate(folder: Path, key: str | None, judge_key: str | None) -> Eval
     primary = primary_of(spec.primary, metrics)
 
     known = asking.known(spec, cases, run_folder.read_lines(folder / run_folder.KNOWN))
-    asked: list[Contestant] = [who for who in asking.contestants(spec) if who not in known]
+    asked = asking.asked(spec)
     steps = _Steps(folder, len(cases) * len(asked))
     steps.say(f"Read {len(cases)} cases; '{primary.title}' decides.")
     if any(metric.score is None for metric in metrics):

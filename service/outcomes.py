@@ -84,13 +84,13 @@ async def _prepare_evaluation(
         id=job.id, gateway=settings.api_url, assistant=assistant.name, cases_sha256=cases.sha256, judge=judge,
         models={who: model for who, (model, _) in asked.items()},
         adapters={who: adapter for who, (_, adapter) in asked.items()},
-        max_tokens=min(256, assistant.max_tokens), at_once=32,
+        max_tokens=min(256, assistant.max_tokens), at_once=24,
     )  # fmt: skip
     inputs: dict[str, Path | str] = {folder.CASES: parts.store.file(cases.sha256)}
     try:
         engines = [await engine.version() for engine in parts.engines]
-    except EngineUnavailable:
-        return spec.model_dump(), inputs  # everybody is asked, once the engine is back
+    except TailorbirdError:
+        return spec.model_dump(), inputs  # everybody is asked, once the engine answers again
     candidate = await session.get_one(tables.Adapter, asked["candidate"][1])
     spec.served_sha256 = known_answers.served_sha256(
         base_sha256=candidate.manifest["base_sha256"], instructions=assistant.instructions, engines=engines,
