@@ -21,7 +21,7 @@ test: install browser ## every test: the real engine, a real training job and a 
 	@$(BIN)/python -m pytest
 
 check: install ## format, lint, types, layers and the quick tests
-	@$(MAKE) --no-print-directory -k -j 3 -O form types quick-service quick-rooms
+	@$(MAKE) --no-print-directory -k -j 3 -O form quick-service types quick-rooms
 
 form:
 	@$(BIN)/ruff format --check .
@@ -31,12 +31,12 @@ form:
 types:
 	@$(BIN)/pyright
 
-# Two processes by rooms, not workers that each import everything.
+# Two processes by rooms, not workers that each import everything. The longest goes first.
 quick-service:
 	@$(BIN)/python -m pytest -q -m "not heavy" tests/service
 
 quick-rooms:
-	@$(BIN)/python -m pytest -q -m "not heavy" --ignore tests/service
+	@nice $(BIN)/python -m pytest -q -m "not heavy" --ignore tests/service
 
 bench: install ## measure, side by side in one run
 	@exec $(BIN)/python -m tests.bench

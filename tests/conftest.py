@@ -1,23 +1,20 @@
-"""What every room's tests share: a gateway over a double of the engine, and, for the heavy ones, the whole service."""
+"""What every room's tests share: a gateway over a double of the engine, and, for the heavy ones, the whole service.
+
+What a fixture needs is imported by the fixture: most tests of the rooms need no service at all.
+"""
 
 import asyncio
 import re
-import shutil
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
 
-from service import first_start
-from service.app import create_app
-from service.db.session import migrate
-from service.settings import Settings
-from tests.fake_engine import create_fake_engine
-from tests.running import Running, running_service
-from tests.serving import free_port, serving
+if TYPE_CHECKING:
+    from tests.gateway import Gateway
+    from tests.running import Running
 
 WHOLLY_HEAVY = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.heavy\b", re.MULTILINE)
 
@@ -37,57 +34,29 @@ def plain_http() -> Iterator[None]:
         yield
 
 
-@dataclass
-class Gateway:
-    """A running gateway with a double behind it."""
-
-    url: str
-    settings: Settings
-    engine_bodies: list
-    admin: httpx.Client
-
-    def client_of(self, name: str, role: str = "user") -> httpx.Client:
-        """A client with the API key of a new user of this role."""
-        user = self.admin.post("/api/users", json={"name": name, "role": role}).raise_for_status().json()
-        link = self.admin.post(f"/api/users/{user['id']}/link").raise_for_status().json()["link"]
-        token = httpx.post(f"{self.url}/api/session", json={"link": link}).raise_for_status().json()["token"]
-        headers = {"authorization": f"Bearer {token}"}
-        key = httpx.post(f"{self.url}/api/keys", json={"name": "test"}, headers=headers).json()["secret"]
-        return httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {key}"})
-
-    @property
-    def key(self) -> str:
-        return (self.settings.home / "admin.key").read_text().strip()
-
-
 @pytest.fixture(scope="session")
 def schema(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database with every migration applied, to be copied."""
+    from service.db.session import migrate
+
     path = tmp_path_factory.mktemp("schema") / "tailorbird.db"
     asyncio.run(migrate(f"sqlite+aiosqlite:///{path}"))
     return path
 
 
-@pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> Iterator[Gateway]:
-    """One for each test module: fast, and no module sees another's records."""
-    home = tmp_path_factory.mktemp("home")
-    shutil.copy(schema, home)
-    settings = Settings(home=home, api_port=free_port(), needed_pairs=2, min_examples=3)
-    asyncio.run(first_start.prepare(settings))
-    fake = create_fake_engine()
-    with serving(fake) as engine_url, serving(create_app(settings, [engine_url]), settings.api_port) as url:
-        headers = {"authorization": f"Bearer {(home / 'admin.key').read_text().strip()}"}
-        with httpx.Client(base_url=url, headers=headers, timeout=30) as admin:
-            for _ in range(100):
-                if admin.get("/readyz").status_code == 200:
-                    break
-            yield Gateway(url, settings, fake.state.bodies, admin)
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> "Iterator[Gateway]":
+    """One for all: to build its routes costs more than most tests. Each test names and counts what it made itself."""
+    from tests.gateway import running_gateway
+
+    with running_gateway(tmp_path_factory.mktemp("home"), schema) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Running]":
     """The whole service, as `tailorbird run` starts it: real engine, worker, screens. One for all heavy tests."""
-    home: Path = tmp_path_factory.mktemp("service")
-    with running_service(home) as running:
+    from tests.running import running_service
+
+    with running_service(tmp_path_factory.mktemp("service")) as running:
         yield running

@@ -5,9 +5,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.contract.assistants import AssistantChange, AssistantCreate
+from ui.acts import Act
 from ui.client import Gateway, Refused
 from ui.pages import render
-from ui.panel import Act
 from ui.words import Words
 
 

@@ -8,8 +8,8 @@ from typing import cast, get_args
 from pydantic import ValidationError
 
 from service.contract.feedback import FeedbackCreate, Reason
+from ui.acts import Act
 from ui.client import Gateway, Refused
-from ui.panel import Act
 
 PRAISE: tuple[Reason, ...] = ("helpful", "accurate", "clear", "other")
 BLAME: tuple[Reason, ...] = (

@@ -1,9 +1,9 @@
 """Access keys for applications. A key is shown once, in the answer to the press that made it."""
 
 from service.contract.users import NewKey
+from ui.acts import Act
 from ui.client import Gateway, Refused
 from ui.pages import render
-from ui.panel import Act
 from ui.words import Words
 
 

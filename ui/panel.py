@@ -5,27 +5,12 @@ event is `click` unless `data-event` names another. `fields` are those of the fo
 each press. Owns that small language and its reading. Knows no screen.
 """
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
+from ui.acts import Act
 from ui.pages import static
-
-
-@dataclass(frozen=True)
-class Act:
-    """What was pressed. Everything in it comes from a browser and is only text."""
-
-    act: str = ""
-    id: str = ""
-    value: str = ""
-    once: str = ""
-    fields: dict[str, list[str]] = field(default_factory=dict)
-
-    def text(self, name: str) -> str:
-        """One field of the form, without the spaces around it."""
-        return next(iter(self.fields.get(name, [])), "").strip()
 
 
 def panel(elem_id: str, **more: Any) -> gr.HTML:

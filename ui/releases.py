@@ -4,9 +4,9 @@ Owns the drawing and the three acts: promote, roll back, evaluate. The gateway d
 """
 
 from service.contract.releases import Adapter
+from ui.acts import Act
 from ui.client import Gateway, Refused
 from ui.pages import render
-from ui.panel import Act
 from ui.words import Words
 
 

@@ -1,8 +1,8 @@
 """People and their one-time sign-in links. A link is shown once, in the answer to the press that made it."""
 
+from ui.acts import Act
 from ui.client import Gateway, Refused
 from ui.pages import render
-from ui.panel import Act
 from ui.words import Words
 
 

@@ -68,6 +68,7 @@ def evaluate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
     signal.signal(signal.SIGTERM, before)
 
 
+@pytest.mark.heavy
 def test_a_better_candidate_passes_and_everything_is_written(tmp_path: Path, desk: Served) -> None:
     folder = write_run(tmp_path / "run", CASES, desk.url, at_once=4)
     code, errors = run(folder)
@@ -243,6 +244,7 @@ def test_what_cannot_be_measured_is_refused_in_words(
     assert not (folder / "report.json").exists()
 
 
+@pytest.mark.heavy
 def test_a_stop_is_prompt_and_leaves_no_report(tmp_path: Path, desk: Served) -> None:
     cases = [{"question": "slow question", "facts": ["never"]}]
     folder = write_run(tmp_path / "run", cases, desk.url)

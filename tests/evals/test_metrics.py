@@ -25,11 +25,13 @@ def test_chrf_is_sacrebleus_sentence_score() -> None:
     assert chrf("ok", "ok") == 1.0
 
 
+@pytest.mark.heavy  # rouge brings nltk and scipy: two seconds
 def test_rouge_l_counts_the_longest_common_run_of_words() -> None:
     # LCS of 'the cat sat' and 'the cat ran off' is 'the cat': P = 2/3, R = 2/4, F1 = 4/7.
     assert rouge_l("the cat sat", "the cat ran off") == pytest.approx(4 / 7)
 
 
+@pytest.mark.heavy
 def test_rouge_l_sees_accents_where_the_default_tokenizer_tears_words_apart() -> None:
     # 'été' and 'âtre' share no word; without accents both break into pieces ('t', 'tre').
     assert rouge_l("été", "âtre") == 0.0

@@ -28,6 +28,8 @@ from tests.serving import free_port, serving
 
 CHAT = "/v1/chat/completions"
 
+pytestmark = pytest.mark.heavy  # gateways that are killed, and days that pass
+
 
 class Paced:
     """The double of the engine, which takes `seconds` over each answer."""

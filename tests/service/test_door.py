@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from service import door
-from tests.conftest import Gateway
+from tests.gateway import Gateway
 
 
 def answer_to(gateway: Gateway, head: str, body: bytes = b"") -> bytes:

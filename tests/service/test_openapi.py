@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 from service.app import create_app
 from service.contract.users import RANK
 from service.settings import Settings
-from tests.conftest import Gateway
+from tests.gateway import Gateway
 
 pytestmark = pytest.mark.heavy
 

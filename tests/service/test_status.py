@@ -9,7 +9,7 @@ from service.contract.status import AssistantStatus, EngineStatus, JobStatus, St
 from service.domain import status as states
 from service.domain.identity import now
 from service.settings import Settings
-from tests.conftest import Gateway
+from tests.gateway import Gateway
 from tests.serving import free_port
 
 DIGEST = "ab" * 32

@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.ui.conftest import Screens
+from tests.ui.screens import Screens
 from ui.answers import Answers, growth, later_half
 from ui.client import Begun, Gateway, Refused
+
+pytestmark = pytest.mark.heavy  # the screens themselves
 
 
 @pytest.fixture

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import pytest
 from starlette.routing import Mount
 
-from tests.ui.conftest import Screens
+from tests.ui.screens import Screens
+
+pytestmark = pytest.mark.heavy  # the screens themselves
 
 
 def test_a_page_that_nobody_uses_seldom_looks_for_work(screens: Screens):

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect, sync_playwright
 
 from tests.running import Running
-from tests.ui.conftest import Screens
+from tests.ui.screens import Screens
 from ui.sessions import COOKIE
 
 pytestmark = pytest.mark.heavy

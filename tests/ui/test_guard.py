@@ -5,11 +5,13 @@ import pytest
 from fastapi import Depends, FastAPI
 
 from tests.serving import free_port, serving
-from tests.ui.conftest import Screens
+from tests.ui.screens import Screens
 from ui.client import Gateway
 from ui.guard import Guard, screen_of
 from ui.sessions import COOKIE, People, only
 from ui.settings import Settings
+
+pytestmark = pytest.mark.heavy  # the screens themselves
 
 CLOSED = {
     "user": ["/studio", "/admin", "/fr/studio", "/fr/admin"],

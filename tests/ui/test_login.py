@@ -3,11 +3,13 @@ import pytest
 from fastapi import FastAPI
 
 from tests.serving import serving
-from tests.ui.conftest import Screens
+from tests.ui.screens import Screens
 from ui.client import Gateway
 from ui.login import inner, routes
 from ui.sessions import COOKIE, People
 from ui.settings import Settings
+
+pytestmark = pytest.mark.heavy  # the screens themselves
 
 PAGE = {"accept": "text/html"}
 

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from service.domain import batches
-from tests.conftest import Gateway
+from tests.gateway import Gateway
 
 CHAT = "/v1/chat/completions"
 

@@ -5,7 +5,7 @@ import openai
 import pytest
 
 from service import sample
-from tests.conftest import Gateway
+from tests.gateway import Gateway
 
 INSTRUCTIONS = sample.company()["assistant"]["instructions"]
 

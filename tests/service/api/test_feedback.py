@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from tests.conftest import Gateway
+from tests.gateway import Gateway
 
 
 @pytest.fixture

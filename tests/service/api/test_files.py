@@ -12,7 +12,7 @@ import pytest
 from service.db.session import Database
 from service.domain import files
 from service.storage.local import YOUNG
-from tests.conftest import Gateway
+from tests.gateway import Gateway
 
 ROW = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
 

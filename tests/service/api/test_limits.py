@@ -17,8 +17,8 @@ import pytest
 from service import first_start
 from service.app import create_app
 from service.settings import Settings
-from tests.conftest import Gateway
 from tests.fake_engine import create_fake_engine
+from tests.gateway import Gateway
 from tests.serving import free_port, serving
 
 CLIENT = httpx.Client(timeout=60, limits=httpx.Limits(max_connections=None))
@@ -56,6 +56,7 @@ def at_once(gateway: Gateway, secret: str, count: int, **body) -> list[httpx.Res
         return list(pool.map(lambda _: ask(gateway, secret, **body), range(count)))
 
 
+@pytest.mark.heavy
 def test_of_a_hundred_requests_at_once_exactly_ten_pass_a_limit_of_ten(gateway: Gateway, monkeypatch):
     monkeypatch.setattr(gateway.settings, "max_waiting", 200)
     key_id, secret = make_key(gateway, requests_per_minute=10)
@@ -66,6 +67,7 @@ def test_of_a_hundred_requests_at_once_exactly_ten_pass_a_limit_of_ten(gateway: 
     assert spent(gateway, key_id)[0] == 10
 
 
+@pytest.mark.heavy
 def test_a_hundred_requests_at_once_never_spend_more_than_the_days_budget(gateway: Gateway, monkeypatch):
     monkeypatch.setattr(gateway.settings, "max_waiting", 200)
     key_id, secret = make_key(gateway, tokens_per_day=9_000)
@@ -256,6 +258,7 @@ def test_overload_is_refused_with_a_time_to_come_again(gateway: Gateway, monkeyp
     assert all(answer.headers["retry-after"] and answer.headers["retry-after-ms"] for answer in refused)
 
 
+@pytest.mark.heavy
 def test_what_a_killed_gateway_had_reserved_is_free_after_the_next_start(tmp_path, schema):
     shutil.copy(schema, tmp_path)
     settings = Settings(home=tmp_path, api_port=free_port(), tokens_per_day=10_000)

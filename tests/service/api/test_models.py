@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 
-from tests.conftest import Gateway
+from tests.gateway import Gateway
 
 MODEL = "ft:smollm2-135m-instruct:tailorbird:a/b c:0123456789ab"
 DIGEST = "ab" * 32

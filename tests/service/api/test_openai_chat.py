@@ -7,7 +7,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.conftest import Gateway
+from tests.gateway import Gateway
 
 HELLO: list[Any] = [{"role": "user", "content": "a b c"}]
 WEATHER: Any = {

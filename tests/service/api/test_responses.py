@@ -10,7 +10,7 @@ from openai.types.responses.response import IncompleteDetails
 from pydantic import BaseModel
 
 from service import sample
-from tests.conftest import Gateway
+from tests.gateway import Gateway
 
 INSTRUCTIONS = sample.company()["assistant"]["instructions"]
 WEATHER: Any = {

@@ -1,7 +1,7 @@
 import openai
 import pytest
 
-from tests.conftest import Gateway
+from tests.gateway import Gateway
 from tests.service.api.test_responses import post
 
 

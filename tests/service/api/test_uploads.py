@@ -8,7 +8,7 @@ import openai
 import pytest
 
 from service.domain import uploads
-from tests.conftest import Gateway
+from tests.gateway import Gateway
 
 ROW = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
 CONTENT = "".join(json.dumps({**ROW, "n": n}) + "\n" for n in range(2000)).encode()

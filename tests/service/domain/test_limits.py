@@ -45,6 +45,7 @@ async def refused(world: World, tokens: int = 10, at: float = NOON, **given: int
     return caught.value
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "given", [{"requests_per_minute": 10}, {"tokens_per_minute": 109}, {"tokens_per_day": 100}]
 )

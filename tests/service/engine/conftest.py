@@ -14,7 +14,6 @@ from service.engine import server
 from service.engine.client import Engine
 from service.engine.supervisor import Child
 from service.settings import EMBEDDED, Settings
-from tests.service.engine.adapters import write_adapter
 
 ROOT = Path(__file__).parents[3]
 
@@ -55,6 +54,8 @@ def base_model() -> Path:
 
 @pytest.fixture(scope="module")
 async def engine(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RealEngine]:
+    from tests.service.engine.adapters import write_adapter  # brings torch: too dear for a double
+
     home = tmp_path_factory.mktemp("engine")
     path = server.socket_path(home)
     options = server.EngineOptions(

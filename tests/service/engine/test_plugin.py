@@ -8,6 +8,7 @@ import torch
 
 from service.engine.plugin import SCATTERED, Step, install, register, self_test
 
+pytestmark = pytest.mark.heavy  # quick in itself, but torch is not
 WIDTHS = (24, 8, 8)
 """Output widths of a merged layer, as q, k and v."""
 
