@@ -84,6 +84,7 @@ def create_app(settings: Settings, engine_urls: list[str]) -> FastAPI:
                 task.cancel()
             await asyncio.gather(*aside, return_exceptions=True)
             await house.engines.close()
+            await house.records.close()
             await house.database.close()
 
     app = FastAPI(

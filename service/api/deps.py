@@ -13,8 +13,11 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.db.group_commit import GroupCommit
+from service.db.recent import Recent
 from service.db.session import Database
 from service.domain import keys
+from service.domain.chat import Route
 from service.domain.keys import Caller, Hasher
 from service.engine.client import Engines
 from service.engine.reconciler import Reconciler
@@ -39,6 +42,14 @@ class House:
     """Chat requests being answered now."""
     failed_in_a_row: int = field(default=0)
     """Answers that failed since the last good one."""
+
+    def __post_init__(self) -> None:
+        self.callers: Recent[Caller] = Recent(self.database)
+        """By the digest of their key."""
+        self.routes: Recent[Route] = Recent(self.database)
+        """By the `model` of a request."""
+        self.records = GroupCommit(self.database)
+        """Writes down what is asked and answered."""
 
 
 async def house_of(request: Request) -> House:
@@ -100,18 +111,20 @@ def bearer(request: Request) -> str | None:
 
 
 async def identify(request: Request, house: House) -> Caller:
-    """Who calls, by a short transaction of its own, looked up once for a request. Raises `NotSignedIn`."""
+    """Who calls, looked up once for a request, or a moment before. Raises `NotSignedIn`."""
     known = getattr(request.state, "caller", None)
     if known is not None:
         return known
-    on_behalf_of = request.scope.get(ON_BEHALF_OF)
-    async with house.database.reading() as session:
-        if on_behalf_of is not None:
-            caller = await keys.caller_of_key(session, on_behalf_of)
-        else:
-            caller = await keys.find_caller(session, house.hasher, bearer(request))
-    request.state.caller = caller
-    return caller
+    on_behalf_of, secret = request.scope.get(ON_BEHALF_OF), bearer(request)
+
+    async def read() -> Caller:
+        async with house.database.reading() as session:
+            if on_behalf_of is not None:
+                return await keys.caller_of_key(session, on_behalf_of)
+            return await keys.find_caller(session, house.hasher, secret)
+
+    request.state.caller = await house.callers.get(on_behalf_of or house.hasher.digest(secret or ""), read)
+    return request.state.caller
 
 
 async def caller_of(request: Request, house: HouseDep, _: Annotated[object, Depends(_bearer)]) -> Caller:

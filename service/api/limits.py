@@ -31,7 +31,7 @@ def holding(house: House, caller: Caller) -> Limits | None:
 async def ledger(house: House) -> AsyncIterator[AsyncSession]:
     """A writing transaction without which the request does not go on. Raises `LedgerUnavailable`."""
     try:
-        async with house.database.writing() as session:
+        async with house.database.writing(records=True) as session:
             yield session
     except SQLAlchemyError as error:
         log.error("the ledger of limits cannot be written: %s", type(error).__name__)

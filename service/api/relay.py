@@ -1,9 +1,10 @@
 """From a request to its answer, whole or streamed, for every route that asks the engine.
 
-`prepare` decides who answers and writes the completion as running; `whole` and `streamed` give the
+`prepare` decides who answers and has the completion written as running; `whole` and `streamed` give the
 response, `answer` and `chunks` the same as values for a route with a wire of its own. The answerer is
-fixed before the first token, so an answer comes wholly from one release. No transaction is open while
-the engine is at work. The end is committed before the last bytes are sent. Knows no route's parameters.
+fixed before the first token, so an answer comes wholly from one release. The question is written down
+while the engine reads it, and committed before the first bytes are sent; the end before the last ones. No
+transaction waits for the engine. Knows no route's parameters.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ from service.api import limits
 from service.api.deps import House
 from service.contract.chat import ChatRequest
 from service.contract.prompts import PromptRequest
-from service.domain import chat, completions, prompts, sampling
+from service.domain import chat, completions, conversations, prompts, sampling
 from service.domain.chat import Route
 from service.domain.endings import Ending
 from service.domain.keys import Caller
@@ -65,8 +66,15 @@ class Asked:
     """The engine's route."""
     held: Reservation | None = None
     """What is reserved of the key's budget, where it is limited."""
+    writing: asyncio.Task[None] | None = None
+    """The question is being written down. Nothing of the answer is given away before it is."""
     ended: bool = field(default=False)
     began: float = field(default_factory=time.perf_counter)
+
+    async def written(self) -> None:
+        """Raises what kept the question from being written."""
+        if self.writing is not None:
+            await asyncio.shield(self.writing)
 
 
 async def serve(wanted: Wanted, request: Request, house: House, caller: Caller) -> Response:
@@ -78,7 +86,7 @@ async def serve(wanted: Wanted, request: Request, house: House, caller: Caller) 
 async def prepare(
     wanted: Wanted, request: Request, house: House, caller: Caller, *, begun: dict[str, Any] | None = None
 ) -> Asked:
-    """Take a place, decide who answers, and write the completion as running. Raises `TooMany`.
+    """Take a place, decide who answers, and begin to write the completion as running. Raises `TooMany`.
 
     `begun` is kept with it: what a response of `/v1/responses` repeats of its request.
     """
@@ -96,8 +104,12 @@ async def _prepared(
     wanted: Wanted, request: Request, house: House, caller: Caller, begun: dict[str, Any] | None
 ) -> Asked:
     sampling.check(wanted, tools=bool(house.settings.tool_parser))
-    async with house.database.reading() as session:
-        route = await chat.resolve(session, wanted.model, base_name=house.settings.model_name)
+
+    async def resolve() -> Route:
+        async with house.database.reading() as session:
+            return await chat.resolve(session, wanted.model, base_name=house.settings.model_name)
+
+    route = await house.routes.get(wanted.model, resolve)
     request_id, salt = secrets.token_hex(12), house.hasher.salt(caller.user_id)
     if isinstance(wanted, ChatRequest):
         body = chat.body_for_engine(route, wanted, request_id=request_id, salt=salt)
@@ -107,23 +119,33 @@ async def _prepared(
         completion_id, path, question = f"cmpl-{request_id}", TEXT, ""
     engine = await _engine_for(house, route)
     recorded = house.settings.record and wanted.store is not False
-    limited, held = limits.holding(house, caller), None
-    if recorded or limited:
-        async with limits.ledger(house) if limited else house.database.writing() as session:
+    metadata = wanted.metadata or {}
+    limited, held, writing = limits.holding(house, caller), None, None
+    touches = metadata.get("conversation") if recorded else None
+    if limited or touches:
+        # Either may refuse the request, so the engine waits for it.
+        async with limits.ledger(house) if limited else house.database.writing(records=True) as session:
             if limited:
                 held = await limits.reserve(session, house, request, caller, body, limited)
-            if recorded:
-                await completions.begin(
-                    session, caller, route, body, completion_id=completion_id, request_id=request.state.request_id,
-                    engine=engine.release, base_model=house.settings.model_name, metadata=wanted.metadata or {},
-                    channel="chat" if caller.kind == "session" else "api", question=question, begun=begun,
-                )  # fmt: skip
+            if touches:
+                await conversations.touch(session, caller, touches, question)
+    if recorded:
+        writing = asyncio.create_task(
+            completions.begin(
+                house.records, caller, route, body, completion_id=completion_id, metadata=metadata, begun=begun,
+                request_id=request.state.request_id, engine=engine.release, base_model=house.settings.model_name,
+                channel="chat" if caller.kind == "session" else "api",
+            )
+        )  # fmt: skip
+    asked_body = body
     if wanted.stream:
         # What a reader who leaves early has used stands in the last chunk, if each has its figures.
         each = {"continuous_usage_stats": True} if held and wanted.choices == 1 else {}
-        body |= {"stream": True, "stream_options": {"include_usage": True} | each}
+        asked_body = body | {"stream": True, "stream_options": {"include_usage": True} | each}
     headers = {"x-tailorbird-release": route.release, "x-tailorbird-adapter": route.adapter}
-    return Asked(house, wanted, route, engine, body, completion_id, recorded, headers, path, held)
+    return Asked(
+        house, wanted, route, engine, asked_body, completion_id, recorded, headers, path, held, writing
+    )
 
 
 async def _engine_for(house: House, route: Route) -> Engine:
@@ -150,6 +172,7 @@ async def answer(asked: Asked, request: Request) -> dict[str, Any] | None:
         if found is None:
             ending.status = "interrupted"
             return None
+        await asked.written()
         found = _as_ours(found, asked)
         ending.take(found)
         _complete(asked, ending)
@@ -189,8 +212,8 @@ async def relay(asked: Asked) -> AsyncGenerator[bytes, None]:
     first = True
     try:
         async with aclosing(chunks(asked)) as stream:
-            async for chunk in stream:
-                yield b"data: " + orjson.dumps(chunk) + b"\n\n"
+            async for together in stream:
+                yield b"".join(b"data: " + orjson.dumps(chunk) + b"\n\n" for chunk in together)
                 first = False
         yield b"data: [DONE]\n\n"
     except TailorbirdError as error:
@@ -200,27 +223,18 @@ async def relay(asked: Asked) -> AsyncGenerator[bytes, None]:
         yield b"data: " + orjson.dumps(error.body()) + b"\n\n"
 
 
-async def chunks(asked: Asked) -> AsyncGenerator[dict[str, Any], None]:
-    """The answer's chunks on OpenAI's wire; its end is recorded before the iterator ends or raises."""
+async def chunks(asked: Asked) -> AsyncGenerator[list[dict[str, Any]], None]:
+    """The answer's chunks on OpenAI's wire, those that came at once together; its end is recorded before the iterator
+    ends or raises."""
     ending = Ending()
-    wants_usage = asked.request.wants_usage
     try:
         async with aclosing(asked.engine.stream(asked.body, asked.path)) as stream:
-            async for data in stream:
-                if data == b"[DONE]":
-                    break
-                chunk = orjson.loads(data)
-                if "error" in chunk:
-                    raise EngineError(str(chunk["error"].get("message", "The engine failed.")))
-                chunk = _as_ours(chunk, asked)
+            async for together in stream:
                 if not ending.choices:
+                    await asked.written()
                     metrics.first_token(asked.began)
-                ending.take(chunk)
-                usage = chunk.pop("usage", None)
-                if wants_usage:
-                    chunk["usage"] = None if chunk["choices"] else usage
-                if chunk["choices"] or (wants_usage and usage):
-                    yield chunk
+                if ours := [chunk for data in together if (chunk := _taken(data, asked, ending))]:
+                    yield ours
         _complete(asked, ending)
     except TailorbirdError as error:
         asked.house.failed_in_a_row += error.status >= 500
@@ -228,6 +242,21 @@ async def chunks(asked: Asked) -> AsyncGenerator[dict[str, Any], None]:
         raise
     finally:
         await asyncio.shield(_end(asked, ending))
+
+
+def _taken(data: bytes, asked: Asked, ending: Ending) -> dict[str, Any] | None:
+    """One event of the engine's, noted for the record, as the caller gets it; none where there is nothing for them."""
+    if data == b"[DONE]":
+        return None
+    chunk = orjson.loads(data)
+    if "error" in chunk:
+        raise EngineError(str(chunk["error"].get("message", "The engine failed.")))
+    chunk = _as_ours(chunk, asked)
+    ending.take(chunk)
+    usage, wanted = chunk.pop("usage", None), asked.request.wants_usage
+    if wanted:
+        chunk["usage"] = None if chunk["choices"] else usage
+    return chunk if chunk["choices"] or (wanted and usage) else None
 
 
 async def _with_first(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
@@ -252,13 +281,17 @@ async def _end(asked: Asked, ending: Ending) -> None:
     asked.house.under_way -= 1
     if ending.status == "complete":
         asked.house.failed_in_a_row = 0
+    if asked.writing is not None:
+        await asyncio.wait({asked.writing})
+        asked.recorded = asked.writing.exception() is None
     metrics.answered(ending.status, asked.route.release, ending.usage, asked.began)
-    if asked.recorded or asked.held:
-        async with asked.house.database.writing() as session:
-            if asked.held:
-                await limits.settle(session, asked.held, ending, streamed="stream" in asked.body)
+    if asked.held:
+        async with asked.house.database.writing(records=True) as session:
+            await limits.settle(session, asked.held, ending, streamed="stream" in asked.body)
             if asked.recorded:
                 await completions.end(session, asked.completion_id, ending)
+    elif asked.recorded:
+        await completions.end(asked.house.records, asked.completion_id, ending)
 
 
 async def _unless_gone(request: Request, work_of: Awaitable[Awaited]) -> Awaited | None:

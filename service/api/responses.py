@@ -98,10 +98,12 @@ async def _events(asked: Asked, response: dict[str, Any]) -> AsyncGenerator[byte
     first = True
     try:
         async with aclosing(relay.chunks(asked)) as chunks:
-            async for chunk in chunks:
-                begun = events.begin() if first else []
+            async for together in chunks:
+                told = events.begin() if first else []
                 first = False
-                if told := begun + events.take(chunk):
+                for chunk in together:
+                    told += events.take(chunk)
+                if told:
                     yield _lines(told)
         yield _lines(events.end())
     except TailorbirdError as error:

@@ -13,7 +13,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
 
 from service.db.sqlite import connect
 
@@ -29,13 +29,18 @@ class Database:
 
     def __init__(self, url: str) -> None:
         lite = url.startswith("sqlite")
-        self._engine = create_async_engine(url, connect_args={"async_creator_fn": connect} if lite else {})
+        self._engine = create_async_engine(
+            url, connect_args={"async_creator_fn": connect} if lite else {}, hide_parameters=True
+        )
         self._turn = asyncio.Lock() if lite else nullcontext()
         if lite:
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
         self._read = async_sessionmaker(self._engine, expire_on_commit=False)
-        self._write = async_sessionmaker(self._engine.execution_options(write=True), expire_on_commit=False)
+        self._record = self._engine.execution_options(write=True)
+        self._write = async_sessionmaker(self._record, expire_on_commit=False)
+        self.changes = 0
+        """Grows whenever this process has written something that decides about requests: see `recent`."""
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncSession]:
@@ -43,10 +48,22 @@ class Database:
             yield session
 
     @asynccontextmanager
-    async def writing(self) -> AsyncIterator[AsyncSession]:
-        """One transaction: committed when the block ends, rolled back when it raises."""
-        async with self._turn, self._write() as session, session.begin():
-            yield session
+    async def writing(self, *, records: bool = False) -> AsyncIterator[AsyncSession]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        One that writes `records` of answers, and nothing that decides about later requests, says so.
+        """
+        try:
+            async with self._turn, self._write() as session, session.begin():
+                yield session
+        finally:
+            self.changes += not records
+
+    @asynccontextmanager
+    async def recording(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction of plain statements, without objects: see `group_commit`."""
+        async with self._turn, self._record.begin() as connection:
+            yield connection
 
     async def close(self) -> None:
         await self._engine.dispose()

@@ -19,11 +19,13 @@ class Connection(aiosqlite.Connection):
     """What SQLAlchemy's aiosqlite dialect needs of one. Statements run in the order they are asked."""
 
     _held: str | None = None
-    _writes = False
+    """The BEGIN that goes with the next statement."""
+    _open: bool | None = None
+    """What the transaction under way is: one that writes, one that reads, or none."""
 
     def begin(self, *, writes: bool) -> None:
         """Open a transaction with the next statement; one that writes takes SQLite's write lock first."""
-        self._held, self._writes = "BEGIN IMMEDIATE" if writes else "BEGIN", writes
+        self._held, self._open = "BEGIN IMMEDIATE" if writes else "BEGIN", writes
 
     def cursor(self) -> Any:
         return Cursor(self)
@@ -36,13 +38,13 @@ class Connection(aiosqlite.Connection):
     async def commit(self) -> None:
         if self._held is None:
             await self._execute(self._conn.commit)
-        self._held, self._writes = None, False
+        self._held, self._open = None, None
 
     async def rollback(self) -> None:
         """Nothing asked for later can overtake it, so only the end of a write lock is waited for."""
-        held, writes = self._held, self._writes
-        self._held, self._writes = None, False
-        if held is not None:
+        held, writes = self._held, self._open
+        self._held, self._open = None, None
+        if held is not None or writes is None:
             return
         if writes:
             await self._execute(self._conn.rollback)

@@ -5,13 +5,13 @@ A completion is written as `running` before the engine is asked, and ended once:
 """
 
 import time
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import Executable, Table, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.db import tables
-from service.domain import conversations, prompts, response_objects
+from service.domain import prompts, response_objects
 from service.domain.chat import Route
 from service.domain.endings import Ending
 from service.domain.keys import Caller
@@ -23,21 +23,24 @@ _BEGIN = insert(_TABLE)
 _END = update(_TABLE).where(_TABLE.c.id == bindparam("ended_id"), _TABLE.c.status == "running")
 
 
+class Writes(Protocol):
+    """A transaction, or a `GroupCommit`."""
+
+    async def execute(self, statement: Executable, parameters: dict[str, Any], /) -> Any: ...
+
+
 async def begin(
-    session: AsyncSession, caller: Caller, route: Route, body: dict[str, Any], *,
+    writes: Writes, caller: Caller, route: Route, body: dict[str, Any], *,
     completion_id: str, request_id: str, engine: str, base_model: str, metadata: dict[str, str], channel: str,
-    question: str, begun: dict[str, Any] | None = None,
+    begun: dict[str, Any] | None = None,
 ) -> None:  # fmt: skip
     """Write the completion as running, with everything that will have produced it."""
     aside = {"messages", "prompt", "model", "request_id", "cache_salt"}
-    conversation_id = metadata.get("conversation")
-    if conversation_id is not None:
-        await conversations.touch(session, caller, conversation_id, question)
-    await session.execute(
+    await writes.execute(
         _BEGIN,
         {
             "id": completion_id, "user_id": caller.user_id, "key_id": caller.key_id,
-            "conversation_id": conversation_id, "channel": channel, "request_id": request_id,
+            "conversation_id": metadata.get("conversation"), "channel": channel, "request_id": request_id,
             "requested_model": route.requested, "assistant": route.assistant, "release_id": route.release_id,
             "release_number": route.release_number, "adapter": route.adapter, "base_model": base_model,
             "instructions": route.instructions, "kind": "prompt" if "prompt" in body else "chat",
@@ -50,10 +53,10 @@ async def begin(
     )  # fmt: skip
 
 
-async def end(session: AsyncSession, completion_id: str, ending: Ending) -> None:
+async def end(writes: Writes, completion_id: str, ending: Ending) -> None:
     """Write how a running completion ended; an ended one is left as it is."""
     usage = ending.usage or {}
-    await session.execute(
+    await writes.execute(
         _END,
         {
             "ended_id": completion_id, "status": ending.status, "output": ending.text,

@@ -122,8 +122,10 @@ class Engine:
         with self._counted():
             return await self._json("POST", path, body | {"stream": False}, self._answer)
 
-    async def stream(self, body: dict[str, Any], path: str = CHAT) -> AsyncGenerator[bytes, None]:
-        """Yield the `data` of each event as it comes, the last one `[DONE]`.
+    async def stream(self, body: dict[str, Any], path: str = CHAT) -> AsyncGenerator[list[bytes], None]:
+        """Yield the `data` of the events as they come, those that came at once together, the last one `[DONE]`.
+
+        A reader who is behind gets more at once, and passes it on at the price of one.
 
         A refusal is raised at the first event asked for, with the classes of `chat`; an engine that
         breaks off, or reports an error in the stream, raises `EngineUnavailable` or `EngineError` there.
@@ -132,11 +134,15 @@ class Engine:
         with self._counted():
             asked = body | {"stream": True}
             async with self._request("POST", path, asked, self._stream_limit) as response:
-                async for data in events(response.content.iter_any()):
-                    if data.startswith(b'{"error"'):
-                        raise _refusal(500, data)
-                    yield data
-                    if data == b"[DONE]":
+                async for together in events(response.content.iter_any()):
+                    failed = next(
+                        (at for at, data in enumerate(together) if data.startswith(b'{"error"')), None
+                    )
+                    if good := together[:failed]:
+                        yield good
+                    if failed is not None:
+                        raise _refusal(500, together[failed])
+                    if together[-1] == b"[DONE]":
                         return
             raise EngineUnavailable(_BROKE)
 

@@ -13,8 +13,8 @@ class EventTooLong(ValueError):
     """An event longer than `MAX_EVENT`."""
 
 
-async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the `data` of each complete event, wherever the chunks were cut.
+async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
+    """Yield the `data` of complete events, wherever the chunks were cut: those that one chunk ended, together.
 
     Several `data` lines of one event are joined by a newline; comments and other fields are dropped; an
     event that the stream's end cuts off is never yielded. Raises `EventTooLong`.
@@ -22,13 +22,16 @@ async def events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     rest, data, size = b"", [], 0
     async for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
+        together: list[bytes] = []
         for line in lines:
             line = line.removesuffix(b"\r")
             if line.startswith(b"data:"):
                 data.append(line[5:].removeprefix(b" "))
                 size += len(line)
             elif not line and data:
-                yield b"\n".join(data)
+                together.append(b"\n".join(data))
                 data, size = [], 0
+        if together:
+            yield together
         if size + len(rest) > MAX_EVENT:
             raise EventTooLong(f"an event of the stream is longer than {MAX_EVENT} bytes")

@@ -1,4 +1,7 @@
+import json
 import sqlite3
+import threading
+from contextlib import closing
 
 import httpx
 import openai
@@ -71,6 +74,51 @@ def test_the_sdk_streams_and_the_record_is_there_when_the_stream_ends(gateway: G
     assert {chunk.model for chunk in chunks} == {"fanal"}
     kept = record(gateway, chunks[0].id)
     assert (kept["status"], kept["output"], kept["finish_reason"]) == ("complete", text, "stop")
+
+
+def test_no_word_is_given_away_before_the_question_is_written_down(gateway: Gateway):
+    path = gateway.settings.home / "tailorbird.db"
+    with sqlite3.connect(path, isolation_level=None, check_same_thread=False) as holder:
+        holder.execute("BEGIN IMMEDIATE")  # the engine answers at once; the record has to wait
+        threading.Timer(0.4, holder.execute, ["COMMIT"]).start()
+        body = {"model": "fanal", "messages": [{"role": "user", "content": "SLOW a b"}], "stream": True}
+        with gateway.admin.stream("POST", "/v1/chat/completions", json=body) as answer:
+            first = next(line for line in answer.iter_lines() if line)
+            assert not holder.in_transaction
+            assert record(gateway, json.loads(first[6:])["id"])["status"] == "running"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_cannot_be_written_down_is_not_answered(gateway: Gateway, stream: bool):
+    path, message = gateway.settings.home / "tailorbird.db", {"role": "user", "content": "a b"}
+    body = {"model": "fanal", "messages": [message], "stream": stream}
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("ALTER TABLE completions RENAME TO gone")
+    try:
+        answer = gateway.admin.post("/v1/chat/completions", json=body)
+    finally:
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("ALTER TABLE gone RENAME TO completions")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "database_unavailable")
+    assert "heard" not in answer.text
+    assert gateway.admin.post("/v1/chat/completions", json=body).status_code == 200
+    assert "tailorbird_answers_under_way 0.0" in gateway.admin.get("/metrics").text
+
+
+def test_a_key_that_is_revoked_is_refused_from_the_next_request_on(gateway: Gateway):
+    with gateway.client_of("Ines") as other:
+        asks = {"model": "fanal", "messages": [{"role": "user", "content": "hello"}]}
+        assert other.post("/v1/chat/completions", json=asks).status_code == 200
+        (mine,) = other.get("/api/keys").raise_for_status().json()["data"]
+        gateway.admin.delete(f"/api/keys/{mine['id']}").raise_for_status()
+        assert other.post("/v1/chat/completions", json=asks).status_code == 401
+
+
+def test_what_is_changed_about_an_assistant_holds_from_the_next_request_on(gateway: Gateway):
+    for instructions in ("Be brief.", "Be long.", INSTRUCTIONS):
+        change = {"instructions": instructions}
+        gateway.admin.patch("/api/assistants/fanal", json=change).raise_for_status()
+        assert record(gateway, ask(gateway).json()["id"])["instructions"] == instructions
 
 
 def test_usage_is_left_out_of_a_stream_that_did_not_ask_for_it(gateway: Gateway):
@@ -179,10 +227,12 @@ def test_a_reader_who_leaves_before_the_first_word_frees_the_place(gateway: Gate
     body = {"model": "fanal", "messages": [{"role": "user", "content": "LATE SLOW a"}], "stream": True}
     with pytest.raises(httpx.ReadTimeout):
         gateway.admin.post("/v1/chat/completions", json=body, timeout=0.3)
+    latest = "select status from completions order by created_at desc"
+    status = "running"
     for _ in range(100):
-        if gateway.admin.get("/api/status").json()["chats_under_way"] == 0:
+        under_way = gateway.admin.get("/api/status").json()["chats_under_way"]
+        with sqlite3.connect(gateway.settings.home / "tailorbird.db") as database:
+            (status,) = database.execute(latest).fetchone()
+        if under_way == 0 and status != "running":
             break
-    assert gateway.admin.get("/api/status").json()["chats_under_way"] == 0
-    with sqlite3.connect(gateway.settings.home / "tailorbird.db") as database:
-        (status,) = database.execute("select status from completions order by created_at desc").fetchone()
-    assert status == "interrupted"
+    assert (under_way, status) == (0, "interrupted")

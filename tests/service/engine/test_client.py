@@ -26,13 +26,13 @@ async def _pair(folder: Path, **timeouts: float):
 
 
 async def _read(engine: Engine, word: str, into: list[bytes]) -> None:
-    async for event in engine.stream(_ask(word)):
-        into.append(event)
+    async for together in engine.stream(_ask(word)):
+        into.extend(together)
 
 
 async def test_a_stream_yields_each_event_to_done(tmp_path: Path):
     async with _pair(tmp_path) as (_, engine):
-        seen = [event async for event in engine.stream(_ask("hello"))]
+        seen = [event async for together in engine.stream(_ask("hello")) for event in together]
     assert seen == [b'{"n": 1}', b'{"n": 2}', b"[DONE]"]
 
 

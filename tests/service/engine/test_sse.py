@@ -14,7 +14,7 @@ async def _chunks(*parts: bytes) -> AsyncIterator[bytes]:
 
 
 async def _read(*parts: bytes) -> list[bytes]:
-    return [event async for event in events(_chunks(*parts))]
+    return [event async for together in events(_chunks(*parts)) for event in together]
 
 
 STREAM = 'data: {"a": "é"}\n\n: keep-alive\n\ndata:no space\r\n\r\nevent: x\ndata: one\ndata: two\n\ndata: [DONE]\n\n'
