@@ -153,7 +153,7 @@ class Batches:
                 line_id = batch_lines.line_id(batch.id, line.custom_id)
                 # Not a step of its own: between an answer and the disk nothing can come.
                 results.add([AnsweredLine(id=line_id, custom_id=line.custom_id, response=answer)])
-                async with self._house.database.writing() as session:
+                async with self._house.database.writing(records=True) as session:
                     await batches.note(session, batch.id, results.counts(batch.total), results.usage)
 
         async with asyncio.TaskGroup() as group:
