@@ -34,6 +34,7 @@ from service.api import (
     stored,
     uploads,
     users,
+    webhooks,
 )  # fmt: skip
 from service.api.deps import House, must_be_sound
 from service.batches import Batches
@@ -51,10 +52,11 @@ from service.metrics import REQUESTS
 from service.settings import Settings
 from service.storage.local import Store
 from service.upkeep import keep_tidy
+from service.webhooks import Webhooks
 
 ROUTERS = (
     chat, responses, prompts, stored, models, files, uploads, batches, jobs, assistants, conversations, feedback,
-    datasets, releases, evaluations, users, keys, health,
+    datasets, releases, evaluations, users, keys, webhooks, health,
 )  # fmt: skip
 
 GRACE = 60
@@ -75,7 +77,12 @@ def create_app(settings: Settings, engine_urls: list[str]) -> FastAPI:
             await limits.end_abandoned(session)
         aside = [
             asyncio.create_task(work)
-            for work in (house.reconciler.run(), Batches(house, app).run(), keep_tidy(house))
+            for work in (
+                house.reconciler.run(),
+                Batches(house, app).run(),
+                Webhooks(house).run(),
+                keep_tidy(house),
+            )
         ]
         try:
             yield

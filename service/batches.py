@@ -224,7 +224,7 @@ class Batches:
             for part, (sha256, size) in kept.items():
                 await batches.add_result(session, batch, part, sha256=sha256, size=size, rows=rows[part])
             await batches.note(session, batch_id, results.counts(batch.total), results.usage)
-            batches.move(batch, end)
+            await batches.end(session, batch, end)
 
 
 def _body(response: httpx.Response) -> dict[str, object]:

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     proof_tolerance: float = Field(
         0.15, gt=0, description="largest mean difference of token log-probabilities, engine against trainer"
     )
+    webhooks_outside: bool = Field(
+        False, description="allow webhooks to addresses outside your network: ids and times leave the house"
+    )
     judge_url: str | None = Field(None, description="OpenAI-compatible endpoint that judges answers")
     judge_model: str | None = Field(None, description="the judge's model name")
     judge_key: str | None = Field(None, description="the judge's API key", repr=False)

@@ -1,4 +1,4 @@
-"""What the gateway tidies as time passes: uploads that ran out, and files that nothing leads back to.
+"""What the gateway tidies as time passes: what ran out or ended, and files that nothing leads back to.
 
 A row goes first and its bytes later, so what is cut short is done at the next round. Also removes what a
 refused upload or a killed process left on disk.
@@ -9,7 +9,7 @@ import asyncio
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.api.deps import House
-from service.domain import batches, files, uploads
+from service.domain import batches, files, uploads, webhooks
 from service.logs import log
 
 EVERY = 600.0
@@ -32,6 +32,7 @@ async def tidy(house: House) -> None:
     old = set(await asyncio.to_thread(house.store.old_files))
     async with house.database.writing() as session:
         await uploads.expire(session)
+        await webhooks.forget_old(session)
         removed = await files.forget_needless(session)
         parts -= await uploads.pending(session)
         answers -= (await batches.unfinished(session)).keys()

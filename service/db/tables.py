@@ -364,3 +364,34 @@ class Evaluation(Table):
     report: Mapped[dict[str, Any] | None]
     created_at: Mapped[int]
     finished_at: Mapped[int | None]
+
+
+class Webhook(Table):
+    """Where an application hears of what ended. What it is signed with is derived, and stands nowhere."""
+
+    __tablename__ = "webhooks"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    url: Mapped[str] = mapped_column(Text)
+    events: Mapped[list[str]]
+    everybody: Mapped[bool]
+    enabled: Mapped[bool]
+    disabled_because: Mapped[str | None]
+    failing_since: Mapped[int | None]
+    created_at: Mapped[int]
+
+
+class Delivery(Table):
+    """One event on its way to one webhook."""
+
+    __tablename__ = "deliveries"
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.id"), primary_key=True)
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    type: Mapped[str]
+    subject: Mapped[str]
+    created_at: Mapped[int]
+    attempts: Mapped[int]
+    status: Mapped[int | None]
+    delivered_at: Mapped[int | None]
+    due_at: Mapped[float | None] = mapped_column(index=True)
+    """When it is tried next; none once it has ended."""

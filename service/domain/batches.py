@@ -15,7 +15,7 @@ from service.contract import batches as contract
 from service.contract.batches import ENDPOINTS, UNFINISHED, BatchCreate, BatchError
 from service.contract.files import ExpiresAfter
 from service.db import tables
-from service.domain import chat, files
+from service.domain import chat, files, webhooks
 from service.domain.batch_lines import MAX_ERRORS, Checked
 from service.domain.idempotency import recent_same
 from service.domain.identity import new_id, now
@@ -107,7 +107,7 @@ async def begin(session: AsyncSession, batch: tables.Batch, found: Checked, *, b
     if found.errors:
         in_order = sorted(found.errors, key=lambda error: error.line or 0)[:MAX_ERRORS]
         batch.errors = [error.model_dump() for error in in_order]
-        move(batch, "failed")
+        await end(session, batch, "failed")
         return
     batch.model = next(iter(found.models)) if len(found.models) == 1 else None
     move(batch, "in_progress")
@@ -120,6 +120,12 @@ def finalize(batch: tables.Batch) -> str:
     if batch.status == "in_progress":
         move(batch, "finalizing")
     return "completed"
+
+
+async def end(session: AsyncSession, batch: tables.Batch, status: str) -> None:
+    """The last move, and word of it to who wants to hear."""
+    move(batch, status)
+    await webhooks.tell(session, batch.user_id, f"batch.{status}", batch.id)
 
 
 def move(batch: tables.Batch, status: str) -> None:

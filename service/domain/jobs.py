@@ -22,7 +22,7 @@ from service.contract.jobs import (
     JobStatus,
 )
 from service.db import tables
-from service.domain import assistants, chat, files
+from service.domain import assistants, chat, files, webhooks
 from service.domain.hyperparameters import resolve
 from service.domain.idempotency import recent_same
 from service.domain.identity import new_id, now
@@ -175,6 +175,7 @@ async def end(
     job.worker = job.lease_until = None
     job.error = error.model_dump() if error else None
     await add_event(session, job.id, message, level="error" if status == "failed" else "info")
+    await webhooks.tell_of_job(session, job)
 
 
 async def add_event(

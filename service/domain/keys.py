@@ -89,6 +89,10 @@ class Hasher:
     def digest(self, secret: str) -> str:
         return hmac.new(self._pepper, secret.encode(), hashlib.sha256).hexdigest()
 
+    def signing_key(self, webhook_id: str) -> bytes:
+        """What a webhook's deliveries are signed with: derived, so that the database alone does not reveal it."""
+        return hmac.new(self._pepper, f"webhook:{webhook_id}".encode(), hashlib.sha256).digest()
+
     def salt(self, user_id: str) -> str:
         """What keeps one person's prefix-cache entries apart from another's in the engine."""
         return self.digest(f"cache:{user_id}")[:32]

@@ -76,6 +76,7 @@ def known(gateway: Gateway) -> dict[str, list[str]]:
     rating = {"completion_id": completion, "type": "rating", "rating": 1}
     upload = {"filename": "a.jsonl", "purpose": "batch", "bytes": 9, "mime_type": "application/jsonl"}
     batch = {"input_file_id": lines, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    webhook = {"url": f"{gateway.url}/healthz", "events": ["batch.completed"]}
     model = gateway.settings.model_name
     return {
         "model": ["fanal", model],
@@ -90,6 +91,7 @@ def known(gateway: Gateway) -> dict[str, list[str]]:
         "feedback_id": [made("/api/feedback", rating)["id"]],
         "user_id": [made("/api/users", {"name": "somebody", "role": "user"})["id"]],
         "key_id": [made("/api/keys", {"name": "spare"})["key"]["id"]],
+        "webhook_id": [made("/api/webhooks", webhook)["webhook"]["id"]],
         **dict.fromkeys(("dataset_id", "digest", "release", "release_id", "evaluation_id"), ["none"]),
     }  # fmt: skip
 
