@@ -152,11 +152,12 @@ async def test_a_delivery_is_claimed_once_and_again_when_its_lease_is_over(world
     second = await claim(world, webhook_id)
     assert second is not None
     assert (second.event_id, second.attempts) == (first.event_id, 2)
-    await note(world, first, 500)
-    await note(world, second, 200)
-    async with world.database.reading() as session:
-        row = await session.get_one(tables.Delivery, (webhook_id, first.event_id))
-    assert (row.status, row.due_at) == (200, None), "who came too late changes nothing"
+    for tried, status in ((first, 500), (second, 200), (first, 500)):
+        await note(world, tried, status)
+        async with world.database.reading() as session:
+            row = await session.get_one(tables.Delivery, (webhook_id, first.event_id))
+        assert row.status in (None, 200), "who comes too late changes nothing"
+    assert row.due_at is None
     assert row.delivered_at is not None
 
 
