@@ -101,7 +101,8 @@ async def change_webhook(
 
 
 async def delete_webhook(session: AsyncSession, webhook: tables.Webhook) -> None:
-    """With all that was to be sent to it."""
+    """With all that was to be sent to it; locked first, so that nothing can be written down for it meanwhile."""
+    await session.execute(select(tables.Webhook.id).where(tables.Webhook.id == webhook.id).with_for_update())
     await session.execute(delete(tables.Delivery).where(tables.Delivery.webhook_id == webhook.id))
     await session.delete(webhook)
 
