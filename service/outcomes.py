@@ -9,14 +9,21 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service import known_answers
 from service.contract import folder
 from service.contract.evaluations import EvaluationReport, EvaluationSpec, Judge
-from service.contract.jobs import Manifest, ProofCase, TrainingReport, TrainingSettings, TrainingSpec
+from service.contract.jobs import (
+    Manifest,
+    ProofCase,
+    TrainingKind,
+    TrainingReport,
+    TrainingSettings,
+    TrainingSpec,
+)
 from service.contract.releases import ServingProof
 from service.db import tables
 from service.db.session import Database
@@ -61,7 +68,7 @@ async def prepare(
         validation = await files.get_kept(session, job.validation_file)
         inputs[folder.VALIDATION] = store.file(validation.sha256)
     spec = TrainingSpec(
-        kind="sft" if job.kind == "sft" else "dpo", id=job.id, base_model=settings.base_folder,
+        kind=cast(TrainingKind, job.kind), id=job.id, base_model=settings.base_folder,
         base_name=settings.model_name, start_digest=job.start_adapter,
         start_adapter=str(store.adapter(job.start_adapter)) if job.start_adapter else None,
         train_sha256=training.sha256, settings=TrainingSettings.model_validate(job.settings),

@@ -83,10 +83,14 @@ def _train(run: Path, spec: TrainingSpec) -> None:
         from training import sft
 
         sft.train(run, spec)
-    else:
+    elif spec.kind == "dpo":
         from training import dpo
 
         dpo.train(run, spec)
+    else:
+        from training import kto
+
+        kto.train(run, spec)
 
 
 def _clear(run: Path) -> None:

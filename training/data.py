@@ -7,11 +7,13 @@ assistant message carries loss unless it has `"weight": 0`, as at OpenAI. Owns t
 break the law. Knows no model.
 """
 
+import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from service.contract.chat import Message
-from service.contract.datasets import Example, PreferencePair
+from service.contract.datasets import Example, PreferencePair, RatedCompletion
 from training.refusal import Refused
 from training.rows import NamedRow, plain, prompt_messages
 
@@ -110,6 +112,28 @@ class PairTokens:
         return len(self.chosen_ids) + len(self.rejected_ids)
 
 
+@dataclass(frozen=True)
+class RatedTokens:
+    """One rated completion: a prompt and a completion that ends with a stop token."""
+
+    name: str
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    label: bool
+
+    @property
+    def length(self) -> int:
+        return len(self.prompt_ids) + len(self.completion_ids)
+
+    @property
+    def read(self) -> int:
+        return self.length
+
+    @property
+    def learned(self) -> int:
+        return len(self.completion_ids)
+
+
 def examples(chat: Chat, rows: list[NamedRow], max_length: int) -> list[ExampleTokens]:
     """Token ids and labels of each row. Raises `Refused`, naming the row."""
     tokens = []
@@ -133,21 +157,67 @@ def pairs(chat: Chat, rows: list[NamedRow], max_length: int) -> list[PairTokens]
     return tokens
 
 
+def rated(chat: Chat, rows: list[NamedRow], max_length: int) -> list[RatedTokens]:
+    """Token ids of each rated completion. Raises `Refused`, naming the row."""
+    tokens = []
+    for named in rows:
+        row = named.row
+        assert isinstance(row, RatedCompletion)
+        tokens.append(
+            RatedTokens(named.name, *chat.answer(named.name, row.prompt, row.completion[0]), row.label)
+        )
+        _refuse_too_long(tokens[-1], max_length)
+    return tokens
+
+
+def in_turn(rows: list[RatedTokens], seed: int) -> list[RatedTokens]:
+    """Rated completions in a drawn order, each label spread evenly: they are learned from in this order.
+
+    Raises `Refused` with code `one_label` when all rows carry the same.
+    """
+    drawn = random.Random(seed)
+    placed: list[tuple[float, RatedTokens]] = []
+    for label in (True, False):
+        of_label = [row for row in rows if row.label is label]
+        if not of_label:
+            missing = "desirable" if label else "undesirable"
+            raise Refused(
+                "one_label",
+                f'No row is {missing}: every "label" is {str(not label).lower()}. KTO learns from the '
+                f"difference. Add rows with the other label.",
+                "train.jsonl",
+            )
+        drawn.shuffle(of_label)
+        placed += [((at + 0.5) / len(of_label), row) for at, row in enumerate(of_label)]
+    return [row for _, row in sorted(placed, key=lambda one: one[0])]
+
+
+def mismatched(rows: list[RatedTokens], pool: list[RatedTokens], max_length: int) -> list[list[int]]:
+    """For each row the completion of another row, on another prompt: what KTO's KL estimate is made of.
+
+    `pool` begins with `rows`; the nearest fitting row before each is taken, round the end. Raises `Refused`
+    with code `no_mismatch`, naming the row.
+    """
+    return [
+        _mismatched(row, (pool[at - back] for back in range(1, len(pool))), max_length)
+        for at, row in enumerate(rows)
+    ]
+
+
 def last_answer(chat: Chat, named: NamedRow) -> tuple[list[int], list[int]]:
     """`(prompt ids, completion ids)` of a row's last answer; of a pair, the preferred one."""
     row = named.row
-    answer = row.messages[-1] if isinstance(row, Example) else row.preferred_output[0]
+    if isinstance(row, Example):
+        answer = row.messages[-1]
+    else:
+        answer = (row.preferred_output if isinstance(row, PreferencePair) else row.completion)[0]
     return chat.answer(named.name, prompt_messages(row), answer)
 
 
-def facts(chat: Chat, tokens: list[ExampleTokens] | list[PairTokens], kind: str) -> str:
+def facts(chat: Chat, tokens: list[ExampleTokens] | list[PairTokens] | list[RatedTokens], kind: str) -> str:
     """One sentence on what will be learned, having checked that it can be: for people, before step 1."""
     for row in tokens:
-        ends = (
-            [row.chosen_ids[-1], row.rejected_ids[-1]]
-            if isinstance(row, PairTokens)
-            else [label for label in row.labels if label != IGNORED][-1:]
-        )
+        ends = _ends(row)
         if not ends or not all(end in chat.stops for end in ends):
             raise Refused("no_end_of_turn", f"{row.name}: the end of the answer carries no loss.", row.name)
     total = sum(row.read for row in tokens)
@@ -156,6 +226,29 @@ def facts(chat: Chat, tokens: list[ExampleTokens] | list[PairTokens], kind: str)
     return (
         f"{len(tokens)} {kind}: {total} tokens, of which {learned} carry loss, the end of every answer "
         f"among them. The longest is {longest.name} with {longest.length} tokens."
+    )
+
+
+def _ends(row: ExampleTokens | PairTokens | RatedTokens) -> list[int]:
+    """The last token that carries loss, of each of a row's answers."""
+    if isinstance(row, PairTokens):
+        return [row.chosen_ids[-1], row.rejected_ids[-1]]
+    if isinstance(row, RatedTokens):
+        return [row.completion_ids[-1]]
+    return [label for label in row.labels if label != IGNORED][-1:]
+
+
+def _mismatched(row: RatedTokens, others: Iterable[RatedTokens], max_length: int) -> list[int]:
+    for other in others:
+        fits = len(row.prompt_ids) + len(other.completion_ids) <= max_length
+        if fits and other.prompt_ids != row.prompt_ids and other.completion_ids != row.completion_ids:
+            return other.completion_ids
+    raise Refused(
+        "no_mismatch",
+        f"{row.name}: KTO holds each prompt against an answer to another prompt, and no row has another answer "
+        f"to another prompt that fits behind this prompt in {max_length} tokens. Add rows on other prompts, or "
+        "shorten this one.",
+        row.name,
     )
 
 
@@ -193,7 +286,7 @@ def _weight(name: str, message: Message) -> int:
     return 1 if weight is None else int(weight)
 
 
-def _refuse_too_long(row: ExampleTokens | PairTokens, max_length: int) -> None:
+def _refuse_too_long(row: ExampleTokens | PairTokens | RatedTokens, max_length: int) -> None:
     if row.length > max_length:
         raise Refused(
             "row_too_long",

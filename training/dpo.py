@@ -4,8 +4,8 @@ The policy is a trainable copy of the start adapter and the reference is that ve
 a start adapter the reference is the base model (huggingface/trl#1340). TRL makes the frozen copy itself
 when it is given a `PeftModel`, under the adapter name `ref`. The reference's log-probabilities never
 change, so they are computed once. A small supervised term on the preferred answer keeps its probability
-from falling together with the rejected one's (trl#2382; RPO, arXiv 2404.19733). The story of
-`training.sft` runs parallel.
+from falling together with the rejected one's (trl#2382; RPO, arXiv 2404.19733). The stories of
+`training.sft` and `training.kto` run parallel.
 """
 
 import time

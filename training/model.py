@@ -1,4 +1,4 @@
-"""The base model, its tokenizer, the LoRA adapter on top, and the trainer settings both methods share.
+"""The base model, its tokenizer, the LoRA adapter on top, and the trainer settings all methods share.
 
 Everything chosen here is something vLLM can serve: LoRA on linear layers only, no DoRA, no bias, no fully
 trained modules. Adapter weights are always fp32. Where the hardware multiplies bf16 itself (a GPU, or a
@@ -87,16 +87,22 @@ def load_policy(spec: TrainingSpec) -> PeftModel:
 
 
 def trainer_arguments(
-    run: Path, settings: TrainingSettings, learned: Sequence[Any], held_out: Sequence[Any]
+    run: Path,
+    settings: TrainingSettings,
+    learned: Sequence[Any],
+    held_out: Sequence[Any],
+    *,
+    together: int = 1,
 ) -> dict[str, Any]:
-    """The settings that `SFTConfig` and `DPOConfig` share, for these rows (of `training.data`).
+    """The settings that the trainers' configurations share, for these rows (of `training.data`).
 
-    Batches hold rows of similar length, so that little is padded. No checkpoint is written on the way.
+    Batches hold rows of similar length, so that little is padded. A forward pass holds at least `together`
+    rows if that divides the batch. No checkpoint is written on the way.
     """
     gpu = torch.cuda.is_available()
     steps = math.ceil(len(learned) / settings.batch_size) * settings.n_epochs
     longest = max(row.length for row in (*learned, *held_out))
-    at_once = max(1, min(MICRO_BATCH, MICRO_TOKENS // longest))
+    at_once = max(together, min(MICRO_BATCH, MICRO_TOKENS // longest))
     micro = largest_divisor(settings.batch_size, at_once)
     return {
         "output_dir": str(run),

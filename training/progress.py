@@ -24,10 +24,16 @@ NAMES = {
     "rewards/margins": "reward_margin",
     "rewards/chosen": "reward_chosen",
     "rewards/rejected": "reward_rejected",
+    "rewards/desirable": "reward_desirable",
+    "rewards/undesirable": "reward_undesirable",
+    "kl": "kl",
     "eval_loss": "valid_loss",
     "eval_mean_token_accuracy": "valid_mean_token_accuracy",
     "eval_rewards/accuracies": "valid_reward_accuracy",
     "eval_rewards/margins": "valid_reward_margin",
+    "eval_rewards/desirable": "valid_reward_desirable",
+    "eval_rewards/undesirable": "valid_reward_undesirable",
+    "eval_kl": "valid_kl",
 }
 """TRL's names on the left, ours on the right; what is not named here is not passed on."""
 

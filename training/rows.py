@@ -22,7 +22,7 @@ class NamedRow:
     """A row and the place a person finds it at, such as `train.jsonl line 12`."""
 
     name: str
-    row: Example | PreferencePair
+    row: Row
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,11 @@ def read(run: Path, spec: TrainingSpec) -> Rows:
     return rows
 
 
-def prompt_messages(row: Example | PreferencePair) -> list[Message]:
+def prompt_messages(row: Row) -> list[Message]:
     """What the model is shown before its (last) answer."""
-    return row.messages[:-1] if isinstance(row, Example) else row.input.messages
+    if isinstance(row, Example):
+        return row.messages[:-1]
+    return row.input.messages if isinstance(row, PreferencePair) else row.prompt
 
 
 def plain(messages: list[Message]) -> list[dict[str, Any]]:
@@ -77,11 +79,7 @@ def _parse(content: bytes, name: str, kind: str) -> list[NamedRow]:
         raise Refused("bad_row", f"{name}: {error}", name) from None
     if not rows:
         raise Refused("no_rows", f"{name} holds no rows. Add some, or leave the file out.", name)
-    named = []
-    for number, row in zip(numbers, rows, strict=True):
-        assert isinstance(row, Example | PreferencePair)
-        named.append(NamedRow(f"{name} line {number}", row))
-    return named
+    return [NamedRow(f"{name} line {number}", row) for number, row in zip(numbers, rows, strict=True)]
 
 
 def _refuse_leaks(rows: Rows) -> None:
@@ -105,11 +103,13 @@ def _refuse_leaks(rows: Rows) -> None:
             )
 
 
-def _content(row: Example | PreferencePair) -> str:
-    """What a row says, without its origin: equal for two rows that teach the same."""
+def _content(row: Row) -> str:
+    """What a row says, without its origin: equal for two rows on the same. A label is not part of it."""
     if isinstance(row, Example):
         parts = [row.messages]
-    else:
+    elif isinstance(row, PreferencePair):
         parts = [row.input.messages, row.preferred_output, row.non_preferred_output]
+    else:
+        parts = [row.prompt, row.completion]
     texts = [[(message.role, message.text().strip()) for message in part] for part in parts]
     return json.dumps(texts, ensure_ascii=False)

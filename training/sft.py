@@ -1,6 +1,6 @@
 """Supervised fine-tuning, from top to bottom: rows, tokens, TRL's `SFTTrainer`, adapter.
 
-The story of `training.dpo` runs parallel. Knows no other method.
+The stories of `training.dpo` and `training.kto` run parallel. Knows no other method.
 """
 
 import time

@@ -175,6 +175,7 @@ ENGLISH: dict[str, str] = {
     "method": "What the file holds",
     "method_supervised": "Examples",
     "method_dpo": "Preference pairs",
+    "method_kto": "Rated answers",
     "passes": "Passes over the file",
     "passes_auto": "chosen for you",
     "start_training": "Start training",

@@ -182,6 +182,7 @@ FRENCH: dict[str, str] = {
     "method": "Ce que contient le fichier",
     "method_supervised": "Exemples",
     "method_dpo": "Paires de préférences",
+    "method_kto": "Réponses notées",
     "passes": "Passages sur le fichier",
     "passes_auto": "choisi pour vous",
     "start_training": "Lancer l’entraînement",

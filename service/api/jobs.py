@@ -17,7 +17,7 @@ BASE = "/v1/fine_tuning/jobs"
 async def create_job(
     wanted: JobCreate, session: WriteDep, house: HouseDep, caller: CallerDep, retry: RetryDep
 ) -> Job:
-    """Queue a supervised or DPO job. A create that the SDK retries after a lost answer makes no second job."""
+    """Queue a supervised, DPO or KTO job. A create that the SDK retries after a lost answer makes no second job."""
     return jobs.shown(
         await _create(wanted, session, house, caller, min_rows=house.settings.min_examples, retry=retry)
     )
@@ -98,6 +98,6 @@ async def _create(
     wanted: JobCreate, session: WriteDep, house: HouseDep, caller: CallerDep, *, min_rows: int, retry: bool
 ) -> Any:
     return await jobs.create_job(
-        session, caller, wanted, base_name=house.settings.model_name, min_rows=min_rows,
+        session, house.store, caller, wanted, base_name=house.settings.model_name, min_rows=min_rows,
         max_length=min(1024, house.settings.max_model_len), width=house.width, retry=retry,
     )  # fmt: skip

@@ -86,7 +86,17 @@ class RatedCompletion(Wire):
     prompt: list[Message] = Field(min_length=1)
     completion: list[Message] = Field(min_length=1, max_length=1)
     label: bool
+    """Whether the completion is desirable."""
     tailorbird: Origin | None = None
+
+    @model_validator(mode="after")
+    def _rates_something(self) -> "RatedCompletion":
+        _only_conversation_roles(self.prompt)
+        if self.prompt[-1].role != "user":
+            raise ValueError("the last message of 'prompt' must be of role 'user'")
+        if self.completion[0].role != "assistant" or not self.completion[0].text().strip():
+            raise ValueError("'completion' needs one message of role 'assistant' with content")
+        return self
 
 
 Row = Example | PreferencePair | RatedCompletion

@@ -1,4 +1,4 @@
-"""One execution of `sft`, `dpo` or `evaluation`: OpenAI's job on the wire, and the run folder's spec.
+"""One execution of `sft`, `dpo`, `kto` or `evaluation`: OpenAI's job on the wire, and the run folder's spec.
 
 Owns the shapes of `job.json`, of a progress line, of `report.json` and of `error.json`, and the
 bounds of every hyperparameter. Knows no queue and no trainer.
@@ -10,11 +10,14 @@ from pydantic import Field
 
 from service.contract.base import Strict, Wire
 
-JobKind = Literal["sft", "dpo", "evaluation"]
+TrainingKind = Literal["sft", "dpo", "kto"]
+JobKind = Literal["sft", "dpo", "kto", "evaluation"]
 JobStatus = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
 ENDED = ("succeeded", "failed", "cancelled")
 
 Auto = Literal["auto"]
+MAX_WEIGHT = 100
+"""Of a label in KTO: beyond it, single rows would be the whole lesson."""
 
 
 class Hyperparameters(Strict):
@@ -24,17 +27,33 @@ class Hyperparameters(Strict):
     batch_size: Auto | Annotated[int, Field(ge=1, le=256)] = "auto"
     learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=100)] = "auto"
     beta: Auto | Annotated[float, Field(gt=0, le=2)] = "auto"
-    """DPO only: how strongly the tuned model is held to its reference."""
+    """DPO and KTO only: how strongly the tuned model is held to its reference."""
 
 
 class MethodSettings(Strict):
     hyperparameters: Hyperparameters = Hyperparameters()
 
 
+class KtoHyperparameters(Hyperparameters):
+    """KTO's own. `auto` has both labels weigh the same, however many rows carry each."""
+
+    batch_size: Auto | Annotated[int, Field(ge=2, le=256, multiple_of=2)] = "auto"
+    """Even, so that every forward pass holds more than one row: KTO's KL estimate is a mean over its rows."""
+    desirable_weight: Auto | Annotated[float, Field(ge=0.01, le=MAX_WEIGHT)] = "auto"
+    """What a row with `"label": true` counts in the loss."""
+    undesirable_weight: Auto | Annotated[float, Field(ge=0.01, le=MAX_WEIGHT)] = "auto"
+
+
+class KtoSettings(Strict):
+    hyperparameters: KtoHyperparameters = KtoHyperparameters()
+
+
 class Method(Strict):
-    type: Literal["supervised", "dpo"]
+    type: Literal["supervised", "dpo", "kto"]
     supervised: MethodSettings | None = None
     dpo: MethodSettings | None = None
+    kto: KtoSettings | None = None
+    """Not OpenAI's: learns from rated completions, as the SDK passes it on."""
 
 
 class JobCreate(Strict):
@@ -122,20 +141,23 @@ class TrainingSettings(Strict):
     """Tokens of prompt and completion together; a longer row is refused, never cut silently."""
     warmup_share: float = 0.05
     beta: float = 0.1
+    desirable_weight: float = 1.0
+    undesirable_weight: float = 1.0
+    """The weights of the two labels, for KTO."""
     seed: int = 0
 
 
 class TrainingSpec(Strict):
     """`job.json` of a training run."""
 
-    kind: Literal["sft", "dpo"]
+    kind: TrainingKind
     id: str
     base_model: str
     """Folder of the base checkpoint."""
     base_name: str
     """The base model's public name, for the manifest."""
     start_adapter: str | None = None
-    """Folder of the adapter to go on from; for DPO it is the reference as well."""
+    """Folder of the adapter to go on from; for DPO and KTO it is the reference as well."""
     start_digest: str | None = None
     train_sha256: str
     """Of `train.jsonl`, checked before the first step."""
@@ -162,7 +184,7 @@ class Manifest(Strict):
     """What an adapter is: written beside its weights, part of its digest, never changed."""
 
     format: Literal[1] = 1
-    kind: Literal["sft", "dpo"]
+    kind: TrainingKind
     base_model: str
     base_sha256: str
     """Of the base checkpoint's `config.json` and weight file names and sizes."""
@@ -188,7 +210,7 @@ class TrainingReport(Strict):
     trained_tokens: int
     seconds: float
     metrics: dict[str, float]
-    """`train_loss`, `valid_loss`; for DPO also `reward_accuracy` and `reward_margin` on held-out pairs."""
+    """`train_loss`, `valid_loss`; for DPO and KTO also `reward_accuracy` and `reward_margin` on held-out rows."""
 
 
 class ProofCase(Strict):

@@ -4,6 +4,7 @@ A file that was deleted or has expired is neither listed nor served. Its row and
 as something that needs it leads back to it: a dataset, a job, an evaluation, an assistant, an unfinished batch.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -14,7 +15,7 @@ from sqlalchemy import ColumnElement, and_, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.batches import MAX_BYTES, MAX_LINES, UNFINISHED
-from service.contract.datasets import BadRow, check_row, describe, read_objects
+from service.contract.datasets import BadRow, RatedCompletion, check_row, describe, read_objects
 from service.contract.evaluations import Case
 from service.contract.files import PURPOSES, ExpiresAfter, File
 from service.db import tables
@@ -56,6 +57,13 @@ def check(path: Path, purpose: str) -> tuple[str, int]:
             "The file is empty. Send JSONL: one JSON object on each line.", param="file", code="empty_file"
         )
     return kind, rows
+
+
+def count_labels(path: Path) -> tuple[int, int]:
+    """How many rated completions of a checked file are desirable, and how many are not. Blocking."""
+    with open(path, "rb") as lines:
+        labels = Counter(RatedCompletion.model_validate(row).label for _, row in read_objects(lines))
+    return labels[True], labels[False]
 
 
 async def add_file(
@@ -180,7 +188,8 @@ def _check_training(lines: Iterable[bytes]) -> tuple[str, int]:
     if kind is None:
         raise BadRow(
             first[0],
-            "neither 'messages' (supervised) nor 'input', 'preferred_output' and 'non_preferred_output' (preferences).",
+            "neither 'messages' (supervised), nor 'input', 'preferred_output' and 'non_preferred_output' "
+            "(preferences), nor 'prompt', 'completion' and 'label' (rated completions).",
         )
     rows = 0
     for number, value in chain([first], numbered):

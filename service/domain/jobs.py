@@ -4,6 +4,7 @@ A job is claimed with a lease that its worker renews; a lease that runs out puts
 queue, so a dead worker leaves no job hanging. Knows no subprocess.
 """
 
+import asyncio
 import time
 from typing import Any, cast
 
@@ -20,22 +21,26 @@ from service.contract.jobs import (
     JobEvent,
     JobKind,
     JobStatus,
+    KtoHyperparameters,
 )
 from service.db import tables
 from service.domain import assistants, chat, files, webhooks
-from service.domain.hyperparameters import resolve
+from service.domain.hyperparameters import label_weights, resolve
 from service.domain.idempotency import recent_same
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
 from service.domain.paging import page
 from service.errors import BadInput, Conflict, NotFound
+from service.storage.local import Store
 
 LEASE = 20.0
 """Seconds a claimed job is its worker's without renewal."""
+KINDS: dict[str, JobKind] = {"supervised": "sft", "dpo": "dpo", "kto": "kto"}
+"""What a job is, by the name of its method on OpenAI's wire."""
 
 
 async def create_job(
-    session: AsyncSession, caller: Caller, wanted: JobCreate, *,
+    session: AsyncSession, store: Store, caller: Caller, wanted: JobCreate, *,
     base_name: str, min_rows: int, max_length: int, width: int | None, retry: bool,
 ) -> tables.Job:  # fmt: skip
     """Queue a training job. A retried identical request returns the job the first one made."""
@@ -47,7 +52,8 @@ async def create_job(
             "Integrations are not served: nothing leaves this machine. Leave the field out.",
             param="integrations",
         )
-    kind: JobKind = "dpo" if wanted.method is not None and wanted.method.type == "dpo" else "sft"
+    kind = KINDS[wanted.method.type] if wanted.method is not None else "sft"
+    given = _hyperparameters(wanted)
     training = await _training_file(session, caller, wanted.training_file, kind, "training_file")
     if training.rows < min_rows:
         raise BadInput(
@@ -62,9 +68,10 @@ async def create_job(
         caller.must_be("reviewer")
         await assistants.get_assistant(session, assistant)
     seed = wanted.seed if wanted.seed is not None else 0
-    settings = resolve(
-        kind, _hyperparameters(wanted), rows=training.rows, seed=seed, max_length=max_length, width=width
-    )
+    settings = resolve(kind, given, rows=training.rows, seed=seed, max_length=max_length, width=width)
+    if isinstance(given, KtoHyperparameters):
+        labels = await asyncio.to_thread(files.count_labels, store.file(training.sha256))
+        settings.desirable_weight, settings.undesirable_weight = label_weights(given, *labels)
     job = tables.Job(
         id=new_id("ftjob-"), kind=kind, status="queued", user_id=caller.user_id, request=request,
         settings=settings.model_dump(), model=wanted.model,
@@ -232,9 +239,11 @@ def shown(job: tables.Job) -> Job:
         "batch_size": settings["batch_size"],
         "learning_rate_multiplier": 1.0 if asked == "auto" else asked,
     }
-    if job.kind == "dpo":
+    if job.kind in ("dpo", "kto"):
         used["beta"] = settings["beta"]
-    name = "supervised" if job.kind == "sft" else "dpo"
+    if job.kind == "kto":
+        used |= {name: settings[name] for name in ("desirable_weight", "undesirable_weight")}
+    name = next(method for method, kind in KINDS.items() if kind == job.kind)
     return Job(
         id=job.id, created_at=job.created_at, finished_at=job.finished_at, model=job.model,
         fine_tuned_model=job.fine_tuned_model, status=cast(JobStatus, job.status),
@@ -253,8 +262,15 @@ def _not_found(job_id: str) -> NotFound:
 
 
 def _hyperparameters(wanted: JobCreate) -> Hyperparameters:
-    """From the method, else from OpenAI's older top-level field."""
+    """From the method, else from OpenAI's older top-level field, which is older than KTO."""
     settings = getattr(wanted.method, wanted.method.type) if wanted.method else None
+    if wanted.method is not None and wanted.method.type == "kto":
+        if wanted.hyperparameters is not None:
+            raise BadInput(
+                "The settings of KTO stand in 'method.kto.hyperparameters'. Move them there.",
+                param="hyperparameters",
+            )
+        return settings.hyperparameters if settings else KtoHyperparameters()
     return settings.hyperparameters if settings else wanted.hyperparameters or Hyperparameters()
 
 

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from service.contract.jobs import TrainingSettings, TrainingSpec
+from service.contract.jobs import TrainingKind, TrainingSettings, TrainingSpec
 
 REPOSITORY = Path(__file__).parents[2]
 TEMPLATE = (
@@ -110,6 +110,15 @@ def pairs(count: int, start: int = 0) -> Rows:
     ]
 
 
+def rated(count: int, start: int = 0) -> Rows:
+    """Rated completions, two on each question: the desirable one first."""
+    return [
+        {"prompt": pair["input"]["messages"], "completion": pair[answer], "label": label}
+        for pair in pairs(count // 2, start)
+        for answer, label in (("preferred_output", True), ("non_preferred_output", False))
+    ]
+
+
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
     """`make_run(name, kind, base, train, held_out, **settings)` writes a run folder and returns its job."""
@@ -130,7 +139,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         if held_out is not None:
             (run / "validation.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held_out))
         spec = TrainingSpec(
-            kind="dpo" if kind == "dpo" else "sft",
+            kind=cast(TrainingKind, kind),
             id="ftjob-test",
             base_model=str(base),
             base_name="tiny",

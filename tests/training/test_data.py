@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from service.contract.chat import Message
-from service.contract.datasets import Example, PreferencePair
-from tests.training.conftest import pairs
+from service.contract.datasets import Example, PreferencePair, RatedCompletion
+from tests.training.conftest import Rows, pairs, rated
 from training import data
 from training.data import IGNORED, Chat
 from training.refusal import Refused
@@ -134,3 +134,66 @@ def test_the_facts_of_pairs_count_the_prompt_with_each_answer(chat: Chat) -> Non
     both = len(row.chosen_ids) + len(row.rejected_ids)
     said = data.facts(chat, tokens, "preference pairs")
     assert f"{2 * len(row.prompt_ids) + both} tokens, of which {both} carry loss" in said
+
+
+def _rated(chat: Chat, raw: Rows, max_length: int = 200) -> list[data.RatedTokens]:
+    named = [
+        NamedRow(f"train.jsonl line {at}", RatedCompletion.model_validate(row))
+        for at, row in enumerate(raw, 1)
+    ]
+    return data.rated(chat, named, max_length)
+
+
+def test_a_rated_answer_follows_the_served_prompt_and_ends(chat: Chat) -> None:
+    good, bad = _rated(chat, rated(2, start=5))
+    question = [Message(role="user", content="Where does ferry 5 leave?")]
+    assert good.prompt_ids == bad.prompt_ids == chat.ids(question, answer_next=True)
+    assert chat.tokenizer.decode(good.completion_ids) == "From pier 15.<|im_end|>"
+    assert (good.label, bad.label) == (True, False)
+    assert "of which" in data.facts(chat, [good, bad], "rated completions")
+
+
+def test_a_rated_row_one_token_too_long_is_refused_by_name(chat: Chat) -> None:
+    length = max(row.length for row in _rated(chat, rated(2)))
+    with pytest.raises(Refused, match=f"train.jsonl line 2 is {length} tokens long"):
+        _rated(chat, rated(2), length - 1)
+
+
+def test_rated_rows_of_one_label_are_refused_in_plain_words(chat: Chat) -> None:
+    for label, missing in ((True, "undesirable"), (False, "desirable")):
+        one = [row for row in _rated(chat, rated(6)) if row.label is label]
+        with pytest.raises(Refused, match=f"No row is {missing}") as refusal:
+            data.in_turn(one, 0)
+        assert refusal.value.code == "one_label"
+
+
+def test_the_rarer_label_is_spread_evenly_and_a_seed_gives_one_order(chat: Chat) -> None:
+    found = _rated(chat, rated(24))
+    few = [row for row in found if row.label] + [row for row in found if not row.label][:3]
+    ordered = data.in_turn(few, 7)
+    assert ordered == data.in_turn(few, 7) != data.in_turn(few, 8)
+    assert sorted(row.name for row in ordered) == sorted(row.name for row in few)
+    for third in range(3):
+        assert sum(not row.label for row in ordered[third * 5 : third * 5 + 5]) == 1
+
+
+def test_a_mismatched_answer_is_anothers_to_another_prompt_and_fits(chat: Chat) -> None:
+    found = _rated(chat, rated(8))
+    limit = max(row.length for row in found)
+    for row, answer in zip(found, data.mismatched(found, found, limit), strict=True):
+        assert answer in [other.completion_ids for other in found if other.prompt_ids != row.prompt_ids]
+        assert answer != row.completion_ids
+        assert len(row.prompt_ids) + len(answer) <= limit
+
+
+def test_a_single_held_out_row_is_held_against_a_trained_one(chat: Chat) -> None:
+    held_out, learned = _rated(chat, rated(2, start=9))[:1], _rated(chat, rated(4))
+    (answer,) = data.mismatched(held_out, held_out + learned, 200)
+    assert answer == learned[-1].completion_ids
+
+
+def test_rows_on_one_prompt_have_no_mismatch_and_are_refused(chat: Chat) -> None:
+    found = _rated(chat, rated(2))
+    with pytest.raises(Refused, match="train.jsonl line 1: .*another prompt") as refusal:
+        data.mismatched(found, found, 200)
+    assert refusal.value.code == "no_mismatch"

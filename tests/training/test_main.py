@@ -29,7 +29,7 @@ def test_a_folder_without_a_job_is_refused_in_plain_words(tmp_path: Path) -> Non
 
 def test_a_broken_job_is_refused_naming_the_field(make_run: MakeRun) -> None:
     run, spec = make_run("run", "sft", Path("/nowhere"), examples(2))
-    (run / folder.JOB).write_text(json.dumps({**spec.model_dump(), "kind": "kto"}))
+    (run / folder.JOB).write_text(json.dumps({**spec.model_dump(), "kind": "ppo"}))
     assert main([str(run)]) == 1
     assert "'kind'" in folder.read_json(run / folder.ERROR)["message"]
 

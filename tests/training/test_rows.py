@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import MakeRun, examples, pairs
+from tests.training.conftest import MakeRun, examples, pairs, rated
 from training import rows
 from training.refusal import Refused
 
@@ -70,3 +70,10 @@ def test_a_missing_training_file_is_refused(make_run: MakeRun) -> None:
 def test_without_a_validation_file_nothing_is_held_out(make_run: MakeRun) -> None:
     run, spec = make_run("run", "sft", NO_BASE, examples(2))
     assert rows.read(run, spec).held_out == []
+
+
+def test_a_held_out_answer_that_is_trained_with_the_other_label_is_refused(make_run: MakeRun) -> None:
+    held_out = [{**rated(2)[0], "label": False}]
+    run, spec = make_run("run", "kto", NO_BASE, rated(4), held_out)
+    with pytest.raises(Refused, match="line 1 is held out .*train.jsonl line 1"):
+        rows.read(run, spec)

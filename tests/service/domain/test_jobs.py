@@ -1,3 +1,4 @@
+import json
 import time
 
 import pytest
@@ -17,8 +18,8 @@ async def create(world: World, *, retry: bool = False, caller=None, **change) ->
     wanted = JobCreate.model_validate({"model": "base", "training_file": file} | change)
     async with world.database.writing() as session:
         return await jobs.create_job(
-            session, caller or world.admin, wanted, base_name="base", min_rows=10, max_length=512, width=576,
-            retry=retry,
+            session, world.store, caller or world.admin, wanted, base_name="base", min_rows=10, max_length=512,
+            width=576, retry=retry,
         )  # fmt: skip
 
 
@@ -91,12 +92,45 @@ async def test_a_retried_create_makes_no_second_job(world: World):
         ({"method": {"type": "dpo"}}, "training_file"),
         ({"integrations": [{"type": "wandb"}]}, "integrations"),
         ({"validation_file": "file-none"}, "validation_file"),
+        ({"method": {"type": "kto"}}, "training_file"),
+        ({"method": {"type": "kto"}, "hyperparameters": {"batch_size": 1}}, "hyperparameters"),
     ],
 )
 async def test_a_job_that_cannot_run_is_refused_by_field(world: World, change, param):
     with pytest.raises(BadInput) as refusal:
         await create(world, **change)
     assert refusal.value.param == param
+
+
+def rated(*labels: bool) -> bytes:
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"q{at}"}],
+            "completion": [{"role": "assistant", "content": "a"}],
+            "label": label,
+        }
+        for at, label in enumerate(labels)
+    ]
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+async def test_a_kto_job_shows_every_setting_resolved(world: World):
+    file = await world.add_file(rated(*[True] * 9, *[False] * 3), "kto")
+    method = {"type": "kto", "kto": {"hyperparameters": {"n_epochs": 2, "beta": 0.2}}}
+    job = await create(world, training_file=file, method=method)
+    shown = jobs.shown(job)
+    assert job.kind == "kto"
+    assert shown.hyperparameters == {
+        "n_epochs": 2, "batch_size": 8, "learning_rate_multiplier": 1, "beta": 0.2, "desirable_weight": 1,
+        "undesirable_weight": 3,
+    }  # fmt: skip
+    assert shown.method == {"type": "kto", "kto": {"hyperparameters": shown.hyperparameters}}
+
+
+async def test_rated_completions_of_one_label_are_refused_when_the_job_is_asked_for(world: World):
+    file = await world.add_file(rated(*[True] * 12), "kto")
+    with pytest.raises(BadInput, match='Every row of the training file is desirable.*"label": false'):
+        await create(world, training_file=file, method={"type": "kto"})
 
 
 async def test_a_file_with_too_few_rows_is_refused(world: World):

@@ -1,0 +1,117 @@
+"""KTO jobs as the official SDK asks for them: rated completions go up, and what cannot be learned from is refused."""
+
+import json
+from typing import Any
+
+import openai
+import pytest
+
+from tests.gateway import Gateway
+
+EXAMPLE = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+
+
+def rated(number: int, label: bool) -> dict[str, Any]:
+    return {
+        "prompt": [{"role": "user", "content": f"q{number}"}],
+        "completion": [{"role": "assistant", "content": "a"}],
+        "label": label,
+    }
+
+
+BOTH = [rated(number, number % 3 > 0) for number in range(6)]
+
+
+@pytest.fixture
+def client(gateway: Gateway) -> openai.OpenAI:
+    return openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key)
+
+
+def put(client: openai.OpenAI, rows: list[dict[str, Any]]) -> str:
+    content = "\n".join(json.dumps(row) for row in rows).encode()
+    return client.files.create(file=("rows.jsonl", content), purpose="fine-tune").id
+
+
+def ask(client: openai.OpenAI, file: str, hyperparameters: dict[str, Any] | None = None, **more: Any) -> Any:
+    method: Any = {"type": "kto", "kto": {"hyperparameters": hyperparameters or {}}}
+    return client.fine_tuning.jobs.create(
+        model="smollm2-135m-instruct", training_file=file, method=method, **more
+    )
+
+
+def test_the_sdk_makes_follows_and_cancels_a_kto_job(client: openai.OpenAI):
+    file, held_out = put(client, BOTH), put(client, [rated(9, True)])
+    job = ask(client, file, {"n_epochs": 2, "batch_size": 4, "beta": 0.2}, validation_file=held_out)
+    assert job.status == "queued"
+    found = client.fine_tuning.jobs.retrieve(job.id)
+    assert found.method is not None
+    assert found.method.type == "kto"
+    settings = found.model_dump()["method"]["kto"]["hyperparameters"]
+    assert (settings["n_epochs"], settings["batch_size"], settings["beta"]) == (2, 4, 0.2)
+    assert (settings["desirable_weight"], settings["undesirable_weight"]) == (1, 2)
+    assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
+
+
+@pytest.mark.parametrize("label", [True, False])
+def test_a_file_of_one_label_is_refused_with_what_to_add(client: openai.OpenAI, label: bool):
+    file = put(client, [rated(number, label) for number in range(6)])
+    with pytest.raises(openai.BadRequestError) as refusal:
+        ask(client, file)
+    assert (refusal.value.code, refusal.value.param) == ("one_label", "training_file")
+    assert f'add rows with "label": {"false" if label else "true"}' in refusal.value.message
+
+
+def test_rows_of_another_kind_are_refused(client: openai.OpenAI):
+    with pytest.raises(
+        openai.BadRequestError, match="holds supervised examples; this job needs rated completions"
+    ):
+        ask(client, put(client, [EXAMPLE] * 6))
+    with pytest.raises(openai.BadRequestError, match="holds supervised examples") as refusal:
+        ask(client, put(client, BOTH), validation_file=put(client, [EXAMPLE]))
+    assert refusal.value.param == "validation_file"
+    with pytest.raises(openai.BadRequestError, match="holds rated completions"):
+        client.fine_tuning.jobs.create(model="smollm2-135m-instruct", training_file=put(client, BOTH))
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ({"desirable_wait": 1}, "desirable_wait"),
+        ({"batch_size": 1}, "batch_size"),
+        ({"batch_size": 5}, "batch_size"),
+        ({"desirable_weight": 0}, "desirable_weight"),
+        ({"undesirable_weight": 101}, "undesirable_weight"),
+        ({"beta": "strong"}, "beta"),
+    ],
+)
+def test_a_setting_that_is_unknown_or_makes_the_estimate_wrong_is_refused_by_name(
+    client: openai.OpenAI, given: dict[str, Any], named: str
+):
+    with pytest.raises(openai.BadRequestError) as refusal:
+        ask(client, put(client, BOTH), given)
+    assert named in f"{refusal.value.param} {refusal.value.message}"
+
+
+def test_the_weights_are_ktos_alone(client: openai.OpenAI):
+    method: Any = {"type": "dpo", "dpo": {"hyperparameters": {"desirable_weight": 1}}}
+    with pytest.raises(openai.BadRequestError, match="desirable_weight"):
+        client.fine_tuning.jobs.create(
+            model="smollm2-135m-instruct", training_file=put(client, BOTH), method=method
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"prompt": [{"role": "assistant", "content": "x"}]}, "last message of 'prompt'"),
+        ({"completion": [{"role": "user", "content": "x"}]}, "'completion' needs one message"),
+        ({"completion": [{"role": "assistant", "content": " "}]}, "'completion' needs one message"),
+        ({"completion": []}, "completion"),
+        ({"label": "perhaps"}, "label"),
+    ],
+)
+def test_a_row_that_rates_nothing_is_refused_by_its_line(
+    client: openai.OpenAI, change: dict[str, Any], said: str
+):
+    with pytest.raises(openai.BadRequestError, match=f"Line 2: .*{said}"):
+        put(client, [rated(1, True), rated(2, False) | change])

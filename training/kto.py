@@ -1,0 +1,205 @@
+"""Kahneman-Tversky Optimization (arXiv 2402.01306), from rated completions to adapter.
+
+As in `training.dpo`, whose story runs parallel, the policy is a trainable copy of the start adapter and the
+reference is that very adapter, frozen; without a start adapter it is the base model. A completion's implied
+reward is beta times the logarithm of how much likelier the policy finds it than the reference does. KTO
+pushes desirable rewards above, undesirable ones below the KL divergence between the two, which it estimates
+on mismatched rows: each prompt with an answer to another. TRL rotates the answers within a batch, where
+neighbours may share a prompt and a last batch of one is its own neighbour; here every row brings its own
+mismatched answer along (`data.mismatched`), so that its reference too is computed once.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback
+from trl.trainer.kto_config import KTOConfig
+from trl.trainer.kto_trainer import KTOTrainer
+
+from service.contract.jobs import TrainingReport, TrainingSpec
+from training import data, export, model, rows
+from training.data import IGNORED, RatedTokens
+from training.progress import StepLines
+from training.refusal import Refused
+
+TOGETHER = 2
+"""Rows in a forward pass at least: TRL takes the mean of the KL estimate over them."""
+
+
+def train(run: Path, spec: TrainingSpec) -> None:
+    """Train an adapter on the rated completions of a run folder and leave its outputs there. Raises `Refused`."""
+    started = time.monotonic()
+    lines = StepLines(run)
+
+    lines("Reading the rated completions.")
+    found = rows.read(run, spec)
+    chat = model.load_chat(Path(spec.base_model))
+    learned = data.in_turn(data.rated(chat, found.train, spec.settings.max_length), spec.settings.seed)
+    held_out = data.rated(chat, found.held_out, spec.settings.max_length)
+    lines(data.facts(chat, learned, "rated completions"))
+    desirable = sum(row.label for row in learned)
+    lines(
+        f"{desirable} are desirable and count {spec.settings.desirable_weight:g} each, "
+        f"{len(learned) - desirable} are not and count {spec.settings.undesirable_weight:g}."
+    )
+    if held_out:
+        lines(f"{len(held_out)} completions are held out; none of them is learned from.")
+
+    reference = "the start adapter" if spec.start_adapter else "the base model"
+    lines(f"Loading the model and asking the reference, {reference}, how likely it finds each answer.")
+    trainer = make_trainer(run, spec, chat, learned, held_out, lines)
+    lines(f"Training in {'bf16' if model.multiplies_bf16() else 'fp32'}.")
+    trainer.train()
+
+    lines("Saving the adapter, then reading it back to prove what it computes.")
+    state = trainer.state
+    report = TrainingReport(
+        steps=state.global_step,
+        epochs=spec.settings.n_epochs,
+        rows=len(learned),
+        held_out=len(held_out),
+        trained_tokens=lines.tokens,
+        seconds=round(time.monotonic() - started, 1),
+        metrics=_metrics(lines, max(1, state.global_step // spec.settings.n_epochs)),
+    )
+    export.write(run, spec, trainer.model, chat, found, report)  # pyright: ignore[reportArgumentType]
+
+
+def make_trainer(
+    run: Path,
+    spec: TrainingSpec,
+    chat: data.Chat,
+    learned: list[RatedTokens],
+    held_out: list[RatedTokens],
+    lines: StepLines,
+) -> KTOTrainer:
+    """TRL's trainer over tokenised rows, the reference's log-probabilities already in its datasets."""
+    settings = spec.settings
+    if settings.batch_size % TOGETHER:
+        raise Refused(
+            "bad_job",
+            f"batch_size is {settings.batch_size}; KTO needs an even number, so that a forward pass can hold "
+            "more than one row.",
+            "batch_size",
+        )
+    model.score_labels_only()
+    shared = model.trainer_arguments(run, settings, learned, held_out, together=TOGETHER)
+    shared["train_sampling_strategy"] = "sequential"  # in the order of `data.in_turn`; TRL asks for it too
+    trainer = _TokenisedKTOTrainer(
+        model=model.load_policy(spec),
+        args=KTOConfig(
+            beta=settings.beta,
+            desirable_weight=settings.desirable_weight,
+            undesirable_weight=settings.undesirable_weight,
+            precompute_ref_log_probs=True,
+            **shared,
+        ),
+        train_dataset=_dataset(learned, learned, settings.max_length),
+        eval_dataset=_dataset(held_out, held_out + learned, settings.max_length) if held_out else None,
+        processing_class=chat.tokenizer,
+        callbacks=[lines],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+class _TokenisedKTOTrainer(KTOTrainer):
+    """`KTOTrainer` that takes token ids as they are, and measures all held-out rows against one KL estimate."""
+
+    def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
+        return dataset
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Figures of the held-out rows. TRL would take the mean of means over batches, each with a KL of its own."""
+        policy: Any = self.model
+        policy.eval()
+        with torch.no_grad(), self.accelerator.autocast():
+            parts = [self._measured(self._prepare_inputs(batch)) for batch in self.get_eval_dataloader()]
+        ratios, mismatched, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+        figures = _figures(self.args, ratios, mismatched, labels)
+        self.log(figures)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
+        return figures
+
+    def _measured(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of each row: the log-ratio of policy to reference, the same of its mismatched answer, its label."""
+        return (
+            self._logps(batch, "") - batch["ref_logps"],
+            self._logps(batch, "KL_") - batch["ref_KL_logps"],
+            batch["label"].bool(),
+        )
+
+    def _logps(self, batch: dict[str, Any], which: str) -> torch.Tensor:
+        """The policy's log-probability of each whole answer, as TRL computes it of policy and reference."""
+        ids = batch[f"{which}input_ids"]
+        policy: Any = self.model
+        found = policy(
+            input_ids=ids,
+            attention_mask=batch[f"{which}attention_mask"],
+            labels=ids.masked_fill(batch[f"{which}completion_mask"] == 0, IGNORED),
+            use_cache=False,
+            fused_lm_head=True,
+        )
+        return found.log_probs.sum(-1)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """A rated answer was not chosen before another: TRL's names for the two rewards are DPO's."""
+        figures = self._metrics["train"]
+        for theirs, ours in (("chosen", "desirable"), ("rejected", "undesirable")):
+            if (name := f"rewards/{theirs}") in figures:
+                figures[f"rewards/{ours}"] = figures.pop(name)
+        super().log(logs, start_time)
+
+
+def _dataset(tokens: list[RatedTokens], pool: list[RatedTokens], max_length: int) -> Dataset:
+    answers = data.mismatched(tokens, pool, max_length)
+    columns = ("prompt_ids", "completion_ids", "label")
+    return Dataset.from_list(
+        [
+            {**{name: getattr(row, name) for name in columns}, "KL_completion_ids": answer}
+            for row, answer in zip(tokens, answers, strict=True)
+        ]
+    )
+
+
+def _figures(
+    args: Any, ratios: torch.Tensor, mismatched: torch.Tensor, labels: torch.Tensor
+) -> dict[str, float]:
+    """The paper's loss (equation 7) over all held-out rows, and how many rewards are on their side of the KL."""
+    kl = mismatched.mean().clamp(min=0)
+    right_by = torch.where(labels, ratios - kl, kl - ratios)
+    weights = torch.where(labels, args.desirable_weight, args.undesirable_weight)
+    figures = {
+        "eval_loss": (weights * (1 - torch.sigmoid(args.beta * right_by))).mean().item(),
+        "eval_rewards/accuracies": (right_by > 0).float().mean().item(),
+        "eval_kl": kl.item(),
+    }
+    for name, side in (("desirable", labels), ("undesirable", ~labels)):
+        if side.any():
+            figures[f"eval_rewards/{name}"] = args.beta * ratios[side].mean().item()
+    if labels.any() and not labels.all():
+        figures["eval_rewards/margins"] = (
+            figures["eval_rewards/desirable"] - figures["eval_rewards/undesirable"]
+        )
+    return figures
+
+
+def _metrics(lines: StepLines, steps_an_epoch: int) -> dict[str, float]:
+    """Training figures over the last epoch, held-out figures before the first step and after the last.
+
+    Before the first step policy and reference are one, so rewards and accuracy start at 0. Held-out rows that
+    all carry one label have no margin.
+    """
+    metrics = {
+        "train_loss": lines.last_epoch("train_loss", steps_an_epoch),
+        "train_reward_desirable": lines.last_epoch("reward_desirable", steps_an_epoch),
+        "train_reward_undesirable": lines.last_epoch("reward_undesirable", steps_an_epoch),
+        "train_kl": lines.last_epoch("kl", steps_an_epoch),
+    }
+    for name, figure in lines.after.items():
+        ours = name if name == "valid_loss" else name.removeprefix("valid_")
+        metrics |= {f"{ours}_before": lines.before[name], ours: figure}
+    return metrics
