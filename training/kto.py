@@ -26,7 +26,7 @@ from training.progress import StepLines
 from training.refusal import Refused
 
 TOGETHER = 2
-"""Rows in a forward pass at least: TRL takes the mean of the KL estimate over them."""
+"""Rows in a forward pass at least, but for the last of an epoch: TRL's KL estimate is a mean over them."""
 
 
 def train(run: Path, spec: TrainingSpec) -> None:

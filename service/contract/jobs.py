@@ -38,7 +38,7 @@ class KtoHyperparameters(Hyperparameters):
     """KTO's own. `auto` has both labels weigh the same, however many rows carry each."""
 
     batch_size: Auto | Annotated[int, Field(ge=2, le=256, multiple_of=2)] = "auto"
-    """Even, so that every forward pass holds more than one row: KTO's KL estimate is a mean over its rows."""
+    """Even, so that a forward pass can hold more than one row: KTO's KL estimate is a mean over its rows."""
     desirable_weight: Auto | Annotated[float, Field(ge=0.01, le=MAX_WEIGHT)] = "auto"
     """What a row with `"label": true` counts in the loss."""
     undesirable_weight: Auto | Annotated[float, Field(ge=0.01, le=MAX_WEIGHT)] = "auto"
