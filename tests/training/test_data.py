@@ -197,3 +197,15 @@ def test_rows_on_one_prompt_have_no_mismatch_and_are_refused(chat: Chat) -> None
     with pytest.raises(Refused, match="train.jsonl line 1: .*another prompt") as refusal:
         data.mismatched(found, found, 200)
     assert refusal.value.code == "no_mismatch"
+
+
+def test_an_answer_that_does_not_fit_or_is_the_rows_own_is_passed_over() -> None:
+    row = data.RatedTokens("a", [5, 6, 7], [8, END], True)
+    long, same, other = (
+        data.RatedTokens("b", [3], [9] * 4 + [END], True),
+        data.RatedTokens("c", [4], [8, END], False),
+        data.RatedTokens("d", [1], [7, END], False),
+    )
+    for near in (long, same):
+        assert data.mismatched([row], [row, other, near], 7) == [other.completion_ids]
+    assert data.mismatched([row], [row, other, long], 8) == [long.completion_ids]
