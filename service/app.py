@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import Depends, FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service import refusals
+from service import refusals, traces
 from service.api import (
     assistants,
     batches,
@@ -63,6 +63,7 @@ GRACE = 60
 """Seconds from a model's deletion until the engine forgets it: requests that were let in before have reached it."""
 QUIET = {"/healthz", "/readyz"}
 """Asked every second by whoever watches: not worth a line."""
+NOWHERE = traces.Traces()
 
 
 def create_app(settings: Settings, engine_urls: list[str]) -> FastAPI:
@@ -71,7 +72,7 @@ def create_app(settings: Settings, engine_urls: list[str]) -> FastAPI:
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         house = _open_house(settings, engine_urls)
-        app.state.house = house
+        app.state.house, app.state.traces = house, traces.start()
         async with house.database.writing() as session:
             await completions.end_abandoned(session)
             await limits.end_abandoned(session)
@@ -93,12 +94,14 @@ def create_app(settings: Settings, engine_urls: list[str]) -> FastAPI:
             await house.engines.close()
             await house.records.close()
             await house.database.close()
+            await app.state.traces.close()
 
     app = FastAPI(
         title="Tailorbird", version="0.1.0", lifespan=life, docs_url="/docs", redoc_url=None,
         description="OpenAI's API under `/v1`, the loop of feedback, training and releases under `/api`.",
         responses=refusals.DESCRIBED, dependencies=[Depends(must_be_sound)],
     )  # fmt: skip
+    app.state.traces = NOWHERE
     for module in ROUTERS:
         app.include_router(module.router)
     app.add_middleware(Door)
@@ -139,7 +142,9 @@ class RequestLog:
             await self.app(scope, receive, send)
             return
         request_id, began, status = f"req_{secrets.token_hex(12)}", time.perf_counter(), 500
-        scope.setdefault("state", {})["request_id"] = request_id
+        to = NOWHERE if scope["path"] in QUIET else scope["app"].state.traces
+        trace = to.begin(request_id, scope["method"], scope["headers"])
+        scope.setdefault("state", {}).update(request_id=request_id, trace=trace)
 
         async def mark(message: Message) -> None:
             nonlocal status
@@ -161,6 +166,7 @@ class RequestLog:
                 "key": caller.key_id if caller else None,
             }
             REQUESTS.labels(fields["route"], status).inc()
+            trace.end(getattr(scope.get("route"), "path", None), status)
             if fields["route"] not in QUIET:
                 log.info("request", extra={"fields": fields})
 

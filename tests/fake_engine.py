@@ -21,6 +21,7 @@ def create_fake_engine() -> FastAPI:
     app = FastAPI()
     app.state.loaded = {}
     app.state.bodies = []
+    app.state.headers = []
 
     @app.get("/health")
     async def health() -> Response:
@@ -47,17 +48,18 @@ def create_fake_engine() -> FastAPI:
 
     @app.post("/v1/chat/completions")
     async def chat(body: dict[str, Any], request: Request) -> Response:
-        return _answer(app, body, str(body["messages"][-1]["content"]))
+        return _answer(app, body, request, str(body["messages"][-1]["content"]))
 
     @app.post("/v1/completions")
     async def go_on(body: dict[str, Any], request: Request) -> Response:
-        return _answer(app, body, str(body["prompt"]))
+        return _answer(app, body, request, str(body["prompt"]))
 
     return app
 
 
-def _answer(app: FastAPI, body: dict[str, Any], question: str) -> Response:
+def _answer(app: FastAPI, body: dict[str, Any], request: Request, question: str) -> Response:
     app.state.bodies.append(body)
+    app.state.headers.append(request.headers)
     if body["model"] not in (BASE, *app.state.loaded):
         return JSONResponse(_error("The model does not exist.", "model"), 404)
     if "TOO LONG" in question:

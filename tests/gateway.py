@@ -26,6 +26,7 @@ class Gateway:
     settings: Settings
     engine_bodies: list
     admin: httpx.Client
+    engine_headers: list
 
     def client_of(self, name: str, role: str = "user") -> httpx.Client:
         """A client with the API key of a new user of this role, called `name`, or `name 2` when there is one."""
@@ -57,4 +58,4 @@ def running_gateway(home: Path, schema: Path, **more: Any) -> Iterator[Gateway]:
             for _ in range(100):
                 if admin.get("/readyz").status_code == 200:
                     break
-            yield Gateway(url, settings, fake.state.bodies, admin)
+            yield Gateway(url, settings, fake.state.bodies, admin, fake.state.headers)

@@ -10,7 +10,7 @@ transaction waits for the engine. Knows no route's parameters.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -32,6 +32,7 @@ from service.domain.limits import Reservation
 from service.engine.client import CHAT, TEXT, Engine
 from service.errors import EngineError, TailorbirdError, TooMany
 from service.logs import log
+from service.traces import Question, Trace
 
 Awaited = TypeVar("Awaited")
 Wanted = ChatRequest | PromptRequest
@@ -62,6 +63,7 @@ class Asked:
     completion_id: str
     recorded: bool
     headers: dict[str, str]
+    trace: Trace
     path: str = CHAT
     """The engine's route."""
     held: Reservation | None = None
@@ -144,7 +146,18 @@ async def _prepared(
         asked_body = body | {"stream": True, "stream_options": {"include_usage": True} | each}
     headers = {"x-tailorbird-release": route.release, "x-tailorbird-adapter": route.adapter}
     return Asked(
-        house, wanted, route, engine, asked_body, completion_id, recorded, headers, path, held, writing
+        house,
+        wanted,
+        route,
+        engine,
+        asked_body,
+        completion_id,
+        recorded,
+        headers,
+        request.state.trace,
+        path,
+        held,
+        writing,
     )
 
 
@@ -168,7 +181,7 @@ async def answer(asked: Asked, request: Request) -> dict[str, Any] | None:
     """The whole answer on OpenAI's wire, or none when the caller went away first. Its end is recorded."""
     ending = Ending(status="failed")
     try:
-        found = await _unless_gone(request, asked.engine.chat(asked.body, asked.path))
+        found = await _unless_gone(request, asked.engine.chat(asked.body, asked.path, _told(asked)))
         if found is None:
             ending.status = "interrupted"
             return None
@@ -177,7 +190,7 @@ async def answer(asked: Asked, request: Request) -> dict[str, Any] | None:
         ending.take(found)
         _complete(asked, ending)
     except TailorbirdError as error:
-        asked.house.failed_in_a_row += error.status >= 500
+        _failed(asked, error)
         raise
     except asyncio.CancelledError:
         ending.status = "interrupted"
@@ -228,16 +241,17 @@ async def chunks(asked: Asked) -> AsyncGenerator[list[dict[str, Any]], None]:
     ends or raises."""
     ending = Ending()
     try:
-        async with aclosing(asked.engine.stream(asked.body, asked.path)) as stream:
+        async with aclosing(asked.engine.stream(asked.body, asked.path, _told(asked))) as stream:
             async for together in stream:
                 if not ending.choices:
                     await asked.written()
                     metrics.first_token(asked.began)
+                    asked.trace.first_token()
                 if ours := [chunk for data in together if (chunk := _taken(data, asked, ending))]:
                     yield ours
         _complete(asked, ending)
     except TailorbirdError as error:
-        asked.house.failed_in_a_row += error.status >= 500
+        _failed(asked, error)
         ending.status = "failed"
         raise
     finally:
@@ -273,6 +287,22 @@ def _complete(asked: Asked, ending: Ending) -> None:
     ending.status = "complete"
 
 
+def _told(asked: Asked) -> Mapping[str, str]:
+    """The request's trace hears what is asked now; the headers with which the engine can go on with it."""
+    return asked.trace.engine_asked(
+        Question(
+            operation="chat" if asked.path == CHAT else "text_completion", model=asked.route.requested,
+            answerer=asked.route.engine_model, release=asked.route.release, adapter=asked.route.adapter,
+            answer=asked.completion_id, streamed="stream" in asked.body,
+        )
+    )  # fmt: skip
+
+
+def _failed(asked: Asked, error: TailorbirdError) -> None:
+    asked.house.failed_in_a_row += error.status >= 500
+    asked.trace.engine_failed(error)
+
+
 async def _end(asked: Asked, ending: Ending) -> None:
     """Give the place back and write how it ended; again is harmless."""
     if asked.ended:
@@ -285,6 +315,8 @@ async def _end(asked: Asked, ending: Ending) -> None:
         await asyncio.wait({asked.writing})
         asked.recorded = asked.writing.exception() is None
     metrics.answered(ending.status, asked.route.release, ending.usage, asked.began)
+    ends = [str(choice.get("finish_reason")) for choice in ending.choices.values()]
+    asked.trace.engine_done(ending.status, ending.usage, ends)
     if asked.held:
         async with asked.house.database.writing(records=True) as session:
             await limits.settle(session, asked.held, ending, streamed="stream" in asked.body)

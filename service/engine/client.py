@@ -8,7 +8,7 @@ every step (vllm-project/vllm#33791).
 
 import hashlib
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,6 +29,7 @@ from service.errors import (
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 """The engine's routes that answer: messages, and a raw prompt."""
 _JSON = {"content-type": "application/json"}
+_NONE: Mapping[str, str] = {}
 _GONE = "The engine is starting or gone. Try again in a few seconds."
 _BROKE = "The engine stopped in the middle of the answer. Send the request again."
 _SLOW = "The engine did not answer in time. Try again, or ask for a shorter answer."
@@ -113,16 +114,21 @@ class Engine:
         except NotFound:
             return
 
-    async def chat(self, body: dict[str, Any], path: str = CHAT) -> dict[str, Any]:
+    async def chat(
+        self, body: dict[str, Any], path: str = CHAT, headers: Mapping[str, str] = _NONE
+    ) -> dict[str, Any]:
         """One whole answer, to messages or to a raw prompt. Cancelling the call closes the connection, and vLLM aborts.
 
+        `headers` go along with ours: where a trace goes on, for example.
         Raises `BadInput` (the engine's message and param), `NotFound` (model), `TooMany`,
         `EngineUnavailable`, `EngineTimeout`, `EngineError`.
         """
         with self._counted():
-            return await self._json("POST", path, body | {"stream": False}, self._answer)
+            return await self._json("POST", path, body | {"stream": False}, self._answer, headers)
 
-    async def stream(self, body: dict[str, Any], path: str = CHAT) -> AsyncGenerator[list[bytes], None]:
+    async def stream(
+        self, body: dict[str, Any], path: str = CHAT, headers: Mapping[str, str] = _NONE
+    ) -> AsyncGenerator[list[bytes], None]:
         """Yield the `data` of the events as they come, those that came at once together, the last one `[DONE]`.
 
         A reader who is behind gets more at once, and passes it on at the price of one.
@@ -133,7 +139,7 @@ class Engine:
         """
         with self._counted():
             asked = body | {"stream": True}
-            async with self._request("POST", path, asked, self._stream_limit) as response:
+            async with self._request("POST", path, asked, self._stream_limit, headers) as response:
                 async for together in events(response.content.iter_any()):
                     failed = next(
                         (at for at, data in enumerate(together) if data.startswith(b'{"error"')), None
@@ -192,9 +198,10 @@ class Engine:
         return _Count(self)
 
     async def _json(
-        self, method: str, route: str, body: dict[str, Any] | None = None, timeout: float = 30.0
-    ) -> dict[str, Any]:
-        async with self._request(method, route, body, _within(timeout)) as response:
+        self, method: str, route: str, body: dict[str, Any] | None = None, timeout: float = 30.0,
+        headers: Mapping[str, str] = _NONE,
+    ) -> dict[str, Any]:  # fmt: skip
+        async with self._request(method, route, body, _within(timeout), headers) as response:
             return orjson.loads(await response.read())
 
     async def _text(self, route: str, body: dict[str, Any], timeout: float) -> str:
@@ -203,14 +210,15 @@ class Engine:
 
     @asynccontextmanager
     async def _request(
-        self, method: str, route: str, body: dict[str, Any] | None, limit: aiohttp.ClientTimeout
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        self, method: str, route: str, body: dict[str, Any] | None, limit: aiohttp.ClientTimeout,
+        headers: Mapping[str, str] = _NONE,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:  # fmt: skip
         """A response of status 200, failures translated; when left early, its connection is closed."""
         data = None if body is None else orjson.dumps(body)
         response: aiohttp.ClientResponse | None = None
         try:
             response = await self._open().request(
-                method, self._base + route, data=data, headers=_JSON, timeout=limit
+                method, self._base + route, data=data, headers={**_JSON, **headers}, timeout=limit
             )
             if response.status != 200:
                 raise _refusal(response.status, await response.read())
