@@ -146,19 +146,9 @@ async def _prepared(
         asked_body = body | {"stream": True, "stream_options": {"include_usage": True} | each}
     headers = {"x-tailorbird-release": route.release, "x-tailorbird-adapter": route.adapter}
     return Asked(
-        house,
-        wanted,
-        route,
-        engine,
-        asked_body,
-        completion_id,
-        recorded,
-        headers,
-        request.state.trace,
-        path,
-        held,
-        writing,
-    )
+        house, wanted, route, engine, asked_body, completion_id, recorded, headers, request.state.trace,
+        path=path, held=held, writing=writing,
+    )  # fmt: skip
 
 
 async def _engine_for(house: House, route: Route) -> Engine:
