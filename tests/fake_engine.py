@@ -48,16 +48,16 @@ def create_fake_engine() -> FastAPI:
 
     @app.post("/v1/chat/completions")
     async def chat(body: dict[str, Any], request: Request) -> Response:
-        return _answer(app, body, request, str(body["messages"][-1]["content"]))
+        return await _answer(app, body, request, str(body["messages"][-1]["content"]))
 
     @app.post("/v1/completions")
     async def go_on(body: dict[str, Any], request: Request) -> Response:
-        return _answer(app, body, request, str(body["prompt"]))
+        return await _answer(app, body, request, str(body["prompt"]))
 
     return app
 
 
-def _answer(app: FastAPI, body: dict[str, Any], request: Request, question: str) -> Response:
+async def _answer(app: FastAPI, body: dict[str, Any], request: Request, question: str) -> Response:
     app.state.bodies.append(body)
     app.state.headers.append(request.headers)
     if body["model"] not in (BASE, *app.state.loaded):
@@ -67,6 +67,8 @@ def _answer(app: FastAPI, body: dict[str, Any], request: Request, question: str)
     words = f"{body['model'][:8]} heard {question}".split(" ")
     if body.get("stream"):
         return StreamingResponse(_stream(body, words, question), media_type="text/event-stream")
+    if "LATE" in question:
+        await asyncio.sleep(1)
     choices = [_choice(body, number, words, question) for number in range(_count(body))]
     kind = "chat.completion" if "messages" in body else "text_completion"
     found = {"id": "x", "object": kind, "created": 1, "choices": choices, "usage": _usage(words)}
@@ -91,15 +93,16 @@ def _choice(body: dict[str, Any], number: int, words: list[str], question: str) 
 
 
 async def _stream(body: dict[str, Any], words: list[str], question: str):
+    slow, breaks = "SLOW" in question, "BREAK" in question
     if "LATE" in question:
         await asyncio.sleep(1)
     for number, choice in enumerate(_choice(body, n, words, question) for n in range(_count(body))):
         for sent, part in enumerate(_parts(choice)):
-            if "SLOW" in question:
+            if slow:
                 await asyncio.sleep(0.05)
             so_far = {"usage": _usage(words[:sent])} if _counts_each(body) else {}
             yield _event(body, {"choices": [{"index": number, "finish_reason": None, **part}], **so_far})
-            if "BREAK" in question and sent == 2:
+            if breaks and sent == 2:
                 return
         end = {"index": number, "finish_reason": choice["finish_reason"]}
         yield _event(body, {"choices": [end | ({"text": ""} if "prompt" in body else {"delta": {}})]})

@@ -10,14 +10,15 @@ transaction waits for the engine. Knows no route's parameters.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import orjson
 from fastapi import Request
 from fastapi.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from service import metrics
 from service.api import limits
@@ -32,6 +33,7 @@ from service.domain.limits import Reservation
 from service.engine.client import CHAT, TEXT, Engine
 from service.errors import EngineError, TailorbirdError, TooMany
 from service.logs import log
+from service.refusals import OUTAGES, of_outage
 from service.traces import Question, Trace
 
 Awaited = TypeVar("Awaited")
@@ -74,9 +76,12 @@ class Asked:
     began: float = field(default_factory=time.perf_counter)
 
     async def written(self) -> None:
-        """Raises what kept the question from being written."""
+        """Raises `NoSpace` or `DatabaseUnavailable` when the question could not be written down."""
         if self.writing is not None:
-            await asyncio.shield(self.writing)
+            try:
+                await asyncio.shield(self.writing)
+            except OUTAGES as error:
+                raise of_outage(error) from None
 
 
 async def serve(wanted: Wanted, request: Request, house: House, caller: Caller) -> Response:
@@ -205,9 +210,7 @@ async def streamed(
             await asyncio.shield(_end(asked, Ending()))
     if first is None:
         return Response(status_code=499)
-    return StreamingResponse(
-        _with_first(first, events), media_type="text/event-stream", headers=asked.headers
-    )
+    return _Stream(_with_first(first, events), media_type="text/event-stream", headers=asked.headers)
 
 
 async def relay(asked: Asked) -> AsyncGenerator[bytes, None]:
@@ -263,7 +266,16 @@ def _taken(data: bytes, asked: Asked, ending: Ending) -> dict[str, Any] | None:
     return chunk if chunk["choices"] or (wanted and usage) else None
 
 
-async def _with_first(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+class _Stream(StreamingResponse):
+    """Ends its events when the answer ends, however it does. Left alone between two events, they would hold their place
+    and the engine until Python collects them."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(cast(AsyncGenerator[bytes, None], self.body_iterator)):
+            await super().__call__(scope, receive, send)
+
+
+async def _with_first(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(rest):
         yield first
         async for event in rest:
@@ -294,7 +306,8 @@ def _failed(asked: Asked, error: TailorbirdError) -> None:
 
 
 async def _end(asked: Asked, ending: Ending) -> None:
-    """Give the place back and write how it ended; again is harmless."""
+    """Give the place back and write how it ended; again is harmless. Raises `NoSpace` or `DatabaseUnavailable`, also
+    in the middle of a stream, which then ends in an error: an answer without its record is none."""
     if asked.ended:
         return
     asked.ended = True
@@ -307,13 +320,16 @@ async def _end(asked: Asked, ending: Ending) -> None:
     metrics.answered(ending.status, asked.route.release, ending.usage, asked.began)
     ends = [str(choice.get("finish_reason")) for choice in ending.choices.values()]
     asked.trace.engine_done(ending.status, ending.usage, ends)
-    if asked.held:
-        async with asked.house.database.writing(records=True) as session:
-            await limits.settle(session, asked.held, ending, streamed="stream" in asked.body)
-            if asked.recorded:
-                await completions.end(session, asked.completion_id, ending)
-    elif asked.recorded:
-        await completions.end(asked.house.records, asked.completion_id, ending)
+    try:
+        if asked.held:
+            async with asked.house.database.writing(records=True) as session:
+                await limits.settle(session, asked.held, ending, streamed="stream" in asked.body)
+                if asked.recorded:
+                    await completions.end(session, asked.completion_id, ending)
+        elif asked.recorded:
+            await completions.end(asked.house.records, asked.completion_id, ending)
+    except OUTAGES as error:
+        raise of_outage(error) from None
 
 
 async def _unless_gone(request: Request, work_of: Awaitable[Awaited]) -> Awaited | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import delete, func, literal, select, update
+from sqlalchemy import ColumnElement, delete, func, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.limits import Limits
@@ -157,10 +157,16 @@ async def _add(session: AsyncSession, budget_id: str, day: int, *, requests: int
     return spent
 
 
+def _of_now(at: float) -> ColumnElement[bool]:
+    """What was asked in the last minute. What was asked long after now was asked before the clock was set back: it
+    must not hold a key until the clock has come there again."""
+    return (tables.Reservation.at > at - MINUTE) & (tables.Reservation.at <= at + MINUTE)
+
+
 async def _forget(session: AsyncSession, budget_id: str, at: float) -> None:
     """What is past its minute and settled; after a day also what nobody came to settle."""
     row = tables.Reservation
-    old = (row.at <= at - MINUTE) & (~row.open | (row.at <= at - DAY))
+    old = ~_of_now(at) & (~row.open | (row.at <= at - DAY))
     await session.execute(delete(row).where(row.budget_id == budget_id, old))
 
 
@@ -170,7 +176,7 @@ async def _minute(session: AsyncSession, budget_id: str, at: float) -> tuple[int
     found = await session.execute(
         select(
             func.count(), func.coalesce(func.sum(row.tokens), 0), func.coalesce(func.max(row.at), at)
-        ).where(row.budget_id == budget_id, row.at > at - MINUTE)
+        ).where(row.budget_id == budget_id, _of_now(at))
     )
     requests, tokens, last = found.one()
     return requests, int(tokens), last
@@ -186,7 +192,7 @@ async def _refusal(
         row = tables.Reservation
         units = row.tokens if exceeded == "tokens_per_minute" else literal(1)
         found = await session.execute(
-            select(row.at, units).where(row.budget_id == budget_id, row.at > at - MINUTE).order_by(row.at)
+            select(row.at, units).where(row.budget_id == budget_id, _of_now(at)).order_by(row.at)
         )
         used = standing.tokens + tokens if exceeded == "tokens_per_minute" else standing.requests + 1
         wait = room_in([(asked_at, int(size)) for asked_at, size in found.all()], used - most, at)

@@ -1,20 +1,29 @@
 """What a failure of ours looks like from outside: OpenAI's body, and when to come again."""
 
+import asyncio
 import shutil
-from contextlib import AsyncExitStack
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import text
+from fastapi import FastAPI, Request, Response
+from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from service import first_start
 from service.app import create_app
 from service.db import session as sessions
+from service.db.session import Database
 from service.settings import Settings
+from tests.fake_engine import create_fake_engine
 from tests.gateway import Gateway
+from tests.serving import serving
 
 
 @pytest.fixture
@@ -65,6 +74,105 @@ def test_json_that_nothing_behind_us_can_take_is_refused_by_name(gateway: Gatewa
     refused = gateway.admin.post(path, content=body, headers={"content-type": "application/json"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_json")
     assert "cannot be passed on" in refused.json()["error"]["message"]
+
+
+@dataclass
+class Disk:
+    """The disk under SQLite, as far as SQLite knows: once `full`, no page can be added."""
+
+    full: bool = False
+
+    def under(self, database: Database) -> None:
+        event.listen(database._engine.sync_engine, "begin", self._tell)
+
+    def _tell(self, connection: Connection) -> None:
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {1 if self.full else 1 << 30}")
+
+
+@asynccontextmanager
+async def on_disk(settings: Settings, disk: Disk) -> AsyncIterator[tuple[FastAPI, httpx.AsyncClient]]:
+    """A gateway whose database lies on `disk`, over a double that fills it when it answers FILL."""
+    await first_start.prepare(settings)
+    fake = create_fake_engine()
+
+    @fake.middleware("http")
+    async def fill(request: Request, call_next: Any) -> Response:
+        disk.full |= b"FILL" in await request.body()
+        return await call_next(request)
+
+    headers = {"authorization": f"Bearer {(settings.home / 'admin.key').read_text().strip()}"}
+    with serving(fake) as engine:
+        app = create_app(settings, [engine])
+        transport = httpx.ASGITransport(app)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://gateway", headers=headers) as client,
+        ):
+            disk.under(app.state.house.database)
+            for _ in range(200):
+                if (await client.get("/readyz")).status_code == 200:
+                    break
+                await asyncio.sleep(0.01)
+            yield app, client
+            assert app.state.house.under_way == 0
+
+
+def question(said: str, **more: object) -> dict[str, object]:
+    """Long enough to need pages of its own, as its answer, which repeats it, does."""
+    return {"model": "fanal", "messages": [{"role": "user", "content": f"{said} {'x' * 400_000}"}]} | more
+
+
+def recorded(settings: Settings) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(settings.home / "tailorbird.db")) as database:
+        return database.execute("select status, output from completions").fetchall()
+
+
+async def test_nothing_is_asked_or_kept_when_the_disk_is_full_before(settings: Settings):
+    disk = Disk()
+    async with on_disk(settings, disk) as (_, client):
+        disk.full = True
+        refused = await client.post("/v1/chat/completions", json=question("a"))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (507, "disk_full")
+        disk.full = False
+        assert recorded(settings) == []
+        assert (await client.post("/v1/chat/completions", json=question("a"))).status_code == 200
+    ((status, output),) = recorded(settings)
+    assert (status, len(output) > 400_000) == ("complete", True)
+
+
+async def test_an_answer_that_cannot_be_recorded_is_refused_and_not_half_written(settings: Settings):
+    disk = Disk()
+    async with on_disk(settings, disk) as (_, client):
+        refused = await client.post("/v1/chat/completions", json=question("FILL"))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (507, "disk_full")
+        assert recorded(settings) == [("running", "")]
+        disk.full = False
+    async with on_disk(settings, disk):
+        assert recorded(settings) == [("interrupted", "")]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "end"),
+    [
+        ("/v1/chat/completions", question("FILL", stream=True), '"code":"disk_full"'),
+        (
+            "/v1/responses",
+            {"model": "fanal", "input": "FILL " + "x" * 400_000, "stream": True},
+            "response.failed",
+        ),
+    ],
+)
+async def test_a_stream_that_cannot_be_recorded_ends_in_an_error_and_never_as_if_it_were_kept(
+    settings: Settings, path: str, body: dict[str, object], end: str
+):
+    disk = Disk()
+    async with on_disk(settings, disk) as (_, client):
+        answer = await client.post(path, json=body)
+        last = answer.text.strip().split("\n\n")[-1]
+        assert (answer.status_code, end in last) == (200, True)
+        assert "[DONE]" not in answer.text
+        assert "response.completed" not in answer.text
+    assert recorded(settings) == [("running", "")]
 
 
 async def test_a_mistake_of_ours_is_told_in_openais_form_with_the_id_to_look_for(

@@ -223,8 +223,9 @@ def test_another_persons_conversation_cannot_be_written_to(gateway: Gateway):
     assert gateway.admin.get(f"/api/conversations/{conversation}").json()["turns"] == []
 
 
-def test_a_reader_who_leaves_before_the_first_word_frees_the_place(gateway: Gateway):
-    body = {"model": "fanal", "messages": [{"role": "user", "content": "LATE SLOW a"}], "stream": True}
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_reader_who_leaves_before_the_first_word_frees_the_place(gateway: Gateway, stream: bool):
+    body = {"model": "fanal", "messages": [{"role": "user", "content": "LATE SLOW a"}], "stream": stream}
     with pytest.raises(httpx.ReadTimeout):
         gateway.admin.post("/v1/chat/completions", json=body, timeout=0.3)
     latest = "select status from completions order by created_at desc"

@@ -67,6 +67,16 @@ async def test_a_minute_is_the_last_sixty_seconds_and_the_refusal_says_when_ther
     await refused(world, at=NOON + 60, requests_per_minute=3)
 
 
+async def test_a_clock_that_is_set_back_holds_nobody_for_longer_than_before(world: World):
+    await settle(world, await reserve(world, requests_per_minute=1), 10)
+    before = NOON - 3_600
+    await settle(world, await reserve(world, at=before, requests_per_minute=1), 10)
+    assert (await refused(world, at=before, requests_per_minute=1)).retry_after == 60
+    a_little = await refused(world, at=before - 20, requests_per_minute=1)
+    assert a_little.retry_after == 80
+    await reserve(world, at=before + 60, requests_per_minute=1)
+
+
 async def test_tokens_have_room_when_enough_of_them_have_left_the_window(world: World):
     await reserve(world, 10, at=NOON, tokens_per_minute=100)
     await reserve(world, 80, at=NOON + 20, tokens_per_minute=100)
