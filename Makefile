@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test check form types quick-service quick-rooms bench demo install browser format clean
+.PHONY: help run test check form types quick-gateway quick-rooms bench demo install browser format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -21,7 +21,7 @@ test: install browser ## every test: the real engine, a real training job and a 
 	@$(BIN)/python -m pytest
 
 check: install ## format, lint, types, layers and the quick tests
-	@$(MAKE) --no-print-directory -k -j 3 -O form quick-service types quick-rooms
+	@$(MAKE) --no-print-directory -k -j 3 -O form quick-gateway types quick-rooms
 
 form:
 	@$(BIN)/ruff format --check .
@@ -31,12 +31,12 @@ form:
 types:
 	@$(BIN)/pyright
 
-# Two processes by rooms, not workers that each import everything. The longest goes first.
-quick-service:
-	@$(BIN)/python -m pytest -q -m "not heavy" tests/service
+# Two processes, by what needs the gateway, not workers that each import everything. The longest goes first.
+quick-gateway:
+	@$(BIN)/python -m pytest -q -m "not heavy" tests/service/api tests/service/test_*.py
 
 quick-rooms:
-	@nice $(BIN)/python -m pytest -q -m "not heavy" --ignore tests/service
+	@nice $(BIN)/python -m pytest -q -m "not heavy" --ignore tests/service/api --ignore-glob "tests/service/test_*.py"
 
 bench: install ## measure, side by side in one run
 	@exec $(BIN)/python -m tests.bench

@@ -15,6 +15,7 @@ WORDS, SIZE = 4_000, 4_000
 """More than every buffer between the engine and a reader holds together, as words of one chunk each."""
 
 
+@pytest.mark.heavy
 def test_a_reader_who_does_not_read_holds_up_the_engine_and_then_loses_the_answer(
     tmp_path: Path, schema: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -97,7 +97,10 @@ async def on_disk(settings: Settings, disk: Disk) -> AsyncIterator[tuple[FastAPI
 
     @fake.middleware("http")
     async def fill(request: Request, call_next: Any) -> Response:
-        disk.full |= b"FILL" in await request.body()
+        if b"FILL" in await request.body():
+            while not recorded(settings):  # noqa: ASYNC110 - a row sets no event
+                await asyncio.sleep(0.01)
+            disk.full = True
         return await call_next(request)
 
     headers = {"authorization": f"Bearer {(settings.home / 'admin.key').read_text().strip()}"}

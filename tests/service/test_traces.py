@@ -192,6 +192,7 @@ def test_who_watches_whether_the_gateway_lives_leaves_no_trace(gateway: Gateway,
     assert not [span for span in collector.spans() if told(span).get("http.route") == "/healthz"]
 
 
+@pytest.mark.heavy
 def test_an_endpoint_that_is_dead_changes_nothing_for_a_caller_and_is_one_line_in_the_log(
     tmp_path: Path, schema: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
@@ -203,6 +204,7 @@ def test_an_endpoint_that_is_dead_changes_nothing_for_a_caller_and_is_one_line_i
     assert [r.getMessage().partition(",")[0] for r in caplog.records] == ["traces are not delivered"]
 
 
+@pytest.mark.heavy
 def test_without_an_endpoint_nothing_of_opentelemetry_is_imported(tmp_path: Path, schema: Path):
     code = (
         "import pathlib, sys;"

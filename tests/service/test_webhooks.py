@@ -271,6 +271,7 @@ def admin_of(settings: Settings) -> httpx.Client:
     return httpx.Client(base_url=f"http://127.0.0.1:{settings.api_port}", headers=headers, timeout=60)
 
 
+@pytest.mark.heavy
 def test_what_ended_while_no_gateway_could_send_is_sent_by_the_next(
     place: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):

@@ -88,6 +88,7 @@ def test_lines_are_recorded_in_the_name_of_who_made_the_batch(gateway: Gateway):
         assert [one["id"] for one in betty.get("/v1/batches").json()["data"]] == [batch.id]
 
 
+@pytest.mark.heavy
 def test_refused_lines_come_in_the_error_file(client: openai.OpenAI):
     batch = begin(client, line("good"), line("broken", "BREAK"), line("long", "TOO LONG"))
     batch = ended(client, batch.id)
