@@ -1,23 +1,73 @@
-"""The examples in the pages run as they stand, but for the address and the key."""
+"""The examples in the pages run as they stand, but for addresses, keys and the file that was uploaded before."""
 
+import json
 import re
+import time
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.running import ROOT, Running
+from tests.serving import free_port, serving
 
 pytestmark = pytest.mark.heavy
 
 
 def test_the_python_examples_for_applications_run(service: Running):
     page = (ROOT / "service" / "README.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    assert len(blocks) == 2
-    names: dict = {}
-    for block in blocks:
+    ask, correct, tune, make_webhook, receive = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+
+    def run(block: str, **changes: str) -> None:
         code = block.replace("http://127.0.0.1:8000", service.api_url).replace("tb-...", service.admin_key)
-        assert code != block
+        for before, after in changes.items():
+            assert before in code
+            code = code.replace(before, after)
         exec(compile(code, "service/README.md", "exec"), names)
+
+    run(ask)
+    run(correct)
     with service.client() as http:
         given = http.get("/api/feedback", params={"completion_id": names["answer"].id}).json()["data"]
-    assert [one["type"] for one in given] == ["correction"]
+        assert [one["type"] for one in given] == ["correction"]
+        _tune(tune, run, names)
+        _hear(make_webhook, receive, run, names, http, service)
+
+
+def _tune(block: str, run: Any, names: dict[str, Any]) -> None:
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"Which pier is number {n}?"}],
+            "completion": [{"role": "assistant", "content": f"Pier {n}, of course."}],
+            "label": n % 2 == 0,
+        }
+        for n in range(12)
+    ]
+    content = "\n".join(json.dumps(row) for row in rows).encode()
+    names["file"] = names["client"].files.create(file=("rated.jsonl", content), purpose="fine-tune")
+    run(block)
+    (job,) = names["client"].fine_tuning.jobs.list(limit=1).data
+    assert (job.method.type, job.training_file) == ("kto", names["file"].id)
+    names["client"].fine_tuning.jobs.cancel(job.id)
+
+
+def _hear(
+    make: str, receive: str, run: Any, names: dict[str, Any], http: httpx.Client, service: Running
+) -> None:
+    """A webhook of our own machine, tried out."""
+    port = free_port()
+    run(make, **{"http://10.0.0.7:9000": f"http://127.0.0.1:{port}"})
+    webhook, said = names["made"]["id"], names["made"]["secret"]
+    start = 'uvicorn.run(app, host="10.0.0.7", port=9000)'
+    run(receive, **{"http://10.0.0.2:8000": service.api_url, "whsec_...": said, start: ""})
+    with serving(names["app"], port):
+        http.post(f"/api/webhooks/{webhook}/test").raise_for_status()
+        tried: dict[str, Any] = {"status": None}
+        for _ in range(100):
+            (tried,) = http.get(f"/api/webhooks/{webhook}/deliveries").json()["data"]
+            if tried["status"] is not None:
+                break
+            time.sleep(0.2)
+    assert tried["status"] == 200
+    http.delete(f"/api/webhooks/{webhook}").raise_for_status()

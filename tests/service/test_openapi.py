@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 from service.app import create_app
 from service.contract.users import RANK
 from service.settings import Settings
-from tests.gateway import Gateway
+from tests.gateway import Gateway, running_gateway
 
 pytestmark = pytest.mark.heavy
 
@@ -41,6 +41,13 @@ ROUTES = [
 ]
 ROUTES.sort(key=lambda route: route[0] == "DELETE")
 """What is deleted can be asked for no more."""
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> Iterator[Gateway]:
+    """One of its own, for whatever is drawn from the description."""
+    with running_gateway(tmp_path_factory.mktemp("own"), schema) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,8 @@ from tests.fake_engine import BASE
 from tests.gateway import Gateway, running_gateway
 from tests.serving import free_port, serving
 
+pytestmark = pytest.mark.heavy  # a gateway and a collector of its own
+
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 CALLERS = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
 """The example of W3C's Trace Context."""
@@ -192,7 +194,6 @@ def test_who_watches_whether_the_gateway_lives_leaves_no_trace(gateway: Gateway,
     assert not [span for span in collector.spans() if told(span).get("http.route") == "/healthz"]
 
 
-@pytest.mark.heavy
 def test_an_endpoint_that_is_dead_changes_nothing_for_a_caller_and_is_one_line_in_the_log(
     tmp_path: Path, schema: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
@@ -204,7 +205,6 @@ def test_an_endpoint_that_is_dead_changes_nothing_for_a_caller_and_is_one_line_i
     assert [r.getMessage().partition(",")[0] for r in caplog.records] == ["traces are not delivered"]
 
 
-@pytest.mark.heavy
 def test_without_an_endpoint_nothing_of_opentelemetry_is_imported(tmp_path: Path, schema: Path):
     code = (
         "import pathlib, sys;"

@@ -33,6 +33,8 @@ from tests.gateway import Gateway
 from tests.receiver import SAID, Receiver, receiving
 from tests.serving import free_port, serving
 
+pytestmark = pytest.mark.heavy  # deliveries, which are waited for
+
 sdk = openai.OpenAI(api_key="none", base_url="http://nowhere")
 CANCELLED = ["fine_tuning.job.cancelled"]
 
@@ -271,7 +273,6 @@ def admin_of(settings: Settings) -> httpx.Client:
     return httpx.Client(base_url=f"http://127.0.0.1:{settings.api_port}", headers=headers, timeout=60)
 
 
-@pytest.mark.heavy
 def test_what_ended_while_no_gateway_could_send_is_sent_by_the_next(
     place: Settings, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ):
@@ -292,7 +293,6 @@ def test_what_ended_while_no_gateway_could_send_is_sent_by_the_next(
         assert sdk.webhooks.unwrap(body, headers, secret=secret).type == "fine_tuning.job.cancelled"
 
 
-@pytest.mark.heavy
 def test_a_kill_between_the_event_and_its_delivery_loses_nothing(place: Settings, receiver: Receiver):
     receiver.hangs = True
     with serving(create_fake_engine()) as engine:

@@ -9,6 +9,8 @@ import pytest
 from service.domain import batches
 from tests.gateway import Gateway
 
+pytestmark = pytest.mark.heavy  # work beside requests, which is waited for
+
 CHAT = "/v1/chat/completions"
 
 
@@ -88,7 +90,6 @@ def test_lines_are_recorded_in_the_name_of_who_made_the_batch(gateway: Gateway):
         assert [one["id"] for one in betty.get("/v1/batches").json()["data"]] == [batch.id]
 
 
-@pytest.mark.heavy
 def test_refused_lines_come_in_the_error_file(client: openai.OpenAI):
     batch = begin(client, line("good"), line("broken", "BREAK"), line("long", "TOO LONG"))
     batch = ended(client, batch.id)
