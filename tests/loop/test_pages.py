@@ -58,7 +58,7 @@ def _hear(
     """A webhook of our own machine, tried out."""
     port = free_port()
     run(make, **{"http://10.0.0.7:9000": f"http://127.0.0.1:{port}"})
-    webhook, said = names["made"]["id"], names["made"]["secret"]
+    webhook, said = names["made"]["webhook"]["id"], names["made"]["secret"]
     start = 'uvicorn.run(app, host="10.0.0.7", port=9000)'
     run(receive, **{"http://10.0.0.2:8000": service.api_url, "whsec_...": said, start: ""})
     with serving(names["app"], port):
