@@ -31,12 +31,12 @@ form:
 types:
 	@$(BIN)/pyright
 
-# Two processes, by what needs the gateway, not workers that each import everything. The longest goes first.
+# Two processes, by what needs the gateway, not workers that each import everything.
 quick-gateway:
 	@$(BIN)/python -m pytest -q -m "not heavy" tests/service/api tests/service/test_*.py
 
 quick-rooms:
-	@nice $(BIN)/python -m pytest -q -m "not heavy" --ignore tests/service/api --ignore-glob "tests/service/test_*.py"
+	@$(BIN)/python -m pytest -q -m "not heavy" --ignore tests/service/api --ignore-glob "tests/service/test_*.py"
 
 bench: install ## measure, side by side in one run
 	@exec $(BIN)/python -m tests.bench
