@@ -53,6 +53,15 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> "Iterator
         yield running
 
 
+@pytest.fixture(scope="module")
+def own_gateway(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> "Iterator[Gateway]":
+    """One for a module that fills it by hand or by chance, or must know all that is in it."""
+    from tests.gateway import running_gateway
+
+    with running_gateway(tmp_path_factory.mktemp("own"), schema) as running:
+        yield running
+
+
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Running]":
     """The whole service, as `tailorbird run` starts it: real engine, worker, screens. One for all heavy tests."""

@@ -129,12 +129,12 @@ async def _prepared(
     metadata = wanted.metadata or {}
     limited, held, writing = limits.holding(house, caller), None, None
     touches = metadata.get("conversation") if recorded else None
-    if limited or touches:
+    if limited or touches is not None:
         # Either may refuse the request, so the engine waits for it.
         async with limits.ledger(house) if limited else house.database.writing(records=True) as session:
             if limited:
                 held = await limits.reserve(session, house, request, caller, body, limited)
-            if touches:
+            if touches is not None:
                 await conversations.touch(session, caller, touches, question)
     if recorded:
         writing = asyncio.create_task(

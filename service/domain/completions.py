@@ -1,6 +1,6 @@
 """The record of an answer: what produced it, exactly, and how it ended. Never commits.
 
-A completion is written as `running` before the engine is asked, and ended once: `complete`,
+A completion is written as `running` while the engine reads the question, and ended once: `complete`,
 `interrupted` (the reader left, or the service was stopped) or `failed`. After that it never changes.
 """
 

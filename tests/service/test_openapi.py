@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 from service.app import create_app
 from service.contract.users import RANK
 from service.settings import Settings
-from tests.gateway import Gateway, running_gateway
+from tests.gateway import Gateway
 
 pytestmark = pytest.mark.heavy
 
@@ -44,10 +44,9 @@ ROUTES.sort(key=lambda route: route[0] == "DELETE")
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> Iterator[Gateway]:
+def gateway(own_gateway: Gateway) -> Gateway:
     """One of its own, for whatever is drawn from the description."""
-    with running_gateway(tmp_path_factory.mktemp("own"), schema) as running:
-        yield running
+    return own_gateway
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 import asyncio
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -11,17 +9,16 @@ from service.contract.status import AssistantStatus, EngineStatus, JobStatus, St
 from service.domain import status as states
 from service.domain.identity import now
 from service.settings import Settings
-from tests.gateway import Gateway, running_gateway
+from tests.gateway import Gateway
 from tests.serving import free_port
 
 DIGEST = "ab" * 32
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> Iterator[Gateway]:
+def gateway(own_gateway: Gateway) -> Gateway:
     """One of its own, whose every assistant and job is known."""
-    with running_gateway(tmp_path_factory.mktemp("own"), schema) as running:
-        yield running
+    return own_gateway
 
 
 def told(**change) -> Status:

@@ -81,7 +81,7 @@ def test_no_word_is_given_away_before_the_question_is_written_down(gateway: Gate
     with sqlite3.connect(path, isolation_level=None, check_same_thread=False) as holder:
         holder.execute("BEGIN IMMEDIATE")  # the engine answers at once; the record has to wait
         threading.Timer(0.4, holder.execute, ["COMMIT"]).start()
-        body = {"model": "fanal", "messages": [{"role": "user", "content": "SLOW a b"}], "stream": True}
+        body = {"model": "fanal", "messages": [{"role": "user", "content": "SLOW " * 200}], "stream": True}
         with gateway.admin.stream("POST", "/v1/chat/completions", json=body) as answer:
             first = next(line for line in answer.iter_lines() if line)
             assert not holder.in_transaction
@@ -209,6 +209,11 @@ def test_an_unknown_address_and_broken_json_have_openais_shape(gateway: Gateway)
         "/v1/chat/completions", content=b"{", headers={"content-type": "application/json"}
     )
     assert (broken.status_code, broken.json()["error"]["code"]) == (400, "invalid_json")
+
+
+def test_a_conversation_without_a_name_is_none(gateway: Gateway):
+    refused = ask(gateway, metadata={"conversation": ""})
+    assert (refused.status_code, refused.json()["error"]["type"]) == (404, "invalid_request_error")
 
 
 def test_another_persons_conversation_cannot_be_written_to(gateway: Gateway):

@@ -2,24 +2,21 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
-from tests.gateway import Gateway, running_gateway
+from tests.gateway import Gateway
 
 MODEL = "ft:smollm2-135m-instruct:tailorbird:a/b c:0123456789ab"
 DIGEST = "ab" * 32
 
 
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> Iterator[Gateway]:
+def gateway(own_gateway: Gateway) -> Gateway:
     """One of its own: rows are put into its database by hand."""
-    with running_gateway(tmp_path_factory.mktemp("own"), schema) as running:
-        yield running
+    return own_gateway
 
 
 def tuned(gateway: Gateway, owner: str, *, model: str = MODEL, digest: str = DIGEST) -> None:

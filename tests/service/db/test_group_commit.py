@@ -18,15 +18,6 @@ ADD = insert(WORDS)
 COUNT = update(WORDS).where(WORDS.c.word == bindparam("which"))
 
 
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'a.db'}")
-    async with database.writing() as session:
-        await session.execute(text("CREATE TABLE words (word TEXT PRIMARY KEY, n INTEGER)"))
-    yield database
-    await database.close()
-
-
 async def words(database: Database) -> dict[str, int]:
     async with database.reading() as session:
         found = await session.execute(text("SELECT word, n FROM words"))

@@ -1,6 +1,5 @@
 """What was read a moment ago is read again when it may have changed."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,14 +8,6 @@ from sqlalchemy import text
 from service.db import recent
 from service.db.recent import Recent
 from service.db.session import Database
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'a.db'}")
-    await write(database, "CREATE TABLE words (word TEXT)")
-    yield database
-    await database.close()
 
 
 async def write(database: Database, statement: str, *, records: bool = False) -> None:
@@ -40,7 +31,7 @@ async def test_what_this_process_changes_is_seen_at_once(database: Database):
     kept, reader = Recent[int](database), Reader(database)
     assert [await kept.get("words", reader) for _ in range(3)] == [0, 0, 0]
     assert reader.reads == 1
-    await write(database, "INSERT INTO words VALUES ('one')")
+    await write(database, "INSERT INTO words VALUES ('one', 1)")
     assert await kept.get("words", reader) == 1
 
 
@@ -57,7 +48,7 @@ async def test_what_is_committed_during_the_read_is_not_missed(database: Databas
 
     async def read_too_early() -> int:
         found = await reader()
-        await write(database, "INSERT INTO words VALUES ('one')")
+        await write(database, "INSERT INTO words VALUES ('one', 1)")
         return found
 
     assert await kept.get("words", read_too_early) == 0
@@ -71,7 +62,7 @@ async def test_what_another_process_changes_is_seen_when_its_time_is_over(
     monkeypatch.setattr(recent, "SECONDS", 0.0)
     await kept.get("words", reader)
     other = Database(f"sqlite+aiosqlite:///{tmp_path / 'a.db'}")
-    await write(other, "INSERT INTO words VALUES ('one')")
+    await write(other, "INSERT INTO words VALUES ('one', 1)")
     await other.close()
     assert await kept.get("words", reader) == 1
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,15 +10,6 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 
 from service.db.session import Database
 from service.db.sqlite import Connection
-
-
-@pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'a.db'}")
-    async with database.writing() as session:
-        await session.execute(text("CREATE TABLE words (word TEXT PRIMARY KEY, n INTEGER)"))
-    yield database
-    await database.close()
 
 
 async def write(database: Database, word: str) -> None:
