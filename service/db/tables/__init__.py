@@ -1,0 +1,38 @@
+"""All tables, by subject. Published rows never change: completions once ended, feedback, datasets, adapters, moves.
+
+Times are Unix seconds, but for the `at` of events and feedback, which are seconds with a fraction.
+"""
+
+from service.db.tables.accounts import Budget, IdempotencyKey, Key, Reservation, Spending, User
+from service.db.tables.applications import Batch, Delivery, File, Upload, UploadPart, Webhook
+from service.db.tables.chat import Assistant, Completion, Conversation, Feedback
+from service.db.tables.table import Table
+from service.db.tables.training import Adapter, Dataset, DatasetRow, Evaluation, Job, JobEvent, Move, Release
+
+__all__ = [
+    "Adapter",
+    "Assistant",
+    "Batch",
+    "Budget",
+    "Completion",
+    "Conversation",
+    "Dataset",
+    "DatasetRow",
+    "Delivery",
+    "Evaluation",
+    "Feedback",
+    "File",
+    "IdempotencyKey",
+    "Job",
+    "JobEvent",
+    "Key",
+    "Move",
+    "Release",
+    "Reservation",
+    "Spending",
+    "Table",
+    "Upload",
+    "UploadPart",
+    "User",
+    "Webhook",
+]

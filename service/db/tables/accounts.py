@@ -1,0 +1,76 @@
+"""People, their keys and what those may spend."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, Index, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.db.tables.table import Table
+
+
+class User(Table):
+    __tablename__ = "users"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    role: Mapped[str]
+    active: Mapped[bool] = mapped_column(default=True)
+    created_at: Mapped[int]
+
+
+class Key(Table):
+    """An API key, a browser session or a one-time sign-in link; only a keyed hash is kept."""
+
+    __tablename__ = "keys"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    name: Mapped[str]
+    hint: Mapped[str]
+    digest: Mapped[str] = mapped_column(unique=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    budget_id: Mapped[str | None]
+    """Whose budget it spends: the key's it was made with; none: its own, under its own id."""
+    created_at: Mapped[int]
+    expires_at: Mapped[int | None]
+    last_used_at: Mapped[int | None]
+
+
+class Budget(Table):
+    """The limits an administrator gave a key. Outlives the key, as others may spend from it."""
+
+    __tablename__ = "budgets"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    limits: Mapped[dict[str, Any]]
+
+
+class Spending(Table):
+    """What a budget spent on one day (days since 1970, UTC), open reservations included."""
+
+    __tablename__ = "spendings"
+    budget_id: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[int] = mapped_column(primary_key=True)
+    requests: Mapped[int]
+    tokens: Mapped[int] = mapped_column(BigInteger)
+
+
+class Reservation(Table):
+    """What one request holds of its budget; once settled, what it used. Kept for the length of a minute."""
+
+    __tablename__ = "reservations"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    budget_id: Mapped[str]
+    day: Mapped[int]
+    at: Mapped[float]
+    tokens: Mapped[int]
+    open: Mapped[bool]
+    __table_args__ = (Index(None, "budget_id", "at"),)
+
+
+class IdempotencyKey(Table):
+    """A request answered once: the same key with the same body gets the same answer again."""
+
+    __tablename__ = "idempotency_keys"
+    user_id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(String(200), primary_key=True)
+    body_sha256: Mapped[str]
+    response: Mapped[dict[str, Any]]
+    created_at: Mapped[int]

@@ -1,0 +1,94 @@
+"""Assistants, what was said with them, and what people thought of it."""
+
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.db.tables.table import Table
+
+
+class Assistant(Table):
+    __tablename__ = "assistants"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    title: Mapped[str]
+    description: Mapped[str] = mapped_column(Text)
+    instructions: Mapped[str] = mapped_column(Text)
+    starters: Mapped[list[str]]
+    languages: Mapped[list[str]]
+    temperature: Mapped[float]
+    max_tokens: Mapped[int]
+    live_release_id: Mapped[str | None]
+    cases_file: Mapped[str | None]
+    created_at: Mapped[int]
+
+
+class Conversation(Table):
+    __tablename__ = "conversations"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    assistant: Mapped[str]
+    title: Mapped[str]
+    created_at: Mapped[int]
+    updated_at: Mapped[int]
+    __table_args__ = (Index(None, "user_id", "updated_at"),)
+
+
+class Completion(Table):
+    """One answer and exactly what produced it. Written as `running`; ended once, then never changed."""
+
+    __tablename__ = "completions"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    key_id: Mapped[str]
+    conversation_id: Mapped[str | None] = mapped_column(index=True)
+    channel: Mapped[str]
+    request_id: Mapped[str]
+    requested_model: Mapped[str]
+    assistant: Mapped[str | None]
+    release_id: Mapped[str | None]
+    release_number: Mapped[int | None]
+    adapter: Mapped[str]
+    base_model: Mapped[str]
+    instructions: Mapped[str] = mapped_column(Text)
+    messages: Mapped[list[Any]]
+    sampling: Mapped[dict[str, Any]]
+    engine: Mapped[str]
+    status: Mapped[str]
+    output: Mapped[str] = mapped_column(Text)
+    response: Mapped[dict[str, Any] | None]
+    finish_reason: Mapped[str | None]
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]
+    created_at: Mapped[float]
+    ended_at: Mapped[float | None]
+    kind: Mapped[str] = mapped_column(default="chat")
+    """`chat`, or `prompt` for an answer to a raw prompt."""
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
+    """The caller's own notes; the one part of an ended completion that may change."""
+    begun: Mapped[dict[str, Any] | None]
+    """What a response of `/v1/responses` repeats of its request; none for every other completion."""
+    deleted_at: Mapped[int | None]
+    """When its owner deleted it. What feedback leads back to stays, all else of it is erased."""
+    __table_args__ = (Index(None, "assistant", "created_at"), Index(None, "user_id", "created_at"))
+
+
+class Feedback(Table):
+    """Append-only: a change or a retraction is a new row that supersedes the earlier one."""
+
+    __tablename__ = "feedback"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    completion_id: Mapped[str] = mapped_column(ForeignKey("completions.id"), index=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    key_id: Mapped[str]
+    assistant: Mapped[str | None] = mapped_column(index=True)
+    type: Mapped[str]
+    rating: Mapped[int | None]
+    reasons: Mapped[list[str]]
+    comment: Mapped[str | None] = mapped_column(Text)
+    correction: Mapped[str | None] = mapped_column(Text)
+    preferred_completion_id: Mapped[str | None]
+    supersedes: Mapped[str | None]
+    at: Mapped[float]
+    __table_args__ = (Index(None, "completion_id", "user_id"),)
