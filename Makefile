@@ -18,7 +18,7 @@ demo: install ## play the whole loop on the sample, told step by step (starts th
 
 test: install browser ## every test: the real engine, a real training job and a real browser included
 	@$(BIN)/tailorbird prepare
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: install ## format, lint, types, layers and the quick tests
 	@$(MAKE) --no-print-directory -k -j 3 -O form quick-gateway types quick-rooms
