@@ -35,6 +35,8 @@ ROOMS = {
     "training": "a run folder in, an adapter out: `python -m training FOLDER`",
     "evals": "a run folder in, scores and a gate out: `python -m evals FOLDER`",
     "ui": "the screens; a client of the gateway like any other",
+    "ui/words": "every sentence on the screens: a folder for each language, a file for each page",
+    "ui/words/en": "the same names in `fr`",
     "tests": "mirrors the rooms",
 }
 

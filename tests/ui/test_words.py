@@ -1,5 +1,6 @@
 import re
 import string
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,8 @@ import pytest
 from ui.client import Refused
 from ui.feedback import BLAME, PRAISE, SAID
 from ui.words import LANGUAGES, refusal, words
-from ui.words_en import ENGLISH
-from ui.words_fr import FRENCH
+from ui.words.en import ENGLISH
+from ui.words.fr import FRENCH
 
 ROOM = Path(__file__).parent.parent.parent / "ui"
 USE = re.compile(r"""\bw\(\s*["']([a-z_]+)["']\s*[,)]""")
@@ -25,6 +26,13 @@ def fields(sentence: str) -> set[str]:
 
 def test_both_languages_have_the_same_sentences():
     assert ENGLISH.keys() == FRENCH.keys()
+
+
+def test_a_sentence_stands_on_one_page_of_each_language_only():
+    for language in ("en", "fr"):
+        files = sorted((ROOM / "words" / language).glob("[a-z]*.py"))
+        pages = [import_module(f"ui.words.{language}.{file.stem}").SENTENCES for file in files]
+        assert sum(len(page) for page in pages) == len(LANGUAGES[language])
 
 
 def test_a_sentence_takes_the_same_values_in_both_languages():

@@ -1,6 +1,6 @@
 """Every sentence on the screens, in each language, by name.
 
-Owns the lookup and how a refusal of the gateway is said. The sentences are in `words_en` and `words_fr`.
+Owns the lookup and how a refusal of the gateway is said. The sentences are in `en` and `fr`, a file for each page.
 """
 
 import re
@@ -8,8 +8,8 @@ from functools import cache
 from typing import Any
 
 from ui.client import Refused
-from ui.words_en import ENGLISH
-from ui.words_fr import FRENCH
+from ui.words.en import ENGLISH
+from ui.words.fr import FRENCH
 
 LANGUAGES: dict[str, dict[str, str]] = {"en": ENGLISH, "fr": FRENCH}
 

@@ -1,0 +1,12 @@
+"""Every sentence in English, by name, in a file for each page. The other language has the same names."""
+
+from ui.words.en import admin, chat, feedback, login, screens, studio
+
+ENGLISH: dict[str, str] = {
+    **login.SENTENCES,
+    **screens.SENTENCES,
+    **chat.SENTENCES,
+    **feedback.SENTENCES,
+    **studio.SENTENCES,
+    **admin.SENTENCES,
+}

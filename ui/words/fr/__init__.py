@@ -1,0 +1,12 @@
+"""Every sentence in French, by name, in a file for each page. The other language has the same names."""
+
+from ui.words.fr import admin, chat, feedback, login, screens, studio
+
+FRENCH: dict[str, str] = {
+    **login.SENTENCES,
+    **screens.SENTENCES,
+    **chat.SENTENCES,
+    **feedback.SENTENCES,
+    **studio.SENTENCES,
+    **admin.SENTENCES,
+}

@@ -1,0 +1,50 @@
+"""The sentences of every screen, and of refusals, in French."""
+
+SENTENCES: dict[str, str] = {
+    # Partout
+    "screens": "Écrans",
+    "menu": "Conversations",
+    "account": "Votre compte",
+    "chat": "Discussion",
+    "studio": "Atelier",
+    "admin": "Admin",
+    "role_user": "Utilisateur",
+    "role_reviewer": "Relecteur",
+    "role_administrator": "Administrateur",
+    "notice_title": "Cela n’a pas fonctionné",
+    "done_title": "C’est fait",
+    "copy": "Copier",
+    "save": "Enregistrer",
+    "saved": "Enregistré.",
+    "close": "Fermer",
+    "delete": "Supprimer",
+    "yes": "oui",
+    "no": "non",
+    "details": "Détails",
+    "reason": "Motif",
+    "made": "Créé",
+    # Refus
+    "error_invalid_api_key": "Votre session est terminée. Rechargez la page pour vous reconnecter.",
+    "error_insufficient_permissions": "Votre rôle ne le permet pas. Adressez-vous à un administrateur.",
+    "error_engine_unavailable": "L’assistant se réveille encore. Réessayez dans une minute.",
+    "error_engine_timeout": "L’assistant a mis trop de temps à répondre. Réessayez, ou posez une question plus courte.",
+    "error_engine_error": "La réponse s’est interrompue. Reposez la question.",
+    "error_broken_off": "La réponse s’est interrompue. Reposez la question.",
+    "error_rate_limit_exceeded": "Beaucoup de personnes posent une question en ce moment. Réessayez dans quelques "
+    "secondes.",
+    "error_context_length_exceeded": "Cette conversation est devenue trop longue pour l’assistant. Commencez-en une "
+    "nouvelle.",
+    "error_unreachable": "Le service est injoignable. Réessayez dans un instant.",
+    "error_timeout": "Le service n’a pas répondu à temps. Réessayez dans un instant.",
+    "error_disk_full": "Le service n’a plus de place, rien n’a été enregistré. Prévenez un administrateur.",
+    "error_not_understood": "Cela n’a pas été compris. Rechargez la page et réessayez.",
+    "error_empty_correction": "Écrivez d’abord la meilleure réponse, puis enregistrez-la.",
+    "error_reason_needed": "Dites pourquoi, en dix caractères au moins. Votre nom et votre motif sont conservés.",
+    "error_name_needed": "Donnez d’abord un nom.",
+    "error_no_file": "Choisissez d’abord un fichier d’entraînement, ou déposez-en un.",
+    "error_no_data": "Il n’y a pas encore de correction utilisable. Corrigez quelques réponses dans la discussion, "
+    "puis recommencez.",
+    "error_job_ended": "Cet entraînement est déjà terminé.",
+    "error_other": "Le service a refusé : {message}",
+    "error_unknown": "Quelque chose n’a pas fonctionné. Réessayez dans un instant.",
+}
