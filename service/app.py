@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service import refusals, traces
 from service.api import (
     assistants,
+    audit,
     batches,
     chat,
     conversations,
@@ -56,7 +57,7 @@ from service.webhooks import Webhooks
 
 ROUTERS = (
     chat, responses, prompts, stored, models, files, uploads, batches, jobs, assistants, conversations, feedback,
-    datasets, releases, evaluations, users, keys, webhooks, health,
+    datasets, releases, evaluations, users, keys, webhooks, audit, health,
 )  # fmt: skip
 
 GRACE = 60

@@ -36,6 +36,11 @@ class Settings(BaseSettings):
         description="comma-separated URLs of engines started elsewhere; default: start one",
     )
     record: bool = Field(True, description="record completions; off: no feedback on them, nothing kept")
+    retention_days: int | None = Field(
+        None,
+        ge=1,
+        description="days after which answers are erased that no feedback leads back to; default: never",
+    )
     public_url: str | None = Field(
         None, description="address of the screens as people reach them, for sign-in links"
     )

@@ -1,4 +1,4 @@
-"""What the gateway tidies as time passes: what ran out or ended, and files that nothing leads back to.
+"""What the gateway tidies as time passes: what ran out or ended, files that nothing leads back to, old answers.
 
 A row goes first and its bytes later, so what is cut short is done at the next round. Also removes what a
 refused upload or a killed process left on disk.
@@ -9,7 +9,7 @@ import asyncio
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.api.deps import House
-from service.domain import batches, files, uploads, webhooks
+from service.domain import audit, batches, files, retention, uploads, webhooks
 from service.logs import log
 
 EVERY = 600.0
@@ -37,9 +37,26 @@ async def tidy(house: House) -> None:
         parts -= await uploads.pending(session)
         answers -= (await batches.unfinished(session)).keys()
         old -= await files.digests(session)
+    await _erase_old(house)
     await asyncio.to_thread(_remove, house, parts, answers, old)
     if removed or old:
         log.info("tidied", extra={"fields": {"files": removed, "digests": len(old)}})
+
+
+async def _erase_old(house: House) -> None:
+    """What is older than the setting allows, a little at a time."""
+    days, erased = house.settings.retention_days, 0
+    while days is not None:
+        async with house.database.writing(records=True) as session:
+            count = await retention.erase_old(session, days)
+            erased += count
+            if count == retention.AT_ONCE:
+                continue
+            conversations = await retention.forget_conversations(session, days)
+            if erased or conversations:
+                counts = {"answers": erased, "conversations": conversations, "older_than_days": days}
+                await audit.note(session, house.hasher, None, "records.erased", "completions", **counts)
+            return
 
 
 def _remove(house: House, parts: set[str], answers: set[str], digests: set[str]) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from service.api.deps import AdministratorDep, CallerDep, HouseDep, ReadDep, ReviewerDep, WriteDep
+from service.api.deps import AdministratorDep, CallerDep, HouseDep, NoteDep, ReadDep, ReviewerDep, WriteDep
 from service.api.lists import as_list
 from service.contract.assistants import Assistant, AssistantChange, AssistantCreate, Readiness
 from service.contract.releases import Rollback
@@ -20,9 +20,14 @@ async def list_assistants(session: ReadDep, _: CallerDep) -> dict[str, Any]:
 
 @router.post("", status_code=201)
 async def create_assistant(
-    wanted: AssistantCreate, session: WriteDep, house: HouseDep, _: AdministratorDep
+    wanted: AssistantCreate, session: WriteDep, house: HouseDep, _: AdministratorDep, note: NoteDep
 ) -> Assistant:
     created = await assistants.create_assistant(session, wanted, reserved=house.settings.model_name)
+    await note(
+        "assistant.created",
+        created.name,
+        **wanted.model_dump(mode="json", exclude={"name"}, exclude_unset=True),
+    )
     return await assistants.shown(session, created)
 
 
@@ -33,8 +38,9 @@ async def retrieve_assistant(name: str, session: ReadDep, _: CallerDep) -> Assis
 
 @router.patch("/{name}")
 async def change_assistant(
-    name: str, change: AssistantChange, session: WriteDep, _: AdministratorDep
+    name: str, change: AssistantChange, session: WriteDep, _: AdministratorDep, note: NoteDep
 ) -> Assistant:
+    await note("assistant.changed", name, **change.model_dump(mode="json", exclude_unset=True))
     return await assistants.shown(session, await assistants.change_assistant(session, name, change))
 
 
@@ -51,6 +57,10 @@ async def history(name: str, session: ReadDep, _: ReviewerDep) -> dict[str, Any]
 
 
 @router.post("/{name}/rollback")
-async def roll_back(name: str, wanted: Rollback, session: WriteDep, caller: ReviewerDep) -> Assistant:
+async def roll_back(
+    name: str, wanted: Rollback, session: WriteDep, caller: ReviewerDep, note: NoteDep
+) -> Assistant:
     """Go back to what was live before. Answers under way end on the release they began with."""
-    return await assistants.shown(session, await releases.roll_back(session, caller, name, wanted.reason))
+    assistant = await releases.roll_back(session, caller, name, wanted.reason)
+    await note("release.rolled_back", name, release=assistant.live_release_id, reason=wanted.reason)
+    return await assistants.shown(session, assistant)

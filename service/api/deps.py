@@ -4,19 +4,21 @@ A writing transaction is committed before the response is sent (`scope="function
 saved. Owns no rule: it only fetches.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
-from typing import Annotated
+from functools import partial
+from typing import Annotated, Any, Protocol
 
 import orjson
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.contract.audit import Action
 from service.db.group_commit import GroupCommit
 from service.db.recent import Recent
 from service.db.session import Database
-from service.domain import keys
+from service.domain import audit, keys
 from service.domain.chat import Route
 from service.domain.keys import Caller, Hasher
 from service.engine.client import Engines
@@ -144,3 +146,16 @@ async def administrator_of(caller: Annotated[Caller, Depends(caller_of)]) -> Cal
 CallerDep = Annotated[Caller, Depends(caller_of)]
 ReviewerDep = Annotated[Caller, Depends(reviewer_of)]
 AdministratorDep = Annotated[Caller, Depends(administrator_of)]
+
+
+class Note(Protocol):
+    """Writes an act of the caller into the journal, in the transaction of the request."""
+
+    def __call__(self, action: Action, subject: str, **detail: Any) -> Awaitable[None]: ...
+
+
+async def noting(session: WriteDep, house: HouseDep, caller: CallerDep) -> Note:
+    return partial(audit.note, session, house.hasher, caller)
+
+
+NoteDep = Annotated[Note, Depends(noting)]

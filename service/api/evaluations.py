@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
 
-from service.api.deps import HouseDep, ReadDep, ReviewerDep, WriteDep
+from service.api.deps import HouseDep, NoteDep, ReadDep, ReviewerDep, WriteDep
 from service.api.lists import as_list
 from service.contract import folder
 from service.contract.evaluations import Evaluation, EvaluationCreate
@@ -19,10 +19,13 @@ INERT = {"content-security-policy": "default-src 'none'; style-src 'unsafe-inlin
 
 
 @router.post("", status_code=201)
-async def create_evaluation(wanted: EvaluationCreate, session: WriteDep, caller: ReviewerDep) -> Evaluation:
+async def create_evaluation(
+    wanted: EvaluationCreate, session: WriteDep, caller: ReviewerDep, note: NoteDep
+) -> Evaluation:
     created = await evaluations.create_evaluation(
         session, user_id=caller.user_id, release_id=wanted.release, cases_file=wanted.cases_file
     )
+    await note("evaluation.started", created.id, release=wanted.release)
     return await evaluations.shown(session, created)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from service.api.deps import CallerDep, HouseDep, ReadDep, RetryDep, ReviewerDep, WriteDep
+from service.api.deps import CallerDep, HouseDep, NoteDep, ReadDep, RetryDep, ReviewerDep, WriteDep
 from service.api.lists import as_list, metadata_wanted
 from service.contract.jobs import Checkpoint, Job, JobCreate, Method, RoundCreate
 from service.domain import datasets, jobs
@@ -43,9 +43,10 @@ async def retrieve_job(job_id: str, session: ReadDep, caller: CallerDep) -> Job:
 
 
 @router.post(BASE + "/{job_id}/cancel")
-async def cancel_job(job_id: str, session: WriteDep, caller: CallerDep) -> Job:
+async def cancel_job(job_id: str, session: WriteDep, caller: CallerDep, note: NoteDep) -> Job:
     job = await jobs.get_training_job(session, caller, job_id)
     await jobs.cancel(session, job)
+    await note("job.cancelled", job.id)
     return jobs.shown(job)
 
 
@@ -80,7 +81,7 @@ async def list_checkpoints(
 
 @router.post("/api/rounds")
 async def start_round(
-    wanted: RoundCreate, session: WriteDep, house: HouseDep, caller: ReviewerDep
+    wanted: RoundCreate, session: WriteDep, house: HouseDep, caller: ReviewerDep, note: NoteDep
 ) -> dict[str, Any]:
     """Freeze the feedback on an assistant as a dataset and queue a job that trains its live release on it."""
     dataset = await datasets.freeze(session, house.store, caller, wanted.assistant, wanted.method)
@@ -91,6 +92,7 @@ async def start_round(
         metadata={"assistant": wanted.assistant, "dataset": dataset.id},
     )  # fmt: skip
     job = await _create(create, session, house, caller, min_rows=1, retry=False)
+    await note("round.started", job.id, assistant=wanted.assistant, dataset=dataset.id)
     return {"dataset": datasets.shown(dataset).model_dump(), "job": jobs.shown(job).model_dump()}
 
 

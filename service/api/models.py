@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from service.api.deps import CallerDep, HouseDep, ReadDep, WriteDep
+from service.api.deps import CallerDep, HouseDep, NoteDep, ReadDep, WriteDep
 from service.api.lists import as_list
 from service.contract.files import Deleted
 from service.domain import assistants, chat, models, releases
@@ -30,9 +30,12 @@ async def retrieve_model(model: str, session: ReadDep, house: HouseDep, _: Calle
 
 
 @router.delete("/{model:path}")
-async def delete_model(model: str, session: WriteDep, house: HouseDep, caller: CallerDep) -> Deleted:
+async def delete_model(
+    model: str, session: WriteDep, house: HouseDep, caller: CallerDep, note: NoteDep
+) -> Deleted:
     """Withdraw a tuned model that is neither live nor under way. Its releases can be promoted no more."""
     await models.delete_model(session, caller, model, base_name=house.settings.model_name)
+    await note("model.deleted", model)
     return Deleted(id=model, object="model")
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from service.api.deps import ReadDep, ReviewerDep, WriteDep
+from service.api.deps import NoteDep, ReadDep, ReviewerDep, WriteDep
 from service.api.lists import as_list
 from service.contract.releases import Adapter, Promotion, Release
 from service.domain import releases
@@ -24,9 +24,14 @@ async def retrieve_release(release_id: str, session: ReadDep, _: ReviewerDep) ->
 
 
 @router.post("/api/releases/{release_id}/promote")
-async def promote(release_id: str, wanted: Promotion, session: WriteDep, caller: ReviewerDep) -> Release:
+async def promote(
+    release_id: str, wanted: Promotion, session: WriteDep, caller: ReviewerDep, note: NoteDep
+) -> Release:
     """Make a release live. One that is held, or was never evaluated, needs `override_reason`."""
-    return await releases.shown(session, await releases.promote(session, caller, release_id, wanted))
+    release = await releases.promote(session, caller, release_id, wanted)
+    name = f"{release.assistant}@{release.number}"
+    await note("release.promoted", name, release=release.id, override_reason=wanted.override_reason)
+    return await releases.shown(session, release)
 
 
 @router.get("/api/adapters/{digest}")

@@ -4,11 +4,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from service.api.deps import AdministratorDep, CallerDep, HouseDep, ReadDep, WriteDep, bearer
+from service.api.deps import AdministratorDep, CallerDep, HouseDep, NoteDep, ReadDep, WriteDep, bearer
 from service.api.lists import as_list
 from service.contract.files import Deleted
 from service.contract.users import Session, SignIn, User, UserChange, UserCreate
-from service.domain import keys, users
+from service.domain import audit, keys, users
+from service.domain.keys import Caller
 from service.errors import BadInput
 
 router = APIRouter(tags=["users"])
@@ -20,6 +21,8 @@ async def sign_in(wanted: SignIn, session: WriteDep, house: HouseDep) -> Session
     if (wanted.link is None) == (wanted.key is None):
         raise BadInput("Send either 'link' or 'key'.")
     user, opened, secret = await keys.sign_in(session, house.hasher, link=wanted.link, key=wanted.key)
+    who = Caller(user.id, user.name, user.role, opened.id, opened.kind)
+    await audit.note(session, house.hasher, who, "session.opened", opened.id)
     return Session(token=secret, user=User.model_validate(user), expires_at=opened.expires_at or 0)
 
 
@@ -43,20 +46,27 @@ async def list_users(session: ReadDep, _: AdministratorDep) -> dict[str, Any]:
 
 
 @router.post("/api/users", status_code=201)
-async def create_user(wanted: UserCreate, session: WriteDep, _: AdministratorDep) -> User:
-    return User.model_validate(await users.create_user(session, wanted))
+async def create_user(wanted: UserCreate, session: WriteDep, _: AdministratorDep, note: NoteDep) -> User:
+    user = await users.create_user(session, wanted)
+    await note("user.created", user.id, name=user.name, role=user.role)
+    return User.model_validate(user)
 
 
 @router.patch("/api/users/{user_id}")
-async def change_user(user_id: str, change: UserChange, session: WriteDep, _: AdministratorDep) -> User:
-    return User.model_validate(await users.change_user(session, user_id, change))
+async def change_user(
+    user_id: str, change: UserChange, session: WriteDep, _: AdministratorDep, note: NoteDep
+) -> User:
+    user = await users.change_user(session, user_id, change)
+    await note("user.changed", user.id, name=user.name, **change.model_dump(mode="json", exclude_unset=True))
+    return User.model_validate(user)
 
 
 @router.post("/api/users/{user_id}/link", status_code=201)
 async def create_link(
-    user_id: str, session: WriteDep, house: HouseDep, _: AdministratorDep
+    user_id: str, session: WriteDep, house: HouseDep, _: AdministratorDep, note: NoteDep
 ) -> dict[str, str]:
     """A one-time sign-in link for this person, good for a day."""
-    await users.get_user(session, user_id)
+    user = await users.get_user(session, user_id)
+    await note("link.made", user.id, name=user.name)
     secret = await keys.create_link(session, house.hasher, user_id=user_id)
     return {"link": secret, "url": f"{house.settings.ui_url}/login?link={secret}"}

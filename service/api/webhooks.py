@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from service.api.deps import CallerDep, HouseDep, ReadDep, WriteDep
+from service.api.deps import CallerDep, HouseDep, NoteDep, ReadDep, WriteDep
 from service.api.lists import as_list
 from service.contract.files import Deleted
 from service.contract.webhooks import Delivery, NewWebhook, Webhook, WebhookChange, WebhookCreate
@@ -24,11 +24,12 @@ async def list_webhooks(session: ReadDep, caller: CallerDep) -> dict[str, Any]:
 
 @router.post("", status_code=201)
 async def create_webhook(
-    wanted: WebhookCreate, session: WriteDep, house: HouseDep, caller: CallerDep
+    wanted: WebhookCreate, session: WriteDep, house: HouseDep, caller: CallerDep, note: NoteDep
 ) -> NewWebhook:
     """Hear of one's own jobs, evaluations and batches; an administrator may hear of everybody's."""
     outside = house.settings.webhooks_outside
     webhook = await webhooks.create_webhook(session, caller, wanted, outside=outside)
+    await note("webhook.made", webhook.id, url=webhook.url, events=webhook.events)
     return NewWebhook(webhook=webhooks.shown(webhook), secret=webhooks.secret(house.hasher, webhook.id))
 
 
@@ -39,17 +40,24 @@ async def retrieve_webhook(webhook_id: str, session: ReadDep, caller: CallerDep)
 
 @router.patch("/{webhook_id}")
 async def change_webhook(
-    webhook_id: str, change: WebhookChange, session: WriteDep, house: HouseDep, caller: CallerDep
+    webhook_id: str,
+    change: WebhookChange,
+    session: WriteDep,
+    house: HouseDep,
+    caller: CallerDep,
+    note: NoteDep,
 ) -> Webhook:
     """What waits for a webhook that is disabled is not sent any more."""
     webhook = await webhooks.get_webhook(session, caller, webhook_id)
     await webhooks.change_webhook(session, webhook, change, outside=house.settings.webhooks_outside)
+    await note("webhook.changed", webhook.id, **change.model_dump(mode="json", exclude_unset=True))
     return webhooks.shown(webhook)
 
 
 @router.delete("/{webhook_id}")
-async def delete_webhook(webhook_id: str, session: WriteDep, caller: CallerDep) -> Deleted:
+async def delete_webhook(webhook_id: str, session: WriteDep, caller: CallerDep, note: NoteDep) -> Deleted:
     await webhooks.delete_webhook(session, await webhooks.get_webhook(session, caller, webhook_id))
+    await note("webhook.deleted", webhook_id)
     return Deleted(id=webhook_id, object="webhook")
 
 

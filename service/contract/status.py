@@ -51,6 +51,8 @@ class Status(Strict):
     jobs_failed: list[JobStatus]
     """Of the last day."""
     feedback: dict[str, int]
+    webhooks_disabled: dict[str, str]
+    """{webhook: `gone` or `failing`}, of those that the service itself disabled."""
     failed_in_a_row: int
     """Answers that failed since the last good one."""
     disk_free: int

@@ -44,13 +44,19 @@ class Key(Strict):
     created_at: int
     expires_at: int | None
     last_used_at: int | None
+    role: Role | None = None
+    """What it may do at most; none: all that its holder may."""
     limits: Limits = Limits()
     """Its own; what is not set here is as the house has it."""
+    tokens_today: int = 0
+    """What its budget spent since midnight (UTC), prompts and answers; answers under way as reserved."""
 
 
 class KeyCreate(Strict):
     name: str = Field(min_length=1, max_length=80)
     expires_in_days: int | None = Field(default=None, ge=1, le=3650)
+    role: Role | None = None
+    """The role of what uses it, at most one's own: an application needs no more than `user`."""
     limits: Limits | None = None
     """Administrators only. Without it the key of anybody else spends from the budget it was made with."""
 

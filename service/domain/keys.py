@@ -10,6 +10,7 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 from sqlalchemy import Select, bindparam, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,7 +18,7 @@ from sqlalchemy.orm import InstrumentedAttribute
 
 from service.contract import folder
 from service.contract.limits import UNLIMITED, Limits
-from service.contract.users import RANK, Key, KeyKind
+from service.contract.users import RANK, Key, KeyKind, Role
 from service.db import tables
 from service.domain.identity import new_id, now
 from service.errors import NotAllowed, NotFound, NotSignedIn
@@ -107,16 +108,17 @@ async def create_key(
     name: str,
     life: int | None = None,
     budget_id: str | None = None,
+    role: Role | None = None,
 ) -> tuple[tables.Key, str]:
     """A new key and its secret, which is not kept. `life` in seconds overrides the kind's own.
 
-    It spends from `budget_id`, by default a budget of its own.
+    It spends from `budget_id`, by default a budget of its own, and may do what its holder may, or less: `role`.
     """
     secret = f"tb-{secrets.token_urlsafe(32)}"
     seconds = life if life is not None else LIFE[kind]
     key = tables.Key(
         id=new_id("key_"), kind=kind, name=name, hint=secret[:7], digest=hasher.digest(secret), user_id=user_id,
-        budget_id=budget_id, created_at=now(), expires_at=None if seconds is None else now() + seconds,
+        budget_id=budget_id, role=role, created_at=now(), expires_at=None if seconds is None else now() + seconds,
     )  # fmt: skip
     session.add(key)
     await session.flush()
@@ -150,8 +152,9 @@ async def sign_in(
     # A session opened with a key is that key in another form: it gets no budget beside it.
     budget_id = None if link else used.budget_id or used.id
     opened, secret = await create_key(
-        session, hasher, user_id=user.id, kind="session", name="browser", budget_id=budget_id
-    )
+        session, hasher, user_id=user.id, kind="session", name="browser", budget_id=budget_id,
+        role=cast(Role | None, used.role),
+    )  # fmt: skip
     return user, opened, secret
 
 
@@ -177,17 +180,20 @@ async def get_key(session: AsyncSession, key_id: str) -> tables.Key:
     return key
 
 
-def shown(key: tables.Key, limits: Limits) -> Key:
+def shown(key: tables.Key, limits: Limits, tokens_today: int = 0) -> Key:
     """The key as the contract shows it."""
-    fields = {name: getattr(key, name) for name in Key.model_fields if name != "limits"}
-    return Key(**fields, limits=limits)
+    columns = Key.model_fields.keys() - {"limits", "tokens_today"}
+    fields = {name: getattr(key, name) for name in columns}
+    return Key(**fields, limits=limits, tokens_today=tokens_today)
 
 
 async def end_key(session: AsyncSession, caller: Caller, key_id: str) -> None:
-    """Revoke a key: one's own, or anybody's for an administrator."""
+    """Revoke a key: one's own that may do no more than the present one, or anybody's for an administrator."""
     key = await session.get(tables.Key, key_id)
     if key is None or not (key.user_id == caller.user_id or caller.may("administrator")):
         raise NotFound(f"No key '{key_id}'.")
+    holder = await session.get_one(tables.User, key.user_id)
+    caller.must_be(min(key.role or holder.role, holder.role, key=RANK.__getitem__))
     await session.delete(key)
 
 
@@ -213,7 +219,8 @@ def _as_caller(key: tables.Key, user: tables.User, budget: tables.Budget | None)
     limits = Limits.model_validate(budget.limits) if budget else Limits()
     if key.budget_id == HOUSE:
         limits = UNLIMITED
-    return Caller(user.id, user.name, user.role, key.id, key.kind, key.budget_id or key.id, limits)
+    role = min(user.role, key.role or user.role, key=RANK.__getitem__)
+    return Caller(user.id, user.name, role, key.id, key.kind, key.budget_id or key.id, limits)
 
 
 def _wrong_key() -> NotSignedIn:

@@ -28,6 +28,9 @@ STATES = {
     "starting": "answers, but has not loaded all that it should serve",
 }
 
+DISABLED = {"gone": "its receiver said it is gone (410)", "failing": "nothing came through for three days"}
+"""Why a webhook was disabled by the service; one that its owner disabled is not wrong."""
+
 
 async def records(session: AsyncSession) -> dict[str, Any]:
     """The fields of `Status` that stand in the database."""
@@ -37,6 +40,10 @@ async def records(session: AsyncSession) -> dict[str, Any]:
     under_way = await session.scalars(select(row).where(row.status.not_in(ENDED)).order_by(row.created_at))
     failed = await session.scalars(
         select(row).where(row.status == "failed", row.finished_at > now() - LATELY).order_by(row.finished_at)
+    )
+    hook = tables.Webhook
+    disabled = await session.execute(
+        select(hook.id, hook.disabled_because).where(~hook.enabled, hook.disabled_because.in_(DISABLED))
     )
     live = await session.execute(
         select(tables.Assistant.name, tables.Release.number, tables.Release.adapter)
@@ -49,6 +56,7 @@ async def records(session: AsyncSession) -> dict[str, Any]:
         "jobs_under_way": [_job(job) for job in under_way],
         "jobs_failed": [_job(job) for job in failed],
         "assistants": [AssistantStatus(name=n, release=r, adapter=a) for n, r, a in live.all()],
+        "webhooks_disabled": {hook: why for hook, why in disabled.all()},
         "wanted": [adapter.digest for adapter in await list_adapters(session)],
     }
 
@@ -64,6 +72,10 @@ def judged(status: Status, logs: str) -> Status:
         wrong.append(f"The last {status.failed_in_a_row} answers failed. Look into {logs}/gateway.log.")
     wrong += _missing(status)
     wrong += _jobs(status, logs)
+    wrong += [
+        f"Webhook {hook} was disabled: {DISABLED[why]}. Open it again with PATCH /api/webhooks/{hook}."
+        for hook, why in status.webhooks_disabled.items()
+    ]
     if status.disk_free < LOW_DISK:
         wrong.append(
             f"Only {status.disk_free / 2**30:.1f} GB are free where everything is kept. Free some space soon."

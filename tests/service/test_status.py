@@ -26,7 +26,8 @@ def told(**change) -> Status:
     fields = {
         "ready": True, "base_model": "base", "chats_under_way": 0, "problems": {}, "engines": [engine],
         "assistants": [AssistantStatus(name="desk", release=3, adapter=DIGEST)], "wanted": [DIGEST], "jobs": {},
-        "jobs_under_way": [], "jobs_failed": [], "feedback": {}, "failed_in_a_row": 0, "disk_free": 10 << 30,
+        "jobs_under_way": [], "jobs_failed": [], "feedback": {}, "webhooks_disabled": {},
+        "failed_in_a_row": 0, "disk_free": 10 << 30,
     }  # fmt: skip
     return states.judged(Status(**(fields | change)), "/logs")
 
@@ -58,6 +59,7 @@ def test_nothing_is_wrong_when_all_is_served():
     [
         ({"engines": [engine("gone", [])]}, "starting or gone"),
         ({"engines": [engine("hung", [DIGEST])]}, "hangs"),
+        ({"webhooks_disabled": {"hook_1": "failing"}}, "Webhook hook_1 was disabled: nothing came through"),
         ({"engines": [engine("ready", [])]}, "the live release desk@3, is not served"),
         ({"problems": {DIGEST: "rank too high"}}, "is not served: rank too high"),
         ({"jobs_failed": [job(status="failed", message="No rows.")]}, "ftjob-1 (sft) failed"),

@@ -2,7 +2,7 @@ import os
 import shutil
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from service.contract.users import UserCreate
 from service.db import tables
 from service.db.session import Database
 from service.domain import batches, files, uploads, users
-from service.domain.keys import Caller
+from service.domain.keys import Caller, Hasher
+from service.settings import Settings
 from service.storage.local import YOUNG, Store
 from service.upkeep import tidy
 
@@ -25,6 +26,8 @@ class House:
     database: Database
     store: Store
     admin: Caller
+    hasher: Hasher = Hasher(b"pepper")
+    settings: Settings = field(default_factory=Settings)
 
     async def keep(self, content: bytes, *, gone: bool, old: bool = True) -> str:
         sha256 = self.store.put_bytes(content)

@@ -171,6 +171,7 @@ def test_a_receiver_that_is_gone_hears_no_more_until_somebody_enables_it(
         cancelled_job(gateway.admin)
         until(lambda: not webhook(gateway.admin, webhook_id)["enabled"])
         assert webhook(gateway.admin, webhook_id)["disabled_because"] == "gone"
+        assert gateway.admin.get("/api/status").json()["webhooks_disabled"] == {webhook_id: "gone"}
         cancelled_job(gateway.admin)
         assert delivery(gateway.admin, webhook_id)["status"] == 410, "the only one"
         gateway.admin.patch(f"/api/webhooks/{webhook_id}", json={"enabled": True}).raise_for_status()

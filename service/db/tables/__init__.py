@@ -3,13 +3,14 @@
 Times are Unix seconds, but for the `at` of events and feedback, which are seconds with a fraction.
 """
 
-from service.db.tables.accounts import Budget, IdempotencyKey, Key, Reservation, Spending, User
+from service.db.tables.accounts import AuditEntry, Budget, IdempotencyKey, Key, Reservation, Spending, User
 from service.db.tables.applications import Batch, Delivery, File, Upload, UploadPart, Webhook
 from service.db.tables.chat import Assistant, Completion, Conversation, Feedback
 from service.db.tables.table import Table
 from service.db.tables.training import Adapter, Dataset, DatasetRow, Evaluation, Job, JobEvent, Move, Release
 
 __all__ = [
+    "AuditEntry",
     "Adapter",
     "Assistant",
     "Batch",

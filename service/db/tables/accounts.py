@@ -30,6 +30,8 @@ class Key(Table):
     budget_id: Mapped[str | None]
     """Whose budget it spends: the key's it was made with; none: its own, under its own id."""
     created_at: Mapped[int]
+    role: Mapped[str | None]
+    """What it may do at most; none: all that its holder may."""
     expires_at: Mapped[int | None]
     last_used_at: Mapped[int | None]
 
@@ -74,3 +76,19 @@ class IdempotencyKey(Table):
     body_sha256: Mapped[str]
     response: Mapped[dict[str, Any]]
     created_at: Mapped[int]
+
+
+class AuditEntry(Table):
+    """One act of power. Append-only, each bound to the one before it."""
+
+    __tablename__ = "audit_entries"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    at: Mapped[float]
+    user_id: Mapped[str | None] = mapped_column(ForeignKey("users.id"), index=True)
+    key_id: Mapped[str]
+    action: Mapped[str] = mapped_column(index=True)
+    subject: Mapped[str]
+    detail: Mapped[dict[str, Any]]
+    previous: Mapped[str] = mapped_column(unique=True)
+    """The seal of the entry before: two of them cannot follow the same one."""
+    seal: Mapped[str]

@@ -1,0 +1,55 @@
+"""How long what people said is kept, where a setting limits it. Never commits.
+
+What feedback leads back to stays: it is somebody's word on an answer, and training data can be traced to it.
+Everything else of an old answer goes, but for who asked which model when and how many tokens it took.
+"""
+
+from sqlalchemy import String, cast, delete, null, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.db import tables
+from service.domain.identity import now
+
+AT_ONCE = 500
+"""Answers erased in one transaction, which nobody else waits for long."""
+
+Row = tables.Completion
+_holds_words = cast(Row.messages, String) != "[]"
+
+
+async def erase_old(session: AsyncSession, days: int) -> int:
+    """Erase up to `AT_ONCE` answers older than `days`. Returns how many; fewer: nothing is left."""
+    feedback = select(tables.Feedback.id).where(
+        or_(tables.Feedback.completion_id == Row.id, tables.Feedback.preferred_completion_id == Row.id)
+    )
+    old = (
+        select(Row.id)
+        .where(Row.created_at < _before(days), Row.status != "running", _holds_words, ~feedback.exists())
+        .order_by(Row.created_at)
+        .limit(AT_ONCE)
+    )
+    ids = list(await session.scalars(old))
+    erased = {
+        Row.messages: [], Row.output: "", Row.sampling: {}, Row.response: null(), Row.begun: null(),
+        Row.metadata_: {}, Row.deleted_at: now(),
+    }  # fmt: skip
+    await session.execute(
+        update(Row).where(Row.id.in_(ids)).values(erased).execution_options(synchronize_session=False)
+    )
+    return len(ids)
+
+
+async def forget_conversations(session: AsyncSession, days: int) -> int:
+    """Remove old conversations of which nothing is left to see. Returns how many."""
+    left = select(Row.id).where(Row.conversation_id == tables.Conversation.id, _holds_words)
+    gone = await session.execute(
+        delete(tables.Conversation)
+        .where(tables.Conversation.updated_at < _before(days), ~left.exists())
+        .returning(tables.Conversation.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(gone.all())
+
+
+def _before(days: int) -> int:
+    return now() - days * 86_400

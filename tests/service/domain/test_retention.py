@@ -1,0 +1,110 @@
+"""Old answers are erased, what feedback leads back to is not: through the same round that tidies everything else."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from service.contract.feedback import ConversationCreate, FeedbackCreate
+from service.db import tables
+from service.domain import audit, conversations, feedback, retention, stored
+from service.settings import Settings
+from service.upkeep import tidy
+from tests.service.domain.conftest import World
+
+DAY = 86_400
+
+
+async def run(world: World, days: int | None) -> None:
+    house = SimpleNamespace(
+        database=world.database,
+        store=world.store,
+        hasher=world.hasher,
+        settings=Settings(retention_days=days),
+    )
+    await tidy(house)  # pyright: ignore[reportArgumentType]
+
+
+async def get(world: World, completion_id: str) -> tables.Completion:
+    async with world.database.reading() as session:
+        return await session.get_one(tables.Completion, completion_id)
+
+
+@pytest.fixture
+async def answers(world: World) -> dict[str, str]:
+    old, new = time.time() - 31 * DAY, time.time() - 29 * DAY
+    ids = {
+        "old": await world.answer(1, created_at=old, response={"choices": ["secret"]}, metadata_={"a": "b"}),
+        "failed": await world.answer(2, created_at=old, status="failed", output=""),
+        "rated": await world.answer(3, created_at=old),
+        "running": await world.answer(4, created_at=old, status="running", output="", ended_at=None),
+        "new": await world.answer(5, created_at=new),
+    }
+    async with world.database.writing() as session:
+        await feedback.give(
+            session, world.user, FeedbackCreate(completion_id=ids["rated"], type="rating", rating=1)
+        )
+    return ids
+
+
+async def test_without_the_setting_nothing_is_ever_erased(world: World, answers):
+    await run(world, None)
+    assert (await get(world, answers["old"])).output == "answer 1"
+
+
+async def test_an_answer_past_its_time_goes_word_for_word_and_its_account_stays(world: World, answers):
+    await run(world, 30)
+    gone = await get(world, answers["old"])
+    assert (gone.messages, gone.output, gone.sampling, gone.response, gone.metadata_) == (
+        [],
+        "",
+        {},
+        None,
+        {},
+    )
+    assert gone.deleted_at is not None
+    assert (gone.completion_tokens, gone.requested_model) == (1, "desk")
+    assert (await get(world, answers["failed"])).messages == []
+    async with world.database.reading() as session:
+        listed, _ = await stored.list_stored(
+            session, world.user, model=None, metadata={}, order="asc", after=None, limit=9
+        )
+    assert answers["old"] not in {row.id for row in listed}
+
+
+@pytest.mark.parametrize("kept", ["rated", "running", "new"])
+async def test_what_is_judged_or_under_way_or_young_stays_whole(world: World, answers, kept):
+    before = await get(world, answers[kept])
+    await run(world, 30)
+    after = await get(world, answers[kept])
+    assert (after.messages, after.output, after.deleted_at) == (before.messages, before.output, None)
+
+
+async def test_a_conversation_goes_once_nothing_of_it_can_be_seen(world: World):
+    async with world.database.writing() as session:
+        made = [
+            await conversations.create_conversation(session, world.user, ConversationCreate(assistant="desk"))
+            for _ in range(2)
+        ]
+        for conversation in made:
+            conversation.updated_at = 1
+    await world.answer(1, conversation_id=made[0].id, created_at=1.0)
+    await world.answer(2, conversation_id=made[1].id, created_at=1.0)
+    async with world.database.writing() as session:
+        wanted = FeedbackCreate(completion_id="chatcmpl-2", type="rating", rating=-1)
+        await feedback.give(session, world.user, wanted)
+    await run(world, 30)
+    async with world.database.reading() as session:
+        left = await conversations.list_conversations(session, world.user, limit=9)
+    assert [conversation.id for conversation in left] == [made[1].id]
+
+
+async def test_many_go_in_small_transactions_and_the_journal_says_how_many(world: World, monkeypatch):
+    monkeypatch.setattr(retention, "AT_ONCE", 2)
+    for number in range(5):
+        await world.answer(number, created_at=1.0)
+    await run(world, 30)
+    await run(world, 30)
+    async with world.database.reading() as session:
+        entries, _ = await audit.list_entries(session, action=None, user_id=None, before=None, limit=9)
+    assert [(e.action, e.by, e.detail["answers"]) for e in entries] == [("records.erased", "Tailorbird", 5)]
