@@ -1,4 +1,4 @@
-"""For administrators: people, access keys, assistants and the state of the service.
+"""For administrators: people, access keys, assistants, the state of the service and the journal.
 
 Owns the screen's events; each section's reading and drawing lies in the module of its name.
 """
@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ui import assistants, keys, status, users
+from ui import assistants, audit, keys, status, users
 from ui.panel import panel, read
 from ui.screens import AT_ONCE, Screen
 
@@ -28,14 +28,17 @@ class Admin(Screen):
                     offered = panel("assistants")
                 with gr.Tab(w("tab_status")):
                     state = panel("status")
+                with gr.Tab(w("tab_audit")):
+                    journal = panel("audit")
             clock = gr.Timer(5)
             many: dict[str, Any] = {
                 "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
             }  # fmt: skip
-            page.load(self.load, None, [header, people, held, offered, state], **many)
+            page.load(self.load, None, [header, people, held, offered, state, journal], **many)
             people.click(self.people_act, None, people, trigger_mode="multiple", **many)
             held.click(self.keys_act, None, held, trigger_mode="multiple", **many)
             offered.click(self.assistants_act, None, offered, trigger_mode="multiple", **many)
+            journal.click(self.audit_act, None, journal, trigger_mode="multiple", **many)
             clock.tick(self.look, None, state, **many)
         return page
 
@@ -48,6 +51,7 @@ class Admin(Screen):
                 await keys.listing(self.gateway, token, self.w),
                 await assistants.listing(self.gateway, token, self.w),
                 await status.shown(self.gateway, token, self.w),
+                await audit.listing(self.gateway, token, self.w),
             ]
 
     async def people_act(self, event: gr.EventData, request: gr.Request) -> str:
@@ -67,6 +71,11 @@ class Admin(Screen):
             token, _ = await self.person(request)
             saved = await assistants.do(self.gateway, token, read(event))
             return await assistants.listing(self.gateway, token, self.w, saved=saved)
+
+    async def audit_act(self, event: gr.EventData, request: gr.Request) -> str:
+        with self.spoken():
+            token, _ = await self.person(request)
+            return await audit.listing(self.gateway, token, self.w, read(event))
 
     async def look(self, request: gr.Request) -> str:
         with self.spoken():

@@ -99,4 +99,15 @@ def _plain(parts: Parts) -> APIRouter:
         headers = {"content-security-policy": policy}
         return Response(page, media_type="text/html", headers=headers)
 
+    @router.get("/admin/audit.jsonl")
+    async def journal(request: Request) -> Response:
+        """The whole journal as a file; the gateway checks who asks."""
+        try:
+            content = await parts.gateway.export_audit(token_of(request) or "")
+        except Refused as refused:
+            w = words(language_of(request))
+            return show("no_report", w, status=refused.status or 503, text=refusal(w, refused))
+        headers = {"content-disposition": 'attachment; filename="audit.jsonl"'}
+        return Response(content, media_type="application/jsonl", headers=headers)
+
     return router

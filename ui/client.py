@@ -12,13 +12,15 @@ import httpx
 from pydantic import BaseModel
 
 from service.contract.assistants import Assistant, AssistantChange, AssistantCreate, Readiness
+from service.contract.audit import AuditCheck, AuditEntry
 from service.contract.datasets import Dataset
 from service.contract.evaluations import Evaluation
 from service.contract.feedback import Conversation, ConversationTurns, Feedback, FeedbackCreate
 from service.contract.files import File
 from service.contract.jobs import Job, JobCreate, JobEvent
 from service.contract.releases import Adapter, Move, Release
-from service.contract.users import Key, NewKey, Session, User
+from service.contract.status import Status
+from service.contract.users import Key, KeyChange, KeyCreate, NewKey, Session, User
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -245,14 +247,29 @@ class Gateway:
     async def keys(self, token: str) -> list[Key]:
         return await self._list(Key, token, "/api/keys")
 
-    async def create_key(self, token: str, name: str) -> NewKey:
-        return await self._one(NewKey, token, "POST", "/api/keys", json={"name": name})
+    async def create_key(self, token: str, wanted: KeyCreate) -> NewKey:
+        return await self._one(NewKey, token, "POST", "/api/keys", json=wanted.model_dump(exclude_none=True))
+
+    async def change_key(self, token: str, key_id: str, change: KeyChange) -> Key:
+        body = change.model_dump()
+        return await self._one(Key, token, "PATCH", f"/api/keys/{_part(key_id)}", json=body)
 
     async def revoke_key(self, token: str, key_id: str) -> None:
         await self._call(token, "DELETE", f"/api/keys/{_part(key_id)}")
 
-    async def status(self, token: str) -> dict[str, Any]:
-        return (await self._call(token, "GET", "/api/status")).json()
+    async def audit(self, token: str, **query: str) -> tuple[list[AuditEntry], bool]:
+        """A page of the journal, and whether older entries follow."""
+        answer = (await self._call(token, "GET", "/api/audit", params=query)).json()
+        return [AuditEntry.model_validate(entry) for entry in answer["data"]], answer["has_more"]
+
+    async def check_audit(self, token: str) -> AuditCheck:
+        return await self._one(AuditCheck, token, "GET", "/api/audit/check", timeout=httpx.Timeout(120))
+
+    async def export_audit(self, token: str) -> bytes:
+        return (await self._call(token, "GET", "/api/audit/export", timeout=httpx.Timeout(120))).content
+
+    async def status(self, token: str) -> Status:
+        return await self._one(Status, token, "GET", "/api/status")
 
     async def ready(self) -> bool:
         """Whether a chat can be answered now."""

@@ -1,4 +1,4 @@
-"""The state of the service in words: is the engine ready, what is under way, what could not be loaded."""
+"""The state of the service in words: what is served, what is under way, and what is wrong."""
 
 from ui.client import Gateway
 from ui.pages import render
@@ -6,5 +6,5 @@ from ui.words import Words
 
 
 async def shown(gateway: Gateway, token: str, w: Words) -> str:
-    told = await gateway.status(token)
-    return render("status", w, told=told, problems=told.get("problems") or {})
+    """As HTML. Raises `Refused`."""
+    return render("status", w, told=await gateway.status(token))
