@@ -35,7 +35,7 @@ def _details(w: Words, entry: AuditEntry) -> list[str]:
         name: value for name, value in entry.detail.items() if name != "name" and value not in (None, {}, [])
     }
     return [
-        f"{w(f'audit_{name}') if w.has(f'audit_{name}') else name}{w('colon')} {_value(w, name, value)}"
+        f"{w(f'detail_{name}') if w.has(f'detail_{name}') else name}{w('colon')} {_value(w, name, value)}"
         for name, value in told.items()
     ]
 

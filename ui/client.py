@@ -18,7 +18,7 @@ from service.contract.evaluations import Evaluation
 from service.contract.feedback import Conversation, ConversationTurns, Feedback, FeedbackCreate
 from service.contract.files import File
 from service.contract.jobs import Job, JobCreate, JobEvent
-from service.contract.releases import Adapter, Move, Release
+from service.contract.releases import Adapter, Move, Release, Trial
 from service.contract.status import Status
 from service.contract.users import Key, KeyChange, KeyCreate, NewKey, Session, User
 
@@ -218,6 +218,19 @@ class Gateway:
     async def promote(self, token: str, release_id: str, reason: str | None) -> Release:
         path = f"/api/releases/{_part(release_id)}/promote"
         return await self._one(Release, token, "POST", path, json={"override_reason": reason})
+
+    async def stage(self, token: str, release_id: str, share: int, reason: str | None) -> Release:
+        path = f"/api/releases/{_part(release_id)}/stage"
+        return await self._one(Release, token, "POST", path, json={"share": share, "override_reason": reason})
+
+    async def trial(self, token: str, assistant: str) -> Trial | None:
+        """The release on trial; none while there is none."""
+        try:
+            return await self._one(Trial, token, "GET", f"/api/assistants/{_part(assistant)}/trial")
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise
 
     async def roll_back(self, token: str, assistant: str, reason: str) -> Assistant:
         path = f"/api/assistants/{_part(assistant)}/rollback"

@@ -1,6 +1,7 @@
 """Releases: what was proved of each, which one is live, and moving between them with a reason.
 
-Owns the drawing and the three acts: promote, roll back, evaluate. The gateway decides whether one is allowed.
+Owns the drawing and the acts: try with some people, promote, roll back, evaluate. The gateway decides whether
+one is allowed.
 """
 
 from service.contract.releases import Adapter
@@ -8,6 +9,9 @@ from ui.acts import Act
 from ui.client import Gateway, Refused
 from ui.pages import render
 from ui.words import Words
+
+SHARES = (5, 10, 25, 50)
+"""Of every hundred people, so many may be given a release on trial."""
 
 
 async def listing(
@@ -23,7 +27,12 @@ async def listing(
             adapters[release.adapter] = await gateway.adapter(token, release.adapter)
     moves = await gateway.history(token, assistant)
     live = next((release for release in found if release.state == "live"), None)
-    return render("releases", w, releases=found, adapters=adapters, moves=moves, live=live)
+    trial = None
+    if any(release.state == "staged" for release in found):
+        trial = await gateway.trial(token, assistant)
+    return render(
+        "releases", w, releases=found, adapters=adapters, moves=moves, live=live, trial=trial, shares=SHARES
+    )
 
 
 async def do(gateway: Gateway, token: str, w: Words, assistant: str, act: Act) -> str:
@@ -34,6 +43,12 @@ async def do(gateway: Gateway, token: str, w: Words, assistant: str, act: Act) -
             raise Refused(400, "reason_needed", "Say why, in at least ten characters.")
         release = await gateway.promote(token, act.id, reason or None)
         return w("promoted", number=release.number)
+    if act.act == "stage":
+        if act.value == "held" and len(reason) < 10:
+            raise Refused(400, "reason_needed", "Say why, in at least ten characters.")
+        share = next((share for share in (0, *SHARES) if str(share) == act.text("share")), SHARES[0])
+        release = await gateway.stage(token, act.id, share, reason or None)
+        return w("staged" if share else "stage_ended", number=release.number, share=share)
     if act.act == "roll_back":
         if not reason:
             raise Refused(400, "reason_needed", "Say why, in at least ten characters.")

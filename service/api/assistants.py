@@ -7,8 +7,8 @@ from fastapi import APIRouter
 from service.api.deps import AdministratorDep, CallerDep, HouseDep, NoteDep, ReadDep, ReviewerDep, WriteDep
 from service.api.lists import as_list
 from service.contract.assistants import Assistant, AssistantChange, AssistantCreate, Readiness
-from service.contract.releases import Rollback
-from service.domain import assistants, datasets, releases
+from service.contract.releases import Rollback, Trial
+from service.domain import assistants, datasets, releases, staging
 
 router = APIRouter(prefix="/api/assistants", tags=["assistants"])
 
@@ -54,6 +54,12 @@ async def readiness(name: str, session: ReadDep, house: HouseDep, _: ReviewerDep
 async def history(name: str, session: ReadDep, _: ReviewerDep) -> dict[str, Any]:
     """Every promotion and rollback, newest first."""
     return as_list(await releases.history(session, name))
+
+
+@router.get("/{name}/trial")
+async def trial(name: str, session: ReadDep, _: ReviewerDep) -> Trial:
+    """The release on trial with some of the people, and how both were received since; 404 while there is none."""
+    return await staging.trial(session, name)
 
 
 @router.post("/{name}/rollback")

@@ -116,7 +116,8 @@ async def _prepared(
         async with house.database.reading() as session:
             return await chat.resolve(session, wanted.model, base_name=house.settings.model_name)
 
-    route = await house.routes.get(wanted.model, resolve)
+    person = f"{caller.user_id}:{sampling.end_user(wanted)}"
+    route = (await house.routes.get(wanted.model, resolve)).of(person)
     request_id, salt = secrets.token_hex(12), house.hasher.salt(caller.user_id)
     if isinstance(wanted, ChatRequest):
         body = chat.body_for_engine(route, wanted, request_id=request_id, salt=salt)

@@ -6,8 +6,8 @@ from fastapi import APIRouter
 
 from service.api.deps import NoteDep, ReadDep, ReviewerDep, WriteDep
 from service.api.lists import as_list
-from service.contract.releases import Adapter, Promotion, Release
-from service.domain import releases
+from service.contract.releases import Adapter, Promotion, Release, Staging
+from service.domain import releases, staging
 
 router = APIRouter(tags=["releases"])
 
@@ -31,6 +31,17 @@ async def promote(
     release = await releases.promote(session, caller, release_id, wanted)
     name = f"{release.assistant}@{release.number}"
     await note("release.promoted", name, release=release.id, override_reason=wanted.override_reason)
+    return await releases.shown(session, release)
+
+
+@router.post("/api/releases/{release_id}/stage")
+async def stage(
+    release_id: str, wanted: Staging, session: WriteDep, caller: ReviewerDep, note: NoteDep
+) -> Release:
+    """Let a release answer some of the people, always the same ones; `share` 0 ends the trial."""
+    release = await staging.stage(session, caller, release_id, wanted)
+    name = f"{release.assistant}@{release.number}"
+    await note("release.staged", name, share=wanted.share, override_reason=wanted.override_reason)
     return await releases.shown(session, release)
 
 

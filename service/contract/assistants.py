@@ -23,6 +23,10 @@ class Assistant(Strict):
     max_tokens: int
     live_release: int | None
     """Number of the release that answers; none means the base model."""
+    staged_release: int | None
+    """Number of the release on trial, if any."""
+    staged_share: int
+    """Of every hundred people, so many are answered by the release on trial."""
     cases_file: str | None
     """The file of held-out questions that every candidate is measured on."""
     created_at: int

@@ -9,7 +9,7 @@ Action = Literal[
     "user.created", "user.changed", "link.made",
     "key.made", "key.changed", "key.revoked",
     "assistant.created", "assistant.changed",
-    "release.promoted", "release.rolled_back",
+    "release.promoted", "release.staged", "release.rolled_back",
     "round.started", "job.cancelled", "evaluation.started", "model.deleted",
     "webhook.made", "webhook.changed", "webhook.deleted",
     "records.erased", "audit.exported",

@@ -8,8 +8,8 @@ from service.contract.base import Strict
 from service.contract.evaluations import Gate
 from service.contract.jobs import Manifest
 
-ReleaseState = Literal["candidate", "live", "retired", "deleted"]
-"""`deleted`: its tuned model was deleted, so it cannot go live again."""
+ReleaseState = Literal["candidate", "staged", "live", "retired", "deleted"]
+"""`staged`: on trial with some of the people. `deleted`: its tuned model was deleted, so it cannot go live again."""
 
 
 class ServingProof(Strict):
@@ -63,16 +63,49 @@ class Promotion(Strict):
     override_reason: str | None = Field(default=None, min_length=10, max_length=2000)
 
 
+class Staging(Strict):
+    """Put a release on trial with some of the people; with share 0 the trial ends."""
+
+    share: int = Field(ge=0, le=99, description="of every hundred people; 100 is a promotion")
+    override_reason: str | None = Field(default=None, min_length=10, max_length=2000)
+
+
+class Reception(Strict):
+    """What people thought of one release's answers since the trial began."""
+
+    release: int | None
+    """None: the base model."""
+    answers: int
+    people: int
+    up: int
+    down: int
+    corrected: int
+
+
+class Trial(Strict):
+    """A release on trial beside the live one."""
+
+    assistant: str
+    release: int
+    share: int
+    since: int
+    staged: Reception
+    live: Reception
+
+
 class Rollback(Strict):
     reason: str = Field(min_length=1, max_length=2000)
 
 
 class Move(Strict):
-    """One move of an assistant's live pointer; the list of them is its history."""
+    """One move of an assistant's pointers; the list of them is its history."""
 
     assistant: str
+    kind: Literal["promotion", "rollback", "staging"]
     from_release: int | None
     to_release: int | None
+    share: int | None
+    """Of a staging: of every hundred people, so many; 0 ended it."""
     by: str
     reason: str | None
     created_at: int

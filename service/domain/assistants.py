@@ -19,7 +19,12 @@ async def create_assistant(
         raise BadInput(f"'{reserved}' is the base model's name. Choose another.", param="name")
     await _check_cases(session, wanted.cases_file)
     assistant = tables.Assistant(
-        id=new_id("asst_"), **wanted.model_dump(), live_release_id=None, created_at=now()
+        id=new_id("asst_"),
+        **wanted.model_dump(),
+        live_release_id=None,
+        staged_release_id=None,
+        staged_share=0,
+        created_at=now(),
     )
     session.add(assistant)
     try:
@@ -55,13 +60,16 @@ async def change_assistant(session: AsyncSession, name: str, change: AssistantCh
 
 
 async def shown(session: AsyncSession, assistant: tables.Assistant) -> Assistant:
-    """The assistant as the contract shows it, with the number of its live release."""
-    live = None
-    if assistant.live_release_id:
-        release = await session.get(tables.Release, assistant.live_release_id)
-        live = release.number if release else None
-    fields = {name: getattr(assistant, name) for name in Assistant.model_fields if name != "live_release"}
-    return Assistant(**fields, live_release=live)
+    """The assistant as the contract shows it, with the numbers of its releases."""
+    numbers = {"live_release": assistant.live_release_id, "staged_release": assistant.staged_release_id}
+    found = {name: await _number(session, release_id) for name, release_id in numbers.items()}
+    fields = {name: getattr(assistant, name) for name in Assistant.model_fields if name not in found}
+    return Assistant(**fields, **found)
+
+
+async def _number(session: AsyncSession, release_id: str | None) -> int | None:
+    release = await session.get(tables.Release, release_id) if release_id else None
+    return release.number if release else None
 
 
 async def _check_cases(session: AsyncSession, file_id: str | None) -> None:

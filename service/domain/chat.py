@@ -1,12 +1,13 @@
 """From the `model` of a request to what will answer it. Knows no HTTP and never commits.
 
-assistant        its live release, or the base model while it has none
+assistant        its live release, or the base model while it has none; for some people the one on trial
 assistant@3      its release 3; assistant@0 is the base model with the assistant's instructions
 ft:...           a tuned model
 <base name>      the base model
 """
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import select
@@ -34,6 +35,18 @@ class Route:
     release_number: int | None = None
     temperature: float | None = None
     max_tokens: int | None = None
+    share: int = 0
+    """Of every hundred people, so many are answered by `staged`."""
+    staged: "Route | None" = None
+
+    def of(self, person: str) -> "Route":
+        """What answers this person: the release on trial for some, always the same people for one release.
+
+        Whoever it answers at one share it answers at any greater one.
+        """
+        if self.staged is None or _place(f"{self.staged.release_id}:{person}") >= self.share:
+            return self
+        return self.staged
 
     @property
     def release(self) -> str:
@@ -60,7 +73,13 @@ async def resolve(session: AsyncSession, model: str, *, base_name: str) -> Route
     assistant = await session.scalar(select(tables.Assistant).where(tables.Assistant.name == name))
     if assistant is None or (at and not number.isdigit()):
         raise model_not_found(model)
-    return await _of_assistant(session, model, assistant, int(number) if at else None, base_name)
+    if at:
+        return await _of_assistant(session, model, assistant, int(number), base_name)
+    live = await _of_assistant(session, model, assistant, None, base_name)
+    staged = await session.get(tables.Release, assistant.staged_release_id or "")
+    if staged is None:
+        return live
+    return replace(live, share=assistant.staged_share, staged=_route(model, assistant, staged, base_name))
 
 
 async def _of_assistant(
@@ -81,6 +100,10 @@ async def _of_assistant(
     release = await session.scalar(query)
     if release is None and (number or (number is None and assistant.live_release_id)):
         raise model_not_found(model)
+    return _route(model, assistant, release, base_name)
+
+
+def _route(model: str, assistant: tables.Assistant, release: tables.Release | None, base_name: str) -> Route:
     return Route(
         requested=model, engine_model=release.adapter if release else base_name,
         adapter=release.adapter if release else BASE, assistant=assistant.name,
@@ -88,6 +111,11 @@ async def _of_assistant(
         release_number=release.number if release else None, temperature=assistant.temperature,
         max_tokens=assistant.max_tokens,
     )  # fmt: skip
+
+
+def _place(person: str) -> int:
+    """Where in a row of a hundred places this person stands."""
+    return int.from_bytes(hashlib.sha256(person.encode()).digest()[:8]) % 100
 
 
 def messages_as_sent(route: Route, messages: list[Message]) -> list[dict[str, Any]]:

@@ -31,11 +31,18 @@ async def _check_unused(session: AsyncSession, digest: str, model: str) -> None:
     query = select(tables.Release).where(tables.Release.adapter == digest)
     releases = {release.id: release for release in await session.scalars(query)}
     live = await session.scalar(
-        select(tables.Assistant).where(tables.Assistant.live_release_id.in_(releases)).limit(1)
+        select(tables.Assistant)
+        .where(
+            or_(
+                tables.Assistant.live_release_id.in_(releases),
+                tables.Assistant.staged_release_id.in_(releases),
+            )
+        )
+        .limit(1)
     )
     if live is not None:
         raise Conflict(
-            f"'{model}' is live as '{live.name}'. Promote another release or roll back first.",
+            f"'{model}' answers as '{live.name}'. Promote another release, roll back or end its trial first.",
             code="model_in_use",
         )
     measured = {release.assistant for release in releases.values()}

@@ -5,14 +5,14 @@ move a pointer and leave a line in the history; nothing published is ever change
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.evaluations import EvaluationReport
 from service.contract.jobs import TrainingReport
-from service.contract.releases import Adapter, Manifest, Move, Promotion, Release, ServingProof
+from service.contract.releases import Adapter, Manifest, Move, Promotion, Release, ReleaseState, ServingProof
 from service.db import tables
 from service.domain import assistants
 from service.domain.identity import new_id, now
@@ -60,17 +60,27 @@ async def offer(session: AsyncSession, assistant: str, digest: str, job_id: str 
 async def promote(
     session: AsyncSession, caller: Caller, release_id: str, wanted: Promotion
 ) -> tables.Release:
-    """Make a release live. Unless its gate passed, the caller must give a reason, which is kept with the name."""
+    """Make a release live. Unless its gate passed, the caller must give a reason, which is kept with the name.
+
+    A trial of any release of the assistant ends.
+    """
     release = await get_release(session, release_id)
     assistant = await assistants.get_assistant(session, release.assistant)
     if assistant.live_release_id == release.id:
         return release
+    await check_allowed(session, release, wanted.override_reason)
+    await _move(session, caller, assistant, release.id, "promotion", wanted.override_reason)
+    return release
+
+
+async def check_allowed(session: AsyncSession, release: tables.Release, override_reason: str | None) -> None:
+    """Raise `Conflict` unless the release may answer people: its gate passed, or somebody answers for it."""
     await check_served(session, release)
     evaluation = (
         await session.get(tables.Evaluation, release.evaluation_id) if release.evaluation_id else None
     )
     report = EvaluationReport.model_validate(evaluation.report) if evaluation and evaluation.report else None
-    if (report is None or report.gate.verdict != "pass") and wanted.override_reason is None:
+    if (report is None or report.gate.verdict != "pass") and override_reason is None:
         why = (
             "it was not evaluated"
             if report is None
@@ -78,15 +88,16 @@ async def promote(
         )
         raise Conflict(
             f"Release {release.number} of '{release.assistant}' is held: {why} "
-            "Promote it with 'override_reason' to go live all the same; your name and reason are kept.",
+            "Send 'override_reason' to let it answer all the same; your name and reason are kept.",
             code="release_held",
         )
-    await _move(session, caller, assistant, release.id, "promotion", wanted.override_reason)
-    return release
 
 
 async def roll_back(session: AsyncSession, caller: Caller, name: str, reason: str) -> tables.Assistant:
-    """Move the pointer to what was live before the present release went live; that may be the base model."""
+    """Move the pointer to what was live before the present release went live; that may be the base model.
+
+    A trial ends.
+    """
     assistant = await assistants.get_assistant(session, name)
     if assistant.live_release_id is None:
         raise Conflict(f"'{name}' answers with the base model already; there is nothing to roll back.")
@@ -140,16 +151,18 @@ async def shown(session: AsyncSession, release: tables.Release) -> Release:
     )
     promotion = await session.scalar(
         select(tables.Move)
-        .where(tables.Move.to_release_id == release.id)
+        .where(tables.Move.to_release_id == release.id, tables.Move.kind != "staging")
         .order_by(tables.Move.id.desc())
         .limit(1)
     )
     by = await session.get(tables.User, promotion.user_id) if promotion else None
-    live = assistant.live_release_id == release.id
+    live, staged = assistant.live_release_id == release.id, assistant.staged_release_id == release.id
+    state: ReleaseState = "retired" if promotion else "candidate"
+    state = "deleted" if adapter.deleted_at else "live" if live else "staged" if staged else state
     return Release(
         id=release.id, assistant=release.assistant, number=release.number, adapter=release.adapter,
         model=adapter.model, job=release.job_id,
-        state="deleted" if adapter.deleted_at else "live" if live else "retired" if promotion else "candidate",
+        state=state,
         gate=evaluation.report["gate"] if evaluation and evaluation.report else None,
         evaluation=release.evaluation_id, created_at=release.created_at,
         promoted_at=promotion.created_at if promotion else None, promoted_by=by.name if by else None,
@@ -167,8 +180,9 @@ async def history(session: AsyncSession, name: str) -> list[Move]:
         user = await session.get_one(tables.User, move.user_id)
         moves.append(
             Move(
-                assistant=name, from_release=numbers.get(move.from_release_id or ""), reason=move.reason,
-                to_release=numbers.get(move.to_release_id or ""), by=user.name, created_at=move.created_at,
+                assistant=name, kind=cast(Any, move.kind), from_release=numbers.get(move.from_release_id or ""),
+                to_release=numbers.get(move.to_release_id or ""), share=move.share, by=user.name,
+                reason=move.reason, created_at=move.created_at,
             )
         )  # fmt: skip
     return moves
@@ -209,5 +223,5 @@ async def _move(
             user_id=caller.user_id, kind=kind, reason=reason, created_at=now(),
         )
     )  # fmt: skip
-    assistant.live_release_id = to
+    assistant.live_release_id, assistant.staged_release_id, assistant.staged_share = to, None, 0
     await session.flush()

@@ -1,4 +1,7 @@
-"""Which parameters of a request are served. A parameter that would be ignored in silence is refused by name."""
+"""Which parameters of a request are served, and for whom it is.
+
+A parameter that would be ignored in silence is refused by name.
+"""
 
 from service.contract.sampling import ENGINES, HARMLESS, UNSERVED, Sampling
 from service.errors import BadInput
@@ -26,3 +29,9 @@ def check(wanted: Sampling, *, tools: bool = True) -> None:
         raise BadInput(
             f"'{name}' is not accepted here. Leave it out.", param=name, code="unsupported_parameter"
         )
+
+
+def end_user(wanted: Sampling) -> str:
+    """Whom an application asks for, as it names them itself; empty when it does not."""
+    extra = wanted.model_extra or {}
+    return str(extra.get("safety_identifier") or extra.get("user") or "")

@@ -136,7 +136,28 @@ def test_the_loop_closes_and_the_server_never_restarts(service: Running):
         )
         assert raw.headers["x-tailorbird-release"] == "pilot@1"
         assert raw.headers["x-tailorbird-adapter"] == first["adapter"]
+
+        # On trial with half of the people, the second answers some, always the same, and nobody else.
+        http.post(
+            f"/api/releases/{second['id']}/stage", json={"share": 50, "override_reason": "tried with a few"}
+        ).raise_for_status()
+        twice = [{person: answering(client, person) for person in range(12)} for _ in range(2)]
+        assert twice[0] == twice[1]
+        assert set(twice[0].values()) == {("pilot@1", first["adapter"]), ("pilot@2", second["adapter"])}
+        trial = http.get("/api/assistants/pilot/trial").raise_for_status().json()
+        assert trial["staged"]["answers"] + trial["live"]["answers"] == 24
     assert engine_start(service) == began
+
+
+def answering(client: openai.OpenAI, person: int) -> tuple[str, str]:
+    """Which release and adapter answer one customer of an application."""
+    raw = client.chat.completions.with_raw_response.create(
+        model="pilot",
+        messages=[{"role": "user", "content": "Hello"}],
+        max_tokens=2,
+        user=f"customer {person}",
+    )
+    return raw.headers["x-tailorbird-release"], raw.headers["x-tailorbird-adapter"]
 
 
 def test_a_running_job_can_be_cancelled_and_leaves_nothing(service: Running):

@@ -2,9 +2,14 @@ import re
 import string
 from importlib import import_module
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from service.contract.audit import Action
+from service.contract.limits import Limits
+from service.contract.releases import ReleaseState
+from service.contract.status import EngineState
 from ui.client import Refused
 from ui.feedback import BLAME, PRAISE, SAID
 from ui.words import LANGUAGES, refusal, words
@@ -59,13 +64,25 @@ def test_every_choice_that_the_contract_allows_has_a_sentence():
         f"job_{s}" for s in ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")
     }
     names |= {f"role_{role}" for role in ("user", "reviewer", "administrator")}
-    names |= {f"state_{state}" for state in ("candidate", "live", "retired")}
+    names |= {f"state_{state}" for state in get_args(ReleaseState)}
+    names |= {f"act_{action.replace('.', '_')}" for action in get_args(Action)}
+    names |= {f"engine_{state}" for state in get_args(EngineState)} | {
+        f"limit_{name}" for name in Limits.model_fields
+    }
     assert names - ENGLISH.keys() == set()
 
 
 def test_no_sentence_is_there_for_nothing():
     text = "\n".join(sources()).replace("'", '"')
-    starts = set(CHOICE.findall(text)) | {"error_", "metric_", "setting_", "excluded_", "role_", "curve_"}
+    starts = set(CHOICE.findall(text)) | {
+        "error_",
+        "metric_",
+        "setting_",
+        "excluded_",
+        "role_",
+        "curve_",
+        "detail_",
+    }
     unused = [
         name
         for name in ENGLISH

@@ -20,6 +20,10 @@ class Assistant(Table):
     temperature: Mapped[float]
     max_tokens: Mapped[int]
     live_release_id: Mapped[str | None]
+    staged_release_id: Mapped[str | None]
+    """A release on trial with some of the people."""
+    staged_share: Mapped[int] = mapped_column(default=0)
+    """Of every hundred people, so many."""
     cases_file: Mapped[str | None]
     created_at: Mapped[int]
 

@@ -106,7 +106,7 @@ class Release(Table):
 
 
 class Move(Table):
-    """One move of an assistant's live pointer: promotion or rollback, by whom and why."""
+    """One move of an assistant's pointers: promotion, rollback, or a trial with some people; by whom and why."""
 
     __tablename__ = "moves"
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
@@ -115,6 +115,7 @@ class Move(Table):
     to_release_id: Mapped[str | None]
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
     kind: Mapped[str]
+    share: Mapped[int | None]
     reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[int]
 

@@ -69,7 +69,7 @@ async def test_a_live_model_is_refused_with_a_conflict_that_is_not_tried_again(g
         )
         database.execute("update assistants set live_release_id = 'rel_1' where name = 'fanal'")
     async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key) as client:
-        with pytest.raises(openai.ConflictError, match="live as 'fanal'") as refused:
+        with pytest.raises(openai.ConflictError, match="answers as 'fanal'") as refused:
             await client.models.delete(model)
         assert refused.value.code == "model_in_use"
         assert refused.value.response.headers["x-should-retry"] == "false"

@@ -116,7 +116,7 @@ async def test_a_release_can_be_asked_by_number_and_zero_is_the_base(world: Worl
 async def test_a_model_that_is_live_or_at_work_is_not_deleted(world: World):
     release = await offer(world, 1)
     await promote(world, release, REASON)
-    with pytest.raises(Conflict, match="live as 'desk'"):
+    with pytest.raises(Conflict, match="answers as 'desk'"):
         await delete(world, 1)
     async with world.database.writing() as session:
         await releases.roll_back(session, world.admin, "desk", REASON)
