@@ -1,7 +1,7 @@
 """What the gateway tidies as time passes: what ran out or ended, files that nothing leads back to, old answers.
 
 A row goes first and its bytes later, so what is cut short is done at the next round. Also removes what a
-refused upload or a killed process left on disk.
+refused upload, a killed process or a job that will not go on left on disk.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import asyncio
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.api.deps import House
-from service.domain import audit, batches, files, retention, uploads, webhooks
+from service.domain import audit, batches, files, jobs, retention, uploads, webhooks
 from service.logs import log
 
 EVERY = 600.0
@@ -30,6 +30,7 @@ async def tidy(house: House) -> None:
     """One round. What is on disk is listed before the rows are: what comes meanwhile is in neither list."""
     parts, answers = await asyncio.to_thread(house.store.unfinished)
     old = set(await asyncio.to_thread(house.store.old_files))
+    interrupted = await asyncio.to_thread(house.store.interrupted)
     async with house.database.writing() as session:
         await uploads.expire(session)
         await webhooks.forget_old(session)
@@ -37,8 +38,9 @@ async def tidy(house: House) -> None:
         parts -= await uploads.pending(session)
         answers -= (await batches.unfinished(session)).keys()
         old -= await files.digests(session)
+        interrupted &= await jobs.ended(session, interrupted)
     await _erase_old(house)
-    await asyncio.to_thread(_remove, house, parts, answers, old)
+    await asyncio.to_thread(_remove, house, parts, answers, old, interrupted)
     if removed or old:
         log.info("tidied", extra={"fields": {"files": removed, "digests": len(old)}})
 
@@ -59,10 +61,12 @@ async def _erase_old(house: House) -> None:
             return
 
 
-def _remove(house: House, parts: set[str], answers: set[str], digests: set[str]) -> None:
+def _remove(house: House, parts: set[str], answers: set[str], digests: set[str], done: set[str]) -> None:
     for upload_id in parts:
         house.store.drop_upload(upload_id)
     for batch_id in answers:
         house.store.drop_batch(batch_id)
     for sha256 in digests:
         house.store.remove_old(sha256)
+    for job_id in done:
+        house.store.drop_checkpoints(job_id)

@@ -1,8 +1,9 @@
 """The worker: claims a job, runs it as a subprocess over a run folder, and takes in what comes out.
 
 One job at a time. A claim is a lease, renewed while the subprocess lives; a worker that dies lets it
-run out, and the job starts again. The subprocess dies with the worker. What it leaves behind is taken
-in only when `report.json` is there. Knows no torch: the subprocess is named by its module.
+run out, and the job is claimed again: training goes on from its last checkpoint. The subprocess dies with the
+worker. What it leaves behind is taken in only when `report.json` is there. Knows no torch: the subprocess is named
+by its module.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import secrets
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ from service.storage.local import Store
 POLL = 0.5
 """Seconds between two looks at the queue, or at a running job's progress."""
 GRACE = 10.0
-"""Seconds a cancelled subprocess has to end by itself."""
+"""Seconds a subprocess has to end by itself: a cancelled one, or one to pause because the service stops."""
 
 
 class Worker:
@@ -97,7 +99,7 @@ class Worker:
         log.info("job done", extra={"fields": {"job": job.id}})
 
     async def _run(self, job: tables.Job, place: Path) -> str:
-        """The subprocess, followed to its end: `done`, `cancelled`, `stopped`, `lost` or `failed`."""
+        """The subprocess, followed to its end: `done`, `interrupted`, `cancelled`, `lost` or `failed`."""
         module = "evals" if job.kind == "evaluation" else "training"
         key = None
         if job.kind == "evaluation":
@@ -110,21 +112,32 @@ class Worker:
                 env=outcomes.environment(self.parts, job, key=key), start_new_session=True, preexec_fn=_die_with_parent,
                 cwd=Path(__file__).parent.parent,
             )  # fmt: skip
-        follow = _Follower(place / folder.PROGRESS)
         try:
-            while True:
-                wish = await self._step(job, follow.news())
-                if wish != "go on":
-                    await _end(process)
-                    return wish
-                try:
-                    await asyncio.wait_for(process.wait(), POLL)
-                except TimeoutError:
-                    continue
-                await self._step(job, follow.news())
-                return "done" if process.returncode == 0 and (place / folder.REPORT).exists() else "failed"
+            return await self._follow(job, place, process)
         finally:
             await _end(process)
+
+    async def _follow(self, job: tables.Job, place: Path, process: asyncio.subprocess.Process) -> str:
+        """Until the subprocess has ended, or is to be ended."""
+        follow = _Follower(place / folder.PROGRESS)
+        ends_at = None
+        while True:
+            wish = await self._step(job, follow.news())
+            if wish in ("cancelled", "lost"):
+                return wish
+            if wish == "stopped":
+                ends_at = ends_at or time.monotonic() + GRACE
+                if job.kind == "evaluation" or time.monotonic() > ends_at:
+                    return "interrupted"
+            _ask_to_pause(place, wish in ("stopped", "pause"))
+            try:
+                await asyncio.wait_for(process.wait(), POLL)
+            except TimeoutError:
+                continue
+            await self._step(job, follow.news())
+            if process.returncode == folder.PAUSED:
+                return "interrupted"
+            return "done" if process.returncode == 0 and (place / folder.REPORT).exists() else "failed"
 
     async def _step(self, job: tables.Job, news: list[Progress]) -> str:
         """Write the news, keep the lease, and see whether to go on: one transaction."""
@@ -138,7 +151,9 @@ class Worker:
                 fresh.estimated_finish = int(news[-1].at + news[-1].seconds_left)
             if fresh.cancel_requested:
                 return "cancelled"
-        return "stopped" if self._stopping.is_set() else "go on"
+            if self._stopping.is_set():
+                return "stopped"
+            return "pause" if fresh.pause_requested else "go on"
 
     async def _keep_lease(self, job_id: str) -> None:
         while True:
@@ -154,14 +169,10 @@ class Worker:
         else:
             async with self.database.writing() as session:
                 fresh = await jobs.get_job(session, None, job.id)
-                if how == "cancelled":
+                if fresh.cancel_requested:
                     await jobs.end(session, fresh, "cancelled", "Cancelled; nothing was published.")
-                else:
-                    fresh.status, fresh.attempts = "queued", fresh.attempts - 1
-                    fresh.worker = fresh.lease_until = None
-                    await jobs.add_event(
-                        session, job.id, "The service was stopped; the job starts again with it."
-                    )
+                elif fresh.worker == self.name:
+                    await jobs.set_aside(session, fresh)
 
     async def _fail(self, job: tables.Job, error: JobError) -> None:
         async with self.database.writing() as session:
@@ -201,9 +212,12 @@ async def _write_news(session: Any, job_id: str, progress: Progress) -> None:
 
 
 def _lay_out(place: Path, spec: dict[str, Any], inputs: dict[str, Path | str]) -> None:
-    """A fresh run folder: what an earlier attempt left is removed, `job.json` comes last."""
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir(mode=0o700, parents=True)
+    """A fresh run folder: what an earlier attempt left is removed, but for its checkpoints; `job.json` comes last."""
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for left in place.iterdir():
+        if left.name.startswith(folder.CHECKPOINT):
+            continue
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
     for name, source in inputs.items():
         if isinstance(source, str):
             folder.write_atomic(place / name, source)
@@ -213,6 +227,14 @@ def _lay_out(place: Path, spec: dict[str, Any], inputs: dict[str, Path | str]) -
         except OSError:
             shutil.copyfile(source, place / name)
     folder.write_json(place / folder.JOB, spec)
+
+
+def _ask_to_pause(place: Path, wanted: bool) -> None:
+    """Ask a run to pause, or take back that it was asked."""
+    if wanted:
+        (place / folder.PAUSE).touch()
+    else:
+        (place / folder.PAUSE).unlink(missing_ok=True)
 
 
 def _reason(place: Path) -> JobError:

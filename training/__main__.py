@@ -1,8 +1,10 @@
 """The edge of a training run: `python -m training RUN_FOLDER`.
 
 Reads `job.json`, trains, and leaves either `adapter/`, `proof.jsonl` and `report.json`, or `error.json` and
-exit code 1. SIGTERM ends it within a step with exit code 143 and no report. Sets the process up (no hub, no
-telemetry, thread count) before anything heavy is imported. Knows no queue and no database.
+exit code 1. Asked to pause, it ends after its present step with exit code 75; however it was interrupted, it goes
+on from its newest checkpoint when it is started again. SIGTERM ends it at once with exit code 143 and no report.
+Sets the process up (no hub, no telemetry, thread count) before anything heavy is imported. Knows no queue and no
+database.
 """
 
 import argparse
@@ -18,6 +20,7 @@ from pydantic import ValidationError
 from service.contract import folder
 from service.contract.datasets import describe
 from service.contract.jobs import RunError, TrainingSpec
+from training import pause
 from training.refusal import Refused
 
 OUTPUTS = (folder.PROGRESS, folder.ADAPTER, folder.PROOF, folder.REPORT, folder.ERROR)
@@ -25,7 +28,7 @@ STOPPED = 128 + signal.SIGTERM
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one folder. Returns the exit code: 0 done, 1 refused or failed (`error.json` says why)."""
+    """Run one folder. Returns the exit code: 0 done, 1 refused or failed (`error.json` says why), 75 paused."""
     parser = argparse.ArgumentParser(prog="python -m training", description="Train one run folder.")
     parser.add_argument("run", type=Path, metavar="RUN_FOLDER", help="holds job.json and train.jsonl")
     run: Path = parser.parse_args(arguments).run.absolute()
@@ -38,6 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
         spec = _read(run)
         _set_up(spec.threads)
         _train(run, spec)
+    except pause.Paused:
+        pause.answered(run)
+        return folder.PAUSED
     except Refused as error:
         return _fail(run, error.error())
     except Exception as error:  # noqa: BLE001  the edge: whatever went wrong must reach the person who waits
@@ -94,14 +100,15 @@ def _train(run: Path, spec: TrainingSpec) -> None:
 
 
 def _clear(run: Path) -> None:
-    """Remove what an earlier attempt left, so that nothing of it can be taken for this one's."""
+    """Remove what an earlier attempt left, so that nothing of it can be taken for this one's; but its checkpoints."""
     for name in OUTPUTS:
         path = run / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _fail(run: Path, error: RunError) -> int:
-    shutil.rmtree(run / folder.ADAPTER, ignore_errors=True)
+    for place in (run / folder.ADAPTER, *run.glob(f"{folder.CHECKPOINT}*")):
+        shutil.rmtree(place, ignore_errors=True)
     folder.write_json(run / folder.ERROR, error.model_dump())
     print(f"{error.code}: {error.message}", file=sys.stderr)  # noqa: T201  a command line
     return 1

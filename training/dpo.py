@@ -4,31 +4,28 @@ The policy is a trainable copy of the start adapter and the reference is that ve
 a start adapter the reference is the base model (huggingface/trl#1340). TRL makes the frozen copy itself
 when it is given a `PeftModel`, under the adapter name `ref`. The reference's log-probabilities never
 change, so they are computed once. A small supervised term on the preferred answer keeps its probability
-from falling together with the rejected one's (trl#2382; RPO, arXiv 2404.19733). The stories of
+from falling together with the rejected one's (trl#2382; RPO, arXiv 2404.19733). The preference term is the
+paper's; or of rewards a token, so that length decides nothing; or robust against pairs the wrong way round (arXiv
+2403.00409). The stories of
 `training.sft` and `training.kto` run parallel.
 """
 
-import time
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers import PrinterCallback
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
-from service.contract.jobs import TrainingReport, TrainingSpec
-from training import data, export, model, rows
+from service.contract.jobs import TrainingSpec
+from training import data, export, model, rows, steps
+from training.checkpoint import Resumable
 from training.data import PairTokens
 from training.progress import StepLines
-
-SFT_WEIGHT = 0.2
-"""The weight of the supervised term beside the preference term's 1."""
 
 
 def train(run: Path, spec: TrainingSpec) -> None:
     """Train an adapter on the pairs of a run folder and leave its outputs there. Raises `Refused`."""
-    started = time.monotonic()
     lines = StepLines(run)
 
     lines("Reading the preference pairs.")
@@ -43,20 +40,10 @@ def train(run: Path, spec: TrainingSpec) -> None:
     reference = "the start adapter" if spec.start_adapter else "the base model"
     lines(f"Loading the model and asking the reference, {reference}, how likely it finds each answer.")
     trainer = make_trainer(run, spec, chat, learned, held_out, lines)
-    lines(f"Training in {'bf16' if model.multiplies_bf16() else 'fp32'}.")
-    trainer.train()
+    steps.make(trainer, run, spec, lines)
 
-    lines("Saving the adapter, then reading it back to prove what it computes.")
-    state = trainer.state
-    report = TrainingReport(
-        steps=state.global_step,
-        epochs=spec.settings.n_epochs,
-        rows=len(learned),
-        held_out=len(held_out),
-        trained_tokens=lines.tokens,
-        seconds=round(time.monotonic() - started, 1),
-        metrics=_metrics(lines, max(1, state.global_step // spec.settings.n_epochs)),
-    )
+    metrics = _metrics(lines, steps.steps_a_pass(trainer))
+    report = steps.report(trainer, lines, len(learned), len(held_out), metrics)
     export.write(run, spec, trainer.model, chat, found, report)  # pyright: ignore[reportArgumentType]
 
 
@@ -70,12 +57,13 @@ def make_trainer(
 ) -> DPOTrainer:
     """TRL's trainer over tokenised pairs, the reference's log-probabilities already in its datasets."""
     model.score_labels_only()
-    trainer = _TokenisedDPOTrainer(
+    return _TokenisedDPOTrainer(
         model=model.load_policy(spec),
         args=DPOConfig(
             beta=spec.settings.beta,
-            loss_type=["sigmoid", "sft"],
-            loss_weights=[1.0, SFT_WEIGHT],
+            loss_type=[spec.settings.loss_type, "sft"],
+            loss_weights=[1.0, spec.settings.sft_weight],
+            label_smoothing=spec.settings.label_smoothing,
             precompute_ref_log_probs=True,
             **model.trainer_arguments(run, spec.settings, learned, held_out),
         ),
@@ -84,11 +72,9 @@ def make_trainer(
         processing_class=chat.tokenizer,
         callbacks=[lines],
     )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
-class _TokenisedDPOTrainer(DPOTrainer):
+class _TokenisedDPOTrainer(Resumable, DPOTrainer):
     """`DPOTrainer` that takes token ids as they are: TRL would tokenise the text again, its own way."""
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:

@@ -16,7 +16,7 @@ from peft import PeftModel
 
 from service.contract import folder
 from service.contract.jobs import Manifest, ProofCase, TrainingReport, TrainingSpec
-from training import fingerprint
+from training import checkpoint, fingerprint
 from training.data import Chat, last_answer
 from training.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_base, multiplies_bf16
 from training.refusal import Refused
@@ -44,6 +44,7 @@ def write(
     lines = "".join(case.model_dump_json() + "\n" for case in proof)
     folder.write_atomic(run / folder.PROOF, lines)
     folder.write_json(run / folder.REPORT, report.model_dump())
+    checkpoint.forget(run)
 
 
 def _save(run: Path, spec: TrainingSpec, model: PeftModel) -> Path:

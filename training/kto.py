@@ -9,18 +9,17 @@ neighbours may share a prompt and a last batch of one is its own neighbour; here
 mismatched answer along (`data.mismatched`), so that its reference too is computed once.
 """
 
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import PrinterCallback
 from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
 
-from service.contract.jobs import TrainingReport, TrainingSpec
-from training import data, export, model, rows
+from service.contract.jobs import TrainingSpec
+from training import data, export, model, rows, steps
+from training.checkpoint import Resumable
 from training.data import IGNORED, RatedTokens
 from training.progress import StepLines
 from training.refusal import Refused
@@ -31,7 +30,6 @@ TOGETHER = 2
 
 def train(run: Path, spec: TrainingSpec) -> None:
     """Train an adapter on the rated completions of a run folder and leave its outputs there. Raises `Refused`."""
-    started = time.monotonic()
     lines = StepLines(run)
 
     lines("Reading the rated completions.")
@@ -51,20 +49,10 @@ def train(run: Path, spec: TrainingSpec) -> None:
     reference = "the start adapter" if spec.start_adapter else "the base model"
     lines(f"Loading the model and asking the reference, {reference}, how likely it finds each answer.")
     trainer = make_trainer(run, spec, chat, learned, held_out, lines)
-    lines(f"Training in {'bf16' if model.multiplies_bf16() else 'fp32'}.")
-    trainer.train()
+    steps.make(trainer, run, spec, lines)
 
-    lines("Saving the adapter, then reading it back to prove what it computes.")
-    state = trainer.state
-    report = TrainingReport(
-        steps=state.global_step,
-        epochs=spec.settings.n_epochs,
-        rows=len(learned),
-        held_out=len(held_out),
-        trained_tokens=lines.tokens,
-        seconds=round(time.monotonic() - started, 1),
-        metrics=_metrics(lines, max(1, state.global_step // spec.settings.n_epochs)),
-    )
+    metrics = _metrics(lines, steps.steps_a_pass(trainer))
+    report = steps.report(trainer, lines, len(learned), len(held_out), metrics)
     export.write(run, spec, trainer.model, chat, found, report)  # pyright: ignore[reportArgumentType]
 
 
@@ -88,7 +76,7 @@ def make_trainer(
     model.score_labels_only()
     shared = model.trainer_arguments(run, settings, learned, held_out, together=TOGETHER)
     shared["train_sampling_strategy"] = "sequential"  # in the order of `data.in_turn`; TRL asks for it too
-    trainer = _TokenisedKTOTrainer(
+    return _TokenisedKTOTrainer(
         model=model.load_policy(spec),
         args=KTOConfig(
             beta=settings.beta,
@@ -102,11 +90,9 @@ def make_trainer(
         processing_class=chat.tokenizer,
         callbacks=[lines],
     )
-    trainer.remove_callback(PrinterCallback)
-    return trainer
 
 
-class _TokenisedKTOTrainer(KTOTrainer):
+class _TokenisedKTOTrainer(Resumable, KTOTrainer):
     """`KTOTrainer` that takes token ids as they are, and measures all held-out rows against one KL estimate."""
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:

@@ -86,6 +86,21 @@ def load_policy(spec: TrainingSpec) -> PeftModel:
     return policy  # pyright: ignore[reportReturnType]
 
 
+def trained_weights(policy: Any) -> dict[str, torch.Tensor]:
+    """A copy of what training changes: the adapter, without a reference that stands beside it."""
+    return {
+        name: value.detach().cpu().clone() for name, value in policy.named_parameters() if value.requires_grad
+    }
+
+
+@torch.no_grad()
+def set_trained_weights(policy: Any, weights: dict[str, torch.Tensor]) -> None:
+    """Put such a copy back."""
+    own = dict(policy.named_parameters())
+    for name, value in weights.items():
+        own[name].copy_(value)
+
+
 def trainer_arguments(
     run: Path,
     settings: TrainingSettings,
@@ -97,7 +112,7 @@ def trainer_arguments(
     """The settings that the trainers' configurations share, for these rows (of `training.data`).
 
     Batches hold rows of similar length, so that little is padded. A forward pass holds at least `together`
-    rows if that divides the batch. No checkpoint is written on the way.
+    rows if that divides the batch. When a checkpoint is written is told by `training.checkpoint`.
     """
     gpu = torch.cuda.is_available()
     steps = math.ceil(len(learned) / settings.batch_size) * settings.n_epochs
@@ -158,6 +173,7 @@ def _lora(settings: TrainingSettings) -> LoraConfig:
         task_type="CAUSAL_LM",
         r=settings.lora_rank,
         lora_alpha=settings.lora_alpha,
+        use_rslora=settings.use_rslora,
         lora_dropout=0.0,
         target_modules="all-linear",
         bias="none",
@@ -173,6 +189,8 @@ def _check_start(start: Path, spec: TrainingSpec) -> None:
     if not (start / ADAPTER_WEIGHTS).is_file() or not (start / ADAPTER_CONFIG).is_file():
         raise refuse(f"is not in {start}: {ADAPTER_WEIGHTS} and {ADAPTER_CONFIG} are needed.")
     config = json.loads((start / ADAPTER_CONFIG).read_text())
+    if bool(config.get("use_rslora")) is not spec.settings.use_rslora:
+        raise refuse("is scaled by another power of its rank (use_rslora). Ask for the adapter's own.")
     shape = (config.get("r"), config.get("lora_alpha"))
     if shape != (spec.settings.lora_rank, spec.settings.lora_alpha):
         raise refuse(

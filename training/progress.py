@@ -60,43 +60,72 @@ class StepLines(Says, TrainerCallback):
         self.before: dict[str, float] = {}
         """Figures of the held-out rows before the first step; empty when none are held out."""
         self.after: dict[str, float] = {}
-        """The same after the last epoch."""
+        """The same after the last pass, or after the one that is kept."""
         self.steps: list[dict[str, float]] = []
+        self.kept_step: int | None = None
+        self.kept_because = ""
+        self.seconds_before = 0.0
+        """What the run took until the checkpoint that it goes on from."""
+        self._measured: dict[int, dict[str, float]] = {}
+        self._made = time.monotonic()
         self._began = 0.0
+        self._first = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A run that goes on knows the figures of the steps before."""
+        for logs in state.log_history:
+            self._take(logs, logs["step"])
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._began = self._began or time.monotonic()
+        if not self._began:
+            self._began, self._first = time.monotonic(), state.global_step
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
-        logs = logs or {}
-        metrics = {NAMES[name]: float(value) for name, value in logs.items() if name in NAMES}
-        for name in ("train_loss", "valid_loss"):
-            if not math.isfinite(metrics.get(name, 0.0)):
-                raise Refused(
-                    "loss_not_finite",
-                    f"The loss is {metrics[name]} at step {state.global_step}: training has "
-                    "diverged. Lower the learning rate (learning_rate_multiplier) and start again.",
-                )
-        if "train_loss" in metrics:
-            self.tokens = int(logs.get("num_tokens", self.tokens))
-            self.steps.append(metrics)
-        elif "valid_loss" in metrics:
-            self.after = metrics
-            self.before = self.before or metrics
-        else:
-            return  # the trainer's closing summary
-        self._write(self._line(state, metrics))
+        metrics = self._take(logs or {}, state.global_step)
+        if metrics:
+            self._write(self._line(state, metrics))
+
+    def seconds(self) -> float:
+        """How long the run has taken, without the time that it lay still."""
+        return self.seconds_before + time.monotonic() - self._made
+
+    def keep(self, step: int, because: str) -> None:
+        """The adapter of this step is kept: later figures are not the adapter's."""
+        self.kept_step, self.kept_because = step, because
+        self.steps = self.steps[:step]
+        self.after = self._measured.get(step, {})
 
     def last_epoch(self, name: str, steps: int) -> float:
         """The mean of a step's figure over the last `steps` steps."""
         values = [step[name] for step in self.steps[-steps:] if name in step]
         return sum(values) / len(values)
 
+    def _take(self, logs: dict[str, Any], step: int) -> dict[str, float]:
+        """Ours of the trainer's figures, remembered. None of its closing summary."""
+        metrics = {NAMES[name]: float(value) for name, value in logs.items() if name in NAMES}
+        for name in ("train_loss", "valid_loss"):
+            if not math.isfinite(metrics.get(name, 0.0)):
+                raise Refused(
+                    "loss_not_finite",
+                    f"The loss is {metrics[name]} at step {step}: training has "
+                    "diverged. Lower the learning rate (learning_rate_multiplier) and start again.",
+                )
+        if "train_loss" in metrics:
+            self.tokens = int(logs.get("num_tokens", self.tokens))
+            self.steps.append(metrics)
+        elif "valid_loss" in metrics:
+            self._measured[step] = self.after = metrics
+            self.before = self.before or metrics
+        else:
+            return {}
+        return metrics
+
     def _line(self, state: Any, metrics: dict[str, float]) -> Progress:
         done, total = state.global_step, state.max_steps
-        pace = (time.monotonic() - self._began) / done if done else None
+        since = done - self._first
+        pace = (time.monotonic() - self._began) / since if since else None
         return Progress(
             at=time.time(),
             step=done,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas
 
-from service.contract.jobs import ENDED, Hyperparameters, Job, JobCreate, JobEvent, Method, MethodSettings
+from service.contract.jobs import ENDED, Job, JobCreate, JobEvent, Method
 from ui.client import Gateway, Refused
 from ui.pages import render
 from ui.words import Words
@@ -58,12 +58,9 @@ async def start(gateway: Gateway, token: str, assistant: str, file: str, method:
     """Queue a job on a file, on top of what answers now; its id. `passes` 0 leaves the number to the service."""
     if not file:
         raise Refused(400, "no_file", "Choose a file first.")
-    settings = MethodSettings(hyperparameters=Hyperparameters(n_epochs=int(passes) or "auto"))
-    chosen = (
-        Method(type="dpo", dpo=settings)
-        if method == "dpo"
-        else Method(type="supervised", supervised=settings)
-    )
+    name = "dpo" if method == "dpo" else "supervised"
+    settings = {"hyperparameters": {"n_epochs": int(passes) or "auto"}}
+    chosen = Method.model_validate({"type": name, name: settings})
     wanted = JobCreate(
         model=assistant,
         training_file=file,

@@ -2,7 +2,8 @@
 
 In goes `job.json` and the data it names; out come `progress.jsonl` while it runs and, last,
 `report.json`, whose existence means done. A refusal is `error.json` and a non-zero exit.
-Owns the file names and the atomic writes. Knows no database and no HTTP.
+A run that is asked to pause ends with a code of its own. Owns the file names and the atomic writes. Knows no
+database and no HTTP.
 """
 
 import json
@@ -25,6 +26,12 @@ REPORT = "report.json"
 REPORT_PAGE = "report.html"
 ERROR = "error.json"
 LOG = "log.txt"
+CHECKPOINT = "checkpoint-"
+"""How the folders begin that hold where a training run stands; the number of its step follows."""
+PAUSE = "pause"
+"""An empty file that the worker writes: the run is to pause at the end of its present step."""
+PAUSED = 75
+"""Exit code of a run that did so (EX_TEMPFAIL of sysexits.h): started again, it goes on."""
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

@@ -12,7 +12,9 @@ from service.contract.base import Strict, Wire
 
 TrainingKind = Literal["sft", "dpo", "kto"]
 JobKind = Literal["sft", "dpo", "kto", "evaluation"]
-JobStatus = Literal["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
+JobStatus = Literal[
+    "validating_files", "queued", "running", "pausing", "paused", "succeeded", "failed", "cancelled"
+]
 ENDED = ("succeeded", "failed", "cancelled")
 
 Auto = Literal["auto"]
@@ -28,10 +30,33 @@ class Hyperparameters(Strict):
     learning_rate_multiplier: Auto | Annotated[float, Field(gt=0, le=100)] = "auto"
     beta: Auto | Annotated[float, Field(gt=0, le=2)] = "auto"
     """DPO and KTO only: how strongly the tuned model is held to its reference."""
+    early_stopping_patience: Auto | Annotated[int, Field(ge=0, le=50)] = "auto"
+    """Ours: passes in a row without a lower held-out loss that end training, the best pass kept. 0: all are made."""
+    use_rslora: Auto | bool = "auto"
+    """Ours: whether the adapter is scaled by the root of its rank (arXiv 2312.03732)."""
 
 
 class MethodSettings(Strict):
     hyperparameters: Hyperparameters = Hyperparameters()
+
+
+LossType = Literal["sigmoid", "sigmoid_norm", "robust"]
+
+
+class DpoHyperparameters(Hyperparameters):
+    """Beyond OpenAI's: which loss, in TRL's words, and the supervised term beside it."""
+
+    beta: Auto | Annotated[float, Field(gt=0, le=10)] = "auto"
+    loss_type: Auto | LossType = "auto"
+    """`sigmoid`; `sigmoid_norm`, of rewards a token (length-normalised); `robust` against pairs the wrong way round."""
+    label_smoothing: Auto | Annotated[float, Field(gt=0, lt=0.5)] = "auto"
+    """The share of pairs that are the wrong way round, for `robust` alone."""
+    sft_weight: Auto | Annotated[float, Field(ge=0, le=10)] = "auto"
+    """The weight of a supervised term on the preferred answer, beside the preference's 1."""
+
+
+class DpoSettings(Strict):
+    hyperparameters: DpoHyperparameters = DpoHyperparameters()
 
 
 class KtoHyperparameters(Hyperparameters):
@@ -51,7 +76,7 @@ class KtoSettings(Strict):
 class Method(Strict):
     type: Literal["supervised", "dpo", "kto"]
     supervised: MethodSettings | None = None
-    dpo: MethodSettings | None = None
+    dpo: DpoSettings | None = None
     kto: KtoSettings | None = None
     """Not OpenAI's: learns from rated completions, as the SDK passes it on."""
 
@@ -92,6 +117,8 @@ class Job(Wire):
     trained_tokens: int | None = None
     error: JobError | None = None
     hyperparameters: dict[str, Any] = {}
+    hyperparameter_reasons: dict[str, str] = {}
+    """Ours: why each hyperparameter that was left to the service is what it is."""
     method: dict[str, Any] | None = None
     seed: int
     estimated_finish: int | None = None
@@ -137,13 +164,20 @@ class TrainingSettings(Strict):
     learning_rate: float = Field(gt=0)
     lora_rank: int = 16
     lora_alpha: int = 32
+    use_rslora: bool = False
     max_length: int = 1024
     """Tokens of prompt and completion together; a longer row is refused, never cut silently."""
     warmup_share: float = 0.05
     beta: float = 0.1
+    loss_type: LossType = "sigmoid"
+    label_smoothing: float = 0.0
+    sft_weight: float = 0.2
+    """The loss of DPO: its kind, the share of pairs taken to be the wrong way round, its supervised term."""
     desirable_weight: float = 1.0
     undesirable_weight: float = 1.0
     """The weights of the two labels, for KTO."""
+    early_stopping_patience: int = 0
+    """Passes in a row without a lower held-out loss that end training; the best pass is kept. 0: all are made."""
     seed: int = 0
 
 
@@ -163,6 +197,8 @@ class TrainingSpec(Strict):
     """Of `train.jsonl`, checked before the first step."""
     settings: TrainingSettings
     threads: int | None = None
+    checkpoint_seconds: float = 60.0
+    """Seconds between two checkpoints at least: what an end without warning may cost."""
 
 
 class Progress(Strict):
@@ -211,6 +247,9 @@ class TrainingReport(Strict):
     seconds: float
     metrics: dict[str, float]
     """`train_loss`, `valid_loss`; for DPO and KTO also `reward_accuracy` and `reward_margin` on held-out rows."""
+    kept_step: int | None = None
+    """The step after which the adapter was as it is kept."""
+    kept_because: str = ""
 
 
 class ProofCase(Strict):

@@ -3,13 +3,16 @@
 Owns every default of training and its reason. Knows no job and no trainer.
 """
 
+from dataclasses import dataclass
 from math import ceil, floor, inf
+from typing import Any
 
 from service.contract.jobs import (
     MAX_WEIGHT,
+    DpoHyperparameters,
     Hyperparameters,
-    JobKind,
     KtoHyperparameters,
+    TrainingKind,
     TrainingSettings,
 )
 from service.errors import BadInput
@@ -21,6 +24,10 @@ NARROWER = 0.781
 """A wider model wants a lower rate: in proportion to its width to this power (Thinking Machines, "LoRA
 without regret", 2025, fitted on Llama models)."""
 UNKNOWN_WIDTH = 4096
+RANK = 16
+"""Of every adapter."""
+ENOUGH_HELD_OUT = 10
+"""Held-out rows whose loss may decide which pass is kept."""
 EPOCHS: dict[str, list[tuple[float, int]]] = {
     "sft": [(100, 5), (1000, 3), (5000, 2), (inf, 1)],
     "dpo": [(50, 3), (inf, 2)],
@@ -29,10 +36,23 @@ EPOCHS: dict[str, list[tuple[float, int]]] = {
 """Passes over the rows: `(below so many rows, passes)`."""
 
 
+@dataclass(frozen=True)
+class Run:
+    """What the choice of a number depends on, beside what was asked for."""
+
+    kind: TrainingKind
+    rows: int
+    held_out: int
+    width: int | None
+    """The base model's hidden size."""
+    start: TrainingSettings | None = None
+    """Of the adapter that the job goes on from."""
+
+
 def resolve(
-    kind: JobKind, given: Hyperparameters, *, rows: int, seed: int, max_length: int, width: int | None
-) -> TrainingSettings:
-    """Every number of a training run, `auto` replaced. `width` is the base model's hidden size.
+    run: Run, given: Hyperparameters, *, seed: int, max_length: int
+) -> tuple[TrainingSettings, dict[str, str]]:
+    """Every number of a training run, and of each that was `auto` its reason, by the hyperparameter's name.
 
     SFT: LoRA wants about ten times the rate of full tuning and small batches (as above); few rows are seen more
     often. On 672 rows about 56 facts, facts recalled in English and French: two passes at 1e-3 86 % and 55 %, at
@@ -45,14 +65,117 @@ def resolve(
     72.5 % of the rewards were right, their means +0.05 for true and -0.71 for false answers; at 2.5e-4 75 %, +0.20
     and -1.96. What else the model forgets was not measured.
     """
-    value = {name: None if chosen == "auto" else chosen for name, chosen in given.model_dump().items()}
-    passes = next(n for limit, n in EPOCHS[kind] if rows < limit)
-    batch = 8 if kind == "kto" or (kind == "sft" and rows >= 2000) else 4
-    rate = BASE_RATE[kind] * min(1.0, (WIDTH / (width or UNKNOWN_WIDTH)) ** NARROWER)
-    return TrainingSettings(
-        n_epochs=value["n_epochs"] or passes, batch_size=value["batch_size"] or batch,
-        learning_rate=float(f"{rate * (value['learning_rate_multiplier'] or 1.0):.3g}"),
-        beta=value["beta"] or 0.1, seed=seed, max_length=max_length,
+    chosen = _Choices(given.model_dump())
+    sft = run.kind == "sft"
+    passes = chosen.take(
+        "n_epochs", next(n for limit, n in EPOCHS[run.kind] if run.rows < limit),
+        f"{run.rows} rows: fewer rows are seen more often." if sft else
+        "Few passes: pushed hard, a preference makes good answers less likely too.",
+    )  # fmt: skip
+    batch = chosen.take(
+        "batch_size", 8 if run.kind == "kto" or (sft and run.rows >= 2000) else 4,
+        "Its KL estimate is a mean over the rows of a step." if run.kind == "kto" else
+        "LoRA learns best in small batches (Thinking Machines, \"LoRA without regret\").",
+    )  # fmt: skip
+    scaled = _rank_stabilised(run, given, chosen)
+    rate = BASE_RATE[run.kind] * min(1.0, (WIDTH / (run.width or UNKNOWN_WIDTH)) ** NARROWER)
+    rate /= RANK**0.5 if scaled else 1
+    multiplier = chosen.take(
+        "learning_rate_multiplier", 1.0,
+        f"The usual rate of this method for a model of this width, {rate:.3g}; wider models want a lower one.",
+    )  # fmt: skip
+    settings = TrainingSettings(
+        n_epochs=passes, batch_size=batch, learning_rate=float(f"{rate * multiplier:.3g}"), lora_rank=RANK,
+        use_rslora=scaled, early_stopping_patience=_patience(run, chosen), seed=seed, max_length=max_length,
+    )  # fmt: skip
+    if isinstance(given, DpoHyperparameters):
+        _preference_loss(settings, chosen)
+    elif run.kind == "kto":
+        settings.beta = chosen.take("beta", 0.1, "The KTO paper's and TRL's.")
+    return settings, chosen.reasons
+
+
+class _Choices:
+    """What was asked for; what was not, with its reason."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._given = given
+        self.reasons: dict[str, str] = {}
+
+    def take(self, name: str, auto: Any, reason: str) -> Any:
+        if self._given[name] != "auto":
+            return self._given[name]
+        self.reasons[name] = reason
+        return auto
+
+
+def _patience(run: Run, chosen: _Choices) -> int:
+    """Early stopping is a choice at other houses (Together, Fireworks). Held-out loss is a poor judge of answers after
+    SFT: InstructGPT's rose after one pass of sixteen while people preferred the later ones (arXiv 2203.02155), and
+    LIMA's went against quality (arXiv 2305.11206). Preferences are pushed too far within a pass or two (arXiv
+    2406.02900).
+    """
+    if not run.held_out:
+        auto, reason = 0, "Off: no rows are held out."
+    elif run.kind == "sft":
+        auto, reason = (
+            0,
+            "Off: after SFT, later passes answer better though their held-out loss rises (InstructGPT, LIMA).",
+        )
+    elif run.held_out < ENOUGH_HELD_OUT:
+        auto, reason = 0, f"Off: {run.held_out} held-out rows are too few to tell better from worse."
+    else:
+        auto, reason = (
+            1,
+            "Preferences are soon pushed too far (arXiv 2406.02900): the pass that does best on held-out rows is kept.",
+        )
+    return chosen.take("early_stopping_patience", auto, reason)
+
+
+def _rank_stabilised(run: Run, given: Hyperparameters, chosen: _Choices) -> bool:
+    if run.start is None:
+        reason = f"Off: it helps at high ranks (arXiv 2312.03732), and the rank is {RANK}."
+        return chosen.take("use_rslora", False, reason)
+    start = run.start.use_rslora
+    if given.use_rslora not in ("auto", start):
+        raise BadInput(
+            f"The adapter to go on from is {'' if start else 'not '}scaled by the root of its rank. Leave "
+            "use_rslora out, or start from the base model.",
+            param="use_rslora",
+        )  # fmt: skip
+    return chosen.take("use_rslora", start, "As the adapter that the job goes on from.")
+
+
+def _preference_loss(settings: TrainingSettings, chosen: _Choices) -> None:
+    """The loss of DPO, in place. Raises `BadInput` for settings that do not go together."""
+    settings.loss_type = chosen.take(
+        "loss_type", "sigmoid",
+        "The DPO paper's. Where longer answers win whatever they say, take sigmoid_norm; where some pairs are the "
+        "wrong way round, robust.",
+    )  # fmt: skip
+    normalised, robust = settings.loss_type == "sigmoid_norm", settings.loss_type == "robust"
+    settings.beta = chosen.take(
+        "beta", 5.0 if normalised else 0.1,
+        "Tulu 3's for rewards a token (arXiv 2411.15124)." if normalised else "The DPO paper's and TRL's.",
+    )  # fmt: skip
+    if not normalised and settings.beta > 2:
+        raise BadInput(
+            "A beta above 2 is for the loss_type sigmoid_norm, whose rewards are means over tokens. Lower it.",
+            param="beta",
+        )  # fmt: skip
+    settings.label_smoothing = chosen.take(
+        "label_smoothing", 0.1 if robust else 0.0,
+        "One pair in ten is taken to be the wrong way round, as in the paper of this loss (arXiv 2403.00409)."
+        if robust else "None: only the loss_type robust has one.",
+    )  # fmt: skip
+    if settings.label_smoothing and not robust:
+        raise BadInput(
+            "'label_smoothing' is for the loss_type robust. Leave it out, or choose that loss.",
+            param="label_smoothing",
+        )  # fmt: skip
+    settings.sft_weight = chosen.take(
+        "sft_weight", 0.2,
+        "Keeps the better answer's own probability from falling (RPO, arXiv 2404.19733; huggingface/trl#2382).",
     )  # fmt: skip
 
 

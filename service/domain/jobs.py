@@ -1,10 +1,10 @@
 """Jobs: made, claimed, followed, ended. Never commits.
 
 A job is claimed with a lease that its worker renews; a lease that runs out puts the job back in the
-queue, so a dead worker leaves no job hanging. Knows no subprocess.
+queue, so a dead worker leaves no job hanging. A paused job is claimed by nobody until it is resumed. Knows no
+subprocess.
 """
 
-import asyncio
 import time
 from typing import Any, cast
 
@@ -14,18 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.contract.jobs import (
     ENDED,
     Checkpoint,
-    Hyperparameters,
     Job,
     JobCreate,
     JobError,
     JobEvent,
-    JobKind,
     JobStatus,
-    KtoHyperparameters,
 )
 from service.db import tables
-from service.domain import assistants, chat, files, webhooks
-from service.domain.hyperparameters import label_weights, resolve
+from service.domain import assistants, chat, job_requests, webhooks
 from service.domain.idempotency import recent_same
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
@@ -35,8 +31,6 @@ from service.storage.local import Store
 
 LEASE = 20.0
 """Seconds a claimed job is its worker's without renewal."""
-KINDS: dict[str, JobKind] = {"supervised": "sft", "dpo": "dpo", "kto": "kto"}
-"""What a job is, by the name of its method on OpenAI's wire."""
 
 
 async def create_job(
@@ -52,35 +46,41 @@ async def create_job(
             "Integrations are not served: nothing leaves this machine. Leave the field out.",
             param="integrations",
         )
-    kind = KINDS[wanted.method.type] if wanted.method is not None else "sft"
-    given = _hyperparameters(wanted)
-    training = await _training_file(session, caller, wanted.training_file, kind, "training_file")
+    kind = job_requests.KINDS[wanted.method.type] if wanted.method is not None else "sft"
+    given = job_requests.hyperparameters(wanted)
+    training = await job_requests.training_file(session, caller, wanted.training_file, kind, "training_file")
     if training.rows < min_rows:
         raise BadInput(
             f"The training file has {training.rows} rows; at least {min_rows} are needed.",
             param="training_file",
         )
+    held_out = 0
     if wanted.validation_file is not None:
-        await _training_file(session, caller, wanted.validation_file, kind, "validation_file")
+        held_out = (
+            await job_requests.training_file(session, caller, wanted.validation_file, kind, "validation_file")
+        ).rows
     route = await chat.resolve(session, wanted.model, base_name=base_name)
     assistant = (wanted.metadata or {}).get("assistant") or route.assistant
     if assistant is not None:
         caller.must_be("reviewer")
         await assistants.get_assistant(session, assistant)
-    seed = wanted.seed if wanted.seed is not None else 0
-    settings = resolve(kind, given, rows=training.rows, seed=seed, max_length=max_length, width=width)
-    if isinstance(given, KtoHyperparameters):
-        labels = await asyncio.to_thread(files.count_labels, store.file(training.sha256))
-        settings.desirable_weight, settings.undesirable_weight = label_weights(given, *labels)
+    start = None if route.adapter == chat.BASE else await session.get_one(tables.Adapter, route.adapter)
+    settings, reasons = await job_requests.resolved(
+        store, wanted, given, training, held_out, start, max_length=max_length, width=width
+    )
     job = tables.Job(
         id=new_id("ftjob-"), kind=kind, status="queued", user_id=caller.user_id, request=request,
-        settings=settings.model_dump(), model=wanted.model,
-        start_adapter=None if route.adapter == chat.BASE else route.adapter,
+        settings=settings.model_dump(), reasons=reasons, model=wanted.model,
+        start_adapter=start.digest if start else None,
         training_file=wanted.training_file, validation_file=wanted.validation_file, assistant=assistant,
-        attempts=0, cancel_requested=False, created_at=now(),
+        attempts=0, cancel_requested=False, pause_requested=False, created_at=now(),
     )  # fmt: skip
     session.add(job)
     await session.flush()
+    if reasons:
+        used = job_requests.used(job)
+        told = " ".join(f"{name} = {used[name]}: {reason}" for name, reason in reasons.items())
+        await add_event(session, job.id, f"Chosen for you: {told}", data={"reasons": reasons})
     await add_event(session, job.id, "Files checked. The job waits for its turn.")
     return job
 
@@ -115,13 +115,47 @@ async def list_jobs(
 
 async def cancel(session: AsyncSession, job: tables.Job) -> None:
     """Cancel a waiting job now; a running one stops within a few seconds. Raises `Conflict` when it has ended."""
-    if job.status in ENDED:
-        raise Conflict(f"The job has ended already: it is '{job.status}'.", code="job_ended")
+    _refuse_ended(job)
     job.cancel_requested = True
-    if job.status == "queued":
+    if job.status in ("queued", "paused"):
         await end(session, job, "cancelled", "Cancelled before it began.")
     else:
         await add_event(session, job.id, "Cancel was asked for.")
+
+
+async def pause(session: AsyncSession, job: tables.Job) -> None:
+    """Pause a waiting job now, a running one after its present step. Raises `Conflict` when it has ended."""
+    _refuse_ended(job)
+    if job.status == "queued":
+        job.status = "paused"
+        await add_event(session, job.id, "Paused before it began.")
+    elif job.status == "running" and not job.pause_requested:
+        job.pause_requested = True
+        await add_event(session, job.id, "A pause was asked for. The job pauses after its present step.")
+
+
+async def resume(session: AsyncSession, job: tables.Job) -> None:
+    """Let a paused job go on from where it stands. Raises `Conflict` when it has ended."""
+    _refuse_ended(job)
+    if job.status == "paused":
+        job.status = "queued"
+        await add_event(session, job.id, "Resumed. The job waits for its turn.")
+    elif job.pause_requested:
+        job.pause_requested = False
+        await add_event(session, job.id, "Resumed before it had paused.")
+
+
+async def set_aside(session: AsyncSession, job: tables.Job) -> None:
+    """A running job has ended early, and goes on from where it stands when it is claimed again: paused when that
+    was asked for, else back in the queue. It was not lost, so the attempt does not count.
+    """
+    job.status = "paused" if job.pause_requested else "queued"
+    job.pause_requested, job.attempts = False, job.attempts - 1
+    job.worker = job.lease_until = job.estimated_finish = None
+    told = "Paused. It goes on from here when it is resumed."
+    if job.status == "queued":
+        told = "Interrupted: the job goes on from here when its turn comes."
+    await add_event(session, job.id, told)
 
 
 async def claim(session: AsyncSession, worker: str) -> tables.Job | None:
@@ -164,6 +198,9 @@ async def requeue_lost(session: AsyncSession, attempts: int) -> int:
         job.worker = job.lease_until = None
         if job.cancel_requested:
             await end(session, job, "cancelled", "Cancelled.")
+        elif job.pause_requested:
+            job.status, job.pause_requested = "paused", False
+            await add_event(session, job.id, "The worker was lost; the job is paused.", level="warn")
         elif job.attempts >= attempts:
             error = JobError(
                 code="worker_lost", message=f"The job was interrupted {job.attempts} times and given up."
@@ -171,8 +208,19 @@ async def requeue_lost(session: AsyncSession, attempts: int) -> int:
             await end(session, job, "failed", error.message, error)
         else:
             job.status = "queued"
-            await add_event(session, job.id, "The worker was lost; the job starts again.", level="warn")
+            await add_event(
+                session,
+                job.id,
+                "The worker was lost; the job goes on from its last checkpoint.",
+                level="warn",
+            )
     return len(jobs)
+
+
+async def ended(session: AsyncSession, ids: set[str]) -> set[str]:
+    """Which of these jobs have ended."""
+    query = select(tables.Job.id).where(tables.Job.id.in_(ids), tables.Job.status.in_(ENDED))
+    return set(await session.scalars(query))
 
 
 async def end(
@@ -180,6 +228,7 @@ async def end(
 ) -> None:
     job.status, job.finished_at, job.estimated_finish = status, now(), None
     job.worker = job.lease_until = None
+    job.pause_requested = False
     job.error = error.model_dump() if error else None
     await add_event(session, job.id, message, level="error" if status == "failed" else "info")
     await webhooks.tell_of_job(session, job)
@@ -232,65 +281,25 @@ async def list_checkpoints(session: AsyncSession, job: tables.Job) -> list[Check
 
 def shown(job: tables.Job) -> Job:
     """The job as OpenAI shows it, every hyperparameter resolved."""
-    settings = job.settings
-    asked = _hyperparameters(JobCreate.model_validate(job.request)).learning_rate_multiplier
-    used = {
-        "n_epochs": settings["n_epochs"],
-        "batch_size": settings["batch_size"],
-        "learning_rate_multiplier": 1.0 if asked == "auto" else asked,
-    }
-    if job.kind in ("dpo", "kto"):
-        used["beta"] = settings["beta"]
-    if job.kind == "kto":
-        used |= {name: settings[name] for name in ("desirable_weight", "undesirable_weight")}
-    name = next(method for method, kind in KINDS.items() if kind == job.kind)
+    used = job_requests.used(job)
+    name = next(method for method, kind in job_requests.KINDS.items() if kind == job.kind)
     return Job(
         id=job.id, created_at=job.created_at, finished_at=job.finished_at, model=job.model,
-        fine_tuned_model=job.fine_tuned_model, status=cast(JobStatus, job.status),
+        fine_tuned_model=job.fine_tuned_model, status=cast(JobStatus, "pausing" if job.pause_requested else job.status),
         training_file=job.training_file or "",
         validation_file=job.validation_file, trained_tokens=job.trained_tokens,
         error=JobError(**job.error) if job.error else None, hyperparameters=used,
-        method={"type": name, name: {"hyperparameters": used}}, seed=settings["seed"],
-        estimated_finish=job.estimated_finish, metadata=job.request.get("metadata"),
+        hyperparameter_reasons=job.reasons or {}, method={"type": name, name: {"hyperparameters": used}},
+        seed=job.settings["seed"], estimated_finish=job.estimated_finish, metadata=job.request.get("metadata"),
     )  # fmt: skip
+
+
+def _refuse_ended(job: tables.Job) -> None:
+    if job.status in ENDED:
+        raise Conflict(f"The job has ended already: it is '{job.status}'.", code="job_ended")
 
 
 def _not_found(job_id: str) -> NotFound:
     return NotFound(
         f"Could not find fine tune: {job_id}", param="fine_tuning_job_id", code="fine_tune_not_found"
     )
-
-
-def _hyperparameters(wanted: JobCreate) -> Hyperparameters:
-    """From the method, else from OpenAI's older top-level field, which is older than KTO."""
-    settings = getattr(wanted.method, wanted.method.type) if wanted.method else None
-    if wanted.method is not None and wanted.method.type == "kto":
-        if wanted.hyperparameters is not None:
-            raise BadInput(
-                "The settings of KTO stand in 'method.kto.hyperparameters'. Move them there.",
-                param="hyperparameters",
-            )
-        return settings.hyperparameters if settings else KtoHyperparameters()
-    return settings.hyperparameters if settings else wanted.hyperparameters or Hyperparameters()
-
-
-async def _training_file(
-    session: AsyncSession, caller: Caller, file_id: str, kind: str, param: str
-) -> tables.File:
-    try:
-        file = await files.get_visible(session, caller, file_id)
-    except NotFound:
-        raise BadInput(f"No file '{file_id}'. Upload it with POST /v1/files first.", param=param) from None
-    if file.kind != kind:
-        words = {
-            "sft": "supervised examples",
-            "dpo": "preference pairs",
-            "kto": "rated completions",
-            "cases": "held-out questions",
-            "batch": "requests of a batch",
-            "batch_output": "answers of a batch",
-        }
-        raise BadInput(
-            f"File '{file_id}' holds {words[file.kind]}; this job needs {words[kind]}.", param=param
-        )
-    return file

@@ -5,12 +5,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from service.contract import folder
 from service.contract.jobs import TrainingKind, TrainingSettings, TrainingSpec
 
 REPOSITORY = Path(__file__).parents[2]
@@ -81,10 +83,10 @@ def tiny_base(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
         # Wide enough that different adapters give clearly different probabilities.
         initializer_range=0.3,
     )
-    folder = tmp_path_factory.mktemp("tiny-base")
-    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return folder
+    place = tmp_path_factory.mktemp("tiny-base")
+    LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    return place
 
 
 def examples(count: int, start: int = 0) -> Rows:
@@ -157,6 +159,22 @@ def make_run(tmp_path: Path) -> MakeRun:
     return make
 
 
+@pytest.fixture
+def start(make_run: MakeRun, tiny_base: Path) -> Path:
+    """An adapter that clearly differs from the base model."""
+    from training import sft
+
+    run, spec = make_run("start", "sft", tiny_base, examples(12), n_epochs=4)
+    sft.train(run, spec)
+    return run / folder.ADAPTER
+
+
+def digest(run: Path) -> str:
+    """Of the adapter that a run left: equal when every bit of its weights and its configuration is."""
+    files = [run / folder.ADAPTER / name for name in ("adapter_config.json", "adapter_model.safetensors")]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def start_run(run: Path, **environment: str) -> subprocess.Popen[str]:
     """`python -m training RUN` as the worker starts it: a process of its own."""
     return subprocess.Popen(
@@ -167,3 +185,12 @@ def start_run(run: Path, **environment: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def until(run: Path, process: subprocess.Popen[str], step: int) -> None:
+    """Wait until a started run has made so many steps."""
+    deadline = time.monotonic() + 300
+    while not any(line.get("step", 0) >= step for line in folder.read_lines(run / folder.PROGRESS)):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

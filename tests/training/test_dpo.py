@@ -8,19 +8,11 @@ import pytest
 
 from service.contract import folder
 from service.contract.jobs import Manifest, TrainingReport, TrainingSpec
-from tests.training.conftest import MakeRun, examples, pairs
-from training import data, dpo, export, model, rows, sft
+from tests.training.conftest import MakeRun, pairs
+from training import data, dpo, export, model, rows
 from training.progress import StepLines
 
 pytestmark = pytest.mark.heavy
-
-
-@pytest.fixture
-def start(make_run: MakeRun, tiny_base: Path) -> Path:
-    """An adapter that clearly differs from the base model."""
-    run, spec = make_run("start", "sft", tiny_base, examples(12), n_epochs=4)
-    sft.train(run, spec)
-    return run / folder.ADAPTER
 
 
 def _trainer(run: Path, spec: TrainingSpec) -> Any:
@@ -48,7 +40,7 @@ def test_before_the_first_step_policy_and_reference_are_one(
     rows_ = trainer.eval_dataset
     tokens = sum(len(ids) for ids in rows_["chosen_ids"])
     supervised = -sum(rows_["ref_chosen_logps"]) / tokens
-    preference = figures["eval_loss"] - dpo.SFT_WEIGHT * supervised
+    preference = figures["eval_loss"] - spec.settings.sft_weight * supervised
     assert preference == pytest.approx(math.log(2), abs=0.01)
 
 

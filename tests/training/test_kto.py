@@ -1,7 +1,6 @@
 """What KTO is held to: the right reference, a KL estimate of true mismatches, and ratings that are learned."""
 
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +8,13 @@ import pytest
 
 from service.contract import folder
 from service.contract.jobs import Manifest, Progress, ProofCase, TrainingReport, TrainingSpec
-from tests.training.conftest import MakeRun, examples, rated, start_run
-from training import data, export, kto, model, rows, sft
+from tests.training.conftest import MakeRun, rated, start_run, until
+from training import data, export, kto, model, rows
 from training.progress import StepLines
 from training.refusal import Refused
 from training.shared_prefix import ATTENTION
 
 pytestmark = pytest.mark.heavy
-
-
-@pytest.fixture
-def start(make_run: MakeRun, tiny_base: Path) -> Path:
-    """An adapter that clearly differs from the base model."""
-    run, spec = make_run("start", "sft", tiny_base, examples(12), n_epochs=4)
-    sft.train(run, spec)
-    return run / folder.ADAPTER
 
 
 def _trainer(run: Path, spec: TrainingSpec) -> Any:
@@ -176,11 +167,7 @@ def test_the_result_is_one_adapter_that_tells_good_from_bad_with_its_manifest_an
 def test_a_stopped_run_leaves_no_report_and_no_half_adapter(make_run: MakeRun, tiny_base: Path) -> None:
     run, _ = make_run("run", "kto", tiny_base, rated(12), n_epochs=50_000)
     process = start_run(run)
-    deadline = time.monotonic() + 300
-    while not any(line.get("step") for line in folder.read_lines(run / folder.PROGRESS)):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(run, process, 1)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 143

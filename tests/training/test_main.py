@@ -2,14 +2,13 @@
 
 import json
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from service.contract import folder
 from service.contract.jobs import Manifest, Progress, ProofCase, TrainingReport
-from tests.training.conftest import MakeRun, examples, start_run
+from tests.training.conftest import MakeRun, digest, examples, start_run, until
 from training.__main__ import main
 
 
@@ -64,7 +63,7 @@ def test_a_run_writes_all_its_outputs_and_the_same_seed_the_same_adapter(
         process = start_run(run, PYTHONHASHSEED=hash_seed)
         output, _ = process.communicate(timeout=600)
         assert process.returncode == 0, output
-        weights.append([(run / "adapter" / name).read_bytes() for name in _ADAPTER_FILES])
+        weights.append(digest(run))
 
     assert weights[0] == weights[1]
     assert sorted(file.name for file in (run / "adapter").iterdir()) == [*_ADAPTER_FILES, "manifest.json"]
@@ -101,11 +100,7 @@ def test_the_proof_shows_an_adapter_that_differs_from_the_base(make_run: MakeRun
 def test_a_stopped_run_leaves_no_report_and_no_half_adapter(make_run: MakeRun, tiny_base: Path) -> None:
     run, _ = make_run("run", "sft", tiny_base, examples(12), n_epochs=50_000)
     process = start_run(run)
-    deadline = time.monotonic() + 300
-    while not any(line.get("step") for line in folder.read_lines(run / folder.PROGRESS)):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(run, process, 1)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 143

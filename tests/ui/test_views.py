@@ -132,7 +132,8 @@ def step(number: int, **figures: float) -> dict[str, Any]:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize(
-    "status", ["validating_files", "queued", "running", "succeeded", "failed", "cancelled"]
+    "status",
+    ["validating_files", "queued", "running", "pausing", "paused", "succeeded", "failed", "cancelled"],
 )
 async def test_a_job_is_drawn_in_every_state_with_and_without_figures(language: str, status: str):
     w = words(language)

@@ -61,7 +61,17 @@ def test_every_family_of_sentences_that_a_screen_chooses_from_has_members():
 def test_every_choice_that_the_contract_allows_has_a_sentence():
     names = {f"reason_{reason}" for reason in (*PRAISE, *BLAME)} | set(SAID.values())
     names |= {
-        f"job_{s}" for s in ("validating_files", "queued", "running", "succeeded", "failed", "cancelled")
+        f"job_{s}"
+        for s in (
+            "validating_files",
+            "queued",
+            "running",
+            "pausing",
+            "paused",
+            "succeeded",
+            "failed",
+            "cancelled",
+        )
     }
     names |= {f"role_{role}" for role in ("user", "reviewer", "administrator")}
     names |= {f"state_{state}" for state in get_args(ReleaseState)}

@@ -59,6 +59,10 @@ class Job(Table):
     error: Mapped[dict[str, Any] | None]
     attempts: Mapped[int] = mapped_column(default=0)
     cancel_requested: Mapped[bool] = mapped_column(default=False)
+    pause_requested: Mapped[bool] = mapped_column(default=False)
+    """A running job is to pause after its present step."""
+    reasons: Mapped[dict[str, Any] | None]
+    """Why each number that was left to the service is what it is."""
     worker: Mapped[str | None]
     lease_until: Mapped[float | None]
     created_at: Mapped[int]

@@ -1,37 +1,116 @@
 """`auto` becomes a number with a reason; what was given stays."""
 
+from typing import Any
+
 import pytest
 
-from service.contract.jobs import Hyperparameters, KtoHyperparameters
-from service.domain.hyperparameters import BASE_RATE, WIDTH, label_weights, resolve
+from service.contract.jobs import (
+    DpoHyperparameters,
+    Hyperparameters,
+    KtoHyperparameters,
+    TrainingKind,
+    TrainingSettings,
+)
+from service.domain.hyperparameters import (
+    BASE_RATE,
+    ENOUGH_HELD_OUT,
+    WIDTH,
+    Run,
+    label_weights,
+    resolve,
+)
 from service.errors import BadInput
 
 AUTO = Hyperparameters()
 
 
-def test_what_was_given_is_kept():
-    given = Hyperparameters(n_epochs=2, batch_size=7, learning_rate_multiplier=2.0, beta=0.3)
-    settings = resolve("dpo", given, rows=600, seed=1, max_length=512, width=WIDTH)
-    assert (settings.n_epochs, settings.batch_size, settings.beta) == (2, 7, 0.3)
+def chosen(kind: TrainingKind, given: Hyperparameters = AUTO, **more: Any) -> TrainingSettings:
+    return reasoned(kind, given, **more)[0]
+
+
+def reasoned(
+    kind: TrainingKind, given: Hyperparameters = AUTO, **more: Any
+) -> tuple[TrainingSettings, dict[str, str]]:
+    run = Run(**{"kind": kind, "rows": 600, "held_out": 50, "width": WIDTH} | more)
+    return resolve(run, given, seed=1, max_length=512)
+
+
+def test_what_was_given_is_kept_and_needs_no_reason():
+    given = DpoHyperparameters(
+        n_epochs=2, batch_size=7, learning_rate_multiplier=2.0, beta=0.3, early_stopping_patience=3,
+        use_rslora=False, loss_type="robust", label_smoothing=0.2, sft_weight=0,
+    )  # fmt: skip
+    settings, reasons = reasoned("dpo", given)
+    assert {name: getattr(settings, name, 2.0) for name in type(given).model_fields} == given.model_dump()
     assert settings.learning_rate == 2 * BASE_RATE["dpo"]
+    assert reasons == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"), [("sft", AUTO), ("dpo", DpoHyperparameters()), ("kto", KtoHyperparameters())]
+)
+def test_whatever_is_left_to_the_service_has_its_reason(kind: TrainingKind, given: Hyperparameters):
+    settings, reasons = reasoned(kind, given)
+    elsewhere = {"desirable_weight", "undesirable_weight"} | ({"beta"} if kind == "sft" else set())
+    assert reasons.keys() == set(type(given).model_fields) - elsewhere
+    assert all(len(reason) > 10 for reason in reasons.values())
+    assert f"{settings.learning_rate:.3g}" in reasons["learning_rate_multiplier"]
 
 
 def test_fewer_rows_are_seen_at_least_as_often():
-    passes = [
-        resolve("sft", AUTO, rows=rows, seed=0, max_length=512, width=WIDTH).n_epochs
-        for rows in (20, 200, 2000, 20000)
-    ]
+    passes = [chosen("sft", rows=rows).n_epochs for rows in (20, 200, 2000, 20000)]
     assert passes == sorted(passes, reverse=True)
     assert passes[-1] >= 1
 
 
 def test_a_wider_model_learns_at_a_lower_rate_and_an_unknown_one_is_taken_for_a_wide_one():
-    rates = [
-        resolve("sft", AUTO, rows=600, seed=0, max_length=512, width=width).learning_rate
-        for width in (256, WIDTH, 2048, 4096, None)
-    ]
+    rates = [chosen("sft", width=width).learning_rate for width in (256, WIDTH, 2048, 4096, None)]
     assert rates[0] == rates[1] == BASE_RATE["sft"]
     assert rates[1] > rates[2] > rates[3] == rates[4]
+
+
+def test_the_held_out_loss_decides_after_preferences_when_there_are_enough_rows_to_tell():
+    def patience(kind: TrainingKind, held_out: int) -> int:
+        return chosen(kind, held_out=held_out).early_stopping_patience
+
+    assert [patience("dpo", ENOUGH_HELD_OUT), patience("kto", ENOUGH_HELD_OUT)] == [1, 1]
+    assert [patience("sft", 500), patience("dpo", 0), patience("dpo", ENOUGH_HELD_OUT - 1)] == [0, 0, 0]
+
+
+def test_an_adapter_is_gone_on_with_as_it_is_scaled():
+    start = chosen("sft", Hyperparameters(use_rslora=True))
+    assert chosen("dpo", DpoHyperparameters(), start=start).use_rslora
+    assert not chosen("dpo", DpoHyperparameters()).use_rslora
+    with pytest.raises(BadInput, match="is scaled by the root of its rank") as refusal:
+        chosen("dpo", DpoHyperparameters(use_rslora=False), start=start)
+    assert refusal.value.param == "use_rslora"
+
+
+def test_an_adapter_scaled_by_the_root_of_its_rank_learns_at_a_rate_lower_by_that_root():
+    scaled = chosen("sft", Hyperparameters(use_rslora=True))
+    assert scaled.learning_rate == pytest.approx(BASE_RATE["sft"] / scaled.lora_rank**0.5)
+
+
+def test_rewards_a_token_are_held_by_a_larger_beta():
+    plain, normalised = (
+        chosen("dpo", DpoHyperparameters(loss_type=loss)) for loss in ("sigmoid", "sigmoid_norm")
+    )
+    assert plain.beta < 2 < normalised.beta
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [
+        ({"label_smoothing": 0.1}, "label_smoothing"),
+        ({"label_smoothing": 0.1, "loss_type": "sigmoid_norm"}, "label_smoothing"),
+        ({"beta": 3}, "beta"),
+        ({"beta": 3, "loss_type": "robust"}, "beta"),
+    ],
+)
+def test_settings_of_another_loss_are_refused(given: dict[str, Any], param: str):
+    with pytest.raises(BadInput) as refusal:
+        chosen("dpo", DpoHyperparameters.model_validate(given))
+    assert refusal.value.param == param
 
 
 @pytest.mark.parametrize(
@@ -68,7 +147,7 @@ def test_labels_that_cannot_be_balanced_are_refused(up: int, down: int, code: st
 
 
 def test_kto_learns_faster_than_dpo_and_in_larger_batches():
-    kto, dpo = (resolve(kind, AUTO, rows=600, seed=0, max_length=512, width=WIDTH) for kind in ("kto", "dpo"))
+    kto, dpo = chosen("kto", KtoHyperparameters()), chosen("dpo", DpoHyperparameters())
     assert 2 <= kto.learning_rate / dpo.learning_rate <= 10
     assert kto.batch_size > dpo.batch_size
     assert kto.batch_size % 2 == 0

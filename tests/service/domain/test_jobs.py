@@ -57,6 +57,60 @@ async def test_a_dead_workers_job_is_started_again_and_given_up_in_the_end(world
     assert await claim(world) is None
 
 
+async def change(world: World, job: tables.Job, what) -> tables.Job:
+    async with world.database.writing() as session:
+        fresh = await jobs.get_job(session, None, job.id)
+        await what(session, fresh)
+    return fresh
+
+
+async def test_a_waiting_job_pauses_at_once_and_is_claimed_by_nobody_until_it_is_resumed(world: World):
+    job = await create(world)
+    assert jobs.shown(await change(world, job, jobs.pause)).status == "paused"
+    assert await claim(world) is None
+    assert jobs.shown(await change(world, job, jobs.resume)).status == "queued"
+    assert (await claim(world)) is not None
+
+
+async def test_a_running_job_is_pausing_until_its_worker_has_set_it_aside(world: World):
+    job = await create(world)
+    await claim(world)
+    assert jobs.shown(await change(world, job, jobs.pause)).status == "pausing"
+    aside = await change(world, job, jobs.set_aside)
+    assert (aside.status, aside.worker, aside.attempts) == ("paused", None, 0)
+    assert await claim(world) is None
+    await change(world, job, jobs.resume)
+    again = await claim(world)
+    assert again is not None
+    assert (again.attempts, jobs.shown(again).status) == (1, "running")
+
+
+async def test_a_job_resumed_before_it_had_paused_goes_on(world: World):
+    job = await create(world)
+    await claim(world)
+    await change(world, job, jobs.pause)
+    assert jobs.shown(await change(world, job, jobs.resume)).status == "running"
+    assert (await change(world, job, jobs.set_aside)).status == "queued"
+
+
+async def test_a_job_whose_worker_is_lost_while_it_pauses_is_paused(world: World):
+    job = await create(world)
+    await claim(world)
+    await change(world, job, jobs.pause)
+    assert await lose_lease(world) == 1
+    async with world.database.reading() as session:
+        assert (await jobs.get_job(session, None, job.id)).status == "paused"
+
+
+async def test_a_paused_job_can_be_cancelled_and_an_ended_one_neither_paused_nor_resumed(world: World):
+    job = await create(world)
+    await change(world, job, jobs.pause)
+    assert (await change(world, job, jobs.cancel)).status == "cancelled"
+    for what in (jobs.pause, jobs.resume):
+        with pytest.raises(Conflict, match="cancelled"):
+            await change(world, job, what)
+
+
 async def test_a_worker_that_lost_its_lease_cannot_renew_it(world: World):
     job = await create(world)
     await claim(world, "w1")
@@ -121,9 +175,10 @@ async def test_a_kto_job_shows_every_setting_resolved(world: World):
     shown = jobs.shown(job)
     assert job.kind == "kto"
     assert shown.hyperparameters == {
-        "n_epochs": 2, "batch_size": 8, "learning_rate_multiplier": 1, "beta": 0.2, "desirable_weight": 1,
-        "undesirable_weight": 3,
+        "n_epochs": 2, "batch_size": 8, "learning_rate_multiplier": 1, "beta": 0.2, "early_stopping_patience": 0,
+        "use_rslora": False, "desirable_weight": 1, "undesirable_weight": 3,
     }  # fmt: skip
+    assert shown.hyperparameter_reasons.keys() == shown.hyperparameters.keys() - {"n_epochs", "beta"}
     assert shown.method == {"type": "kto", "kto": {"hyperparameters": shown.hyperparameters}}
 
 
@@ -131,6 +186,18 @@ async def test_rated_completions_of_one_label_are_refused_when_the_job_is_asked_
     file = await world.add_file(rated(*[True] * 12), "kto")
     with pytest.raises(BadInput, match='Every row of the training file is desirable.*"label": false'):
         await create(world, training_file=file, method={"type": "kto"})
+
+
+async def test_what_was_chosen_for_a_caller_is_told_with_its_reason(world: World):
+    job = await create(
+        world, method={"type": "supervised", "supervised": {"hyperparameters": {"batch_size": 2}}}
+    )
+    async with world.database.reading() as session:
+        events, _ = await jobs.list_events(session, job.id, after=None, limit=9)
+    told = events[-1]
+    assert "n_epochs = 5: 10 rows: fewer rows are seen more often." in told.message
+    assert "batch_size" not in told.message
+    assert told.data["reasons"] == jobs.shown(job).hyperparameter_reasons
 
 
 async def test_a_file_with_too_few_rows_is_refused(world: World):

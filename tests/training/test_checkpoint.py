@@ -1,0 +1,224 @@
+"""However a run is interrupted, the adapter in the end is, bit for bit, that of a run without interruption."""
+
+import json
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import TrainerCallback
+
+from service.contract import folder
+from service.contract.jobs import Progress, TrainingReport, TrainingSpec
+from tests.training.conftest import (
+    MakeRun,
+    Rows,
+    digest,
+    examples,
+    pairs,
+    rated,
+    start_run,
+    until,
+)
+from training import checkpoint, dpo, kto, pause, sft
+from training.progress import StepLines
+
+pytestmark = pytest.mark.heavy
+
+METHODS: dict[str, Any] = {"sft": sft, "dpo": dpo, "kto": kto}
+ROWS = {"sft": examples, "dpo": pairs, "kto": rated}
+PASSES, STEPS = 3, 9
+
+
+class Cut(Exception):
+    """The process ends here, as far as the run can tell."""
+
+
+class CutAfter(TrainerCallback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        # Before the checkpoint of this very step would be written.
+        if state.global_step == self.step:
+            raise Cut
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    kept = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(kept)
+
+
+@pytest.fixture
+def at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "SHARE", 0)
+
+
+def mixed(kind: str) -> tuple[Rows, Rows]:
+    """Rows of different lengths, so that their order decides what a step sees."""
+    train, held_out = ROWS[kind](10), ROWS[kind](4, start=60)
+    for at, row in enumerate(train):
+        messages = row.get("messages") or row.get("prompt") or row["input"]["messages"]
+        messages[0]["content"] += " please" * (at % 4)
+    return train, held_out
+
+
+def make(make_run: MakeRun, name: str, kind: str, base: Path, **more: Any) -> tuple[Path, TrainingSpec]:
+    train, held_out = mixed(kind)
+    run, spec = make_run(name, kind, base, train, held_out, n_epochs=PASSES, **more)
+    spec.checkpoint_seconds = 0
+    (run / folder.JOB).write_text(spec.model_dump_json())
+    return run, spec
+
+
+def figures(run: Path) -> tuple[dict[str, float], int, int | None]:
+    report = TrainingReport.model_validate(folder.read_json(run / folder.REPORT))
+    return report.metrics, report.trained_tokens, report.kept_step
+
+
+def cut_after(monkeypatch: pytest.MonkeyPatch, method: Any, step: int, run: Path, spec: TrainingSpec) -> None:
+    made = method.make_trainer
+
+    def with_cut(*given: Any) -> Any:
+        trainer = made(*given)
+        trainer.add_callback(CutAfter(step))
+        return trainer
+
+    with monkeypatch.context() as patch:
+        patch.setattr(method, "make_trainer", with_cut)
+        with pytest.raises(Cut):
+            method.train(run, spec)
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_a_run_cut_off_after_any_step_ends_with_the_same_adapter_and_figures(
+    kind: str, make_run: MakeRun, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, at_every_step: None
+) -> None:
+    method = METHODS[kind]
+    whole, spec = make(make_run, "whole", kind, tiny_base)
+    method.train(whole, spec)
+    for step in range(1, STEPS + 1):
+        run, spec = make(make_run, f"cut-{step}", kind, tiny_base)
+        cut_after(monkeypatch, method, step, run, spec)
+        assert not (run / folder.REPORT).exists()
+        left = [int(place.name.split("-")[1]) for place in run.glob("checkpoint-*")]
+        assert left == ([step - 1] if step > 1 else [])
+        method.train(run, spec)
+        assert digest(run) == digest(whole), step
+        assert figures(run) == figures(whole), step
+        assert not list(run.glob("*checkpoint-*")), "what is done needs no checkpoint"
+
+
+@pytest.mark.parametrize("kind", ["dpo", "kto"])
+def test_a_run_that_goes_on_is_still_held_to_the_adapter_it_started_from(
+    kind: str,
+    make_run: MakeRun,
+    tiny_base: Path,
+    start: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_every_step: None,
+) -> None:
+    method = METHODS[kind]
+    whole, spec = make(make_run, "whole", kind, tiny_base, start=start)
+    method.train(whole, spec)
+    run, spec = make(make_run, "cut", kind, tiny_base, start=start)
+    for step in (2, 5, 8):
+        cut_after(monkeypatch, method, step, run, spec)
+    method.train(run, spec)
+    assert (digest(run), figures(run)) == (digest(whole), figures(whole))
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_kill_9_at_a_random_step_and_a_pause_change_nothing(
+    kind: str, make_run: MakeRun, tiny_base: Path
+) -> None:
+    whole, _ = make(make_run, "whole", kind, tiny_base)
+    process = start_run(whole)
+    assert process.wait(timeout=600) == 0, process.communicate()[0]
+
+    run, _ = make(make_run, "killed", kind, tiny_base)
+    process = start_run(run)
+    until(run, process, random.randint(1, STEPS - 1))
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    (run / folder.PAUSE).touch()
+    process = start_run(run)
+    assert process.wait(timeout=600) == folder.PAUSED, process.communicate()[0]
+    assert not (run / folder.REPORT).exists()
+    assert not (run / folder.PAUSE).exists()
+    process = start_run(run)
+    assert process.wait(timeout=600) == 0, process.communicate()[0]
+    assert digest(run) == digest(whole)
+    assert figures(run) == figures(whole)
+
+
+def test_a_pause_ends_the_run_after_its_present_step_and_says_so(
+    make_run: MakeRun, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, spec = make(make_run, "run", "sft", tiny_base)
+    spec.checkpoint_seconds = 1000
+    wrote = StepLines._write
+
+    def ask(self: StepLines, line: Progress) -> None:
+        wrote(self, line)
+        if line.step == 4:
+            (run / folder.PAUSE).touch()
+
+    monkeypatch.setattr(StepLines, "_write", ask)
+    with pytest.raises(pause.Paused):
+        sft.train(run, spec)
+    assert [place.name for place in run.glob("checkpoint-*")] == ["checkpoint-5"]
+    told = [line["message"] for line in folder.read_lines(run / folder.PROGRESS) if "message" in line]
+    assert told[-1] == f"Paused after step 5 of {STEPS}."
+    pause.answered(run)
+    sft.train(run, spec)
+    lines = [Progress.model_validate(line) for line in folder.read_lines(run / folder.PROGRESS)]
+    assert any(line.message == "Going on after step 5." for line in lines)
+    assert figures(run)[0]["valid_loss_before"] > figures(run)[0]["valid_loss"]
+
+
+def test_a_checkpoint_of_another_job_is_not_gone_on_with(
+    make_run: MakeRun, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, at_every_step: None
+) -> None:
+    run, spec = make(make_run, "run", "sft", tiny_base)
+    cut_after(monkeypatch, sft, 3, run, spec)
+    assert checkpoint.find(run, spec.model_copy(update={"threads": 7})) is not None, "a thread is no lesson"
+    faster = spec.settings.model_copy(update={"learning_rate": 0.5})
+    assert checkpoint.find(run, spec.model_copy(update={"settings": faster})) is None
+    assert not list(run.glob("checkpoint-*"))
+
+
+def test_a_checkpoint_whose_rows_held_out_have_changed_is_not_gone_on_with(
+    make_run: MakeRun, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, at_every_step: None
+) -> None:
+    run, spec = make(make_run, "run", "sft", tiny_base)
+    cut_after(monkeypatch, sft, 3, run, spec)
+    (run / folder.VALIDATION).write_text(json.dumps(examples(1, start=99)[0]) + "\n")
+    assert checkpoint.find(run, spec) is None
+
+
+def test_half_a_checkpoint_is_never_taken_for_one(
+    make_run: MakeRun, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, at_every_step: None
+) -> None:
+    whole, spec = make(make_run, "whole", "sft", tiny_base)
+    sft.train(whole, spec)
+    run, spec = make(make_run, "run", "sft", tiny_base)
+    renamed = checkpoint.os.rename
+    with monkeypatch.context() as patch:
+
+        def fail(source: Path, target: Path) -> None:
+            if target.name == "checkpoint-4":
+                raise Cut
+            renamed(source, target)
+
+        patch.setattr(checkpoint.os, "rename", fail)
+        with pytest.raises(Cut):
+            sft.train(run, spec)
+    assert [place.name for place in run.glob("checkpoint-*")] == ["checkpoint-3"]
+    sft.train(run, spec)
+    assert digest(run) == digest(whole)
