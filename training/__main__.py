@@ -3,17 +3,19 @@
 Reads `job.json`, trains, and leaves either `adapter/`, `proof.jsonl` and `report.json`, or `error.json` and
 exit code 1. Asked to pause, it ends after its present step with exit code 75; however it was interrupted, it goes
 on from its newest checkpoint when it is started again. SIGTERM ends it at once with exit code 143 and no report.
-Sets the process up (no hub, no telemetry, thread count) before anything heavy is imported. Knows no queue and no
-database.
+Sets the process up (no hub, no telemetry, thread count) before anything heavy is imported. With `--check` it looks
+for faults and trains nothing. Knows no queue and no database.
 """
 
 import argparse
+import importlib
 import os
 import shutil
 import signal
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -31,16 +33,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one folder. Returns the exit code: 0 done, 1 refused or failed (`error.json` says why), 75 paused."""
     parser = argparse.ArgumentParser(prog="python -m training", description="Train one run folder.")
     parser.add_argument("run", type=Path, metavar="RUN_FOLDER", help="holds job.json and train.jsonl")
-    run: Path = parser.parse_args(arguments).run.absolute()
+    parser.add_argument("--check", action="store_true", help="look for faults, say them, and train nothing")
+    given = parser.parse_args(arguments)
+    run: Path = given.run.absolute()
     if not run.is_dir():
         print(f"{run} is not a folder. Name a run folder.", file=sys.stderr)  # noqa: T201  a command line
         return 1
     signal.signal(signal.SIGTERM, _stop)
+    if given.check:
+        return _check(run)
     try:
         _clear(run)
         spec = _read(run)
         _set_up(spec.threads)
-        _train(run, spec)
+        _method(spec).train(run, spec)
     except pause.Paused:
         pause.answered(run)
         return folder.PAUSED
@@ -84,19 +90,24 @@ def _set_up(threads: int | None) -> None:
         os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
 
 
-def _train(run: Path, spec: TrainingSpec) -> None:
-    if spec.kind == "sft":
-        from training import sft
+def _method(spec: TrainingSpec) -> Any:
+    """The module of a method, imported now: torch reads the environment when it is."""
+    return importlib.import_module(f"training.{spec.kind}")
 
-        sft.train(run, spec)
-    elif spec.kind == "dpo":
-        from training import dpo
 
-        dpo.train(run, spec)
-    else:
-        from training import kto
+def _check(run: Path) -> int:
+    """Everything that comes before the first step; nothing is written. Returns 0 when no fault was found."""
+    try:
+        spec = _read(run)
+        _set_up(spec.threads)
+        from training import progress, steps
 
-        kto.train(run, spec)
+        steps.check(_method(spec).prepare(run, spec, progress.Spoken(run)), spec)
+    except Refused as error:
+        print(f"{error.code}: {error.message}", file=sys.stderr)  # noqa: T201  a command line
+        return 1
+    print("No fault was found. The run can be started.")  # noqa: T201
+    return 0
 
 
 def _clear(run: Path) -> None:

@@ -134,6 +134,32 @@ class RatedTokens:
         return len(self.completion_ids)
 
 
+def check_template(chat: Chat) -> None:
+    """Refuse a chat template that loses what is said or who says it. Code `wrong_template`."""
+    said = ["How are you?", "Very well.", "And tomorrow?"]
+    talk = [
+        Message(role="user", content=said[0]),
+        Message(role="assistant", content=said[1]),
+        Message(role="user", content=said[2]),
+    ]
+    text = chat.tokenizer.decode(chat.ids(talk))
+    places = [text.find(each) for each in said]
+    if -1 in places or places != sorted(places):
+        raise wrong_template("leaves out or reorders what is said")
+    if text[places[0] + len(said[0]) : places[1]] == text[places[1] + len(said[1]) : places[2]]:
+        raise wrong_template("renders a person and the assistant alike")
+    if chat.ids(talk, answer_next=True) == chat.ids(talk):
+        raise wrong_template("does not ask for an answer, so the model would go on with the question")
+
+
+def wrong_template(what: str) -> Refused:
+    return Refused(
+        "wrong_template",
+        f"The base model's chat template {what}. Use a base model whose template renders whole conversations.",
+        "base_model",
+    )
+
+
 def examples(chat: Chat, rows: list[NamedRow], max_length: int) -> list[ExampleTokens]:
     """Token ids and labels of each row. Raises `Refused`, naming the row."""
     tokens = []

@@ -31,7 +31,14 @@ TOGETHER = 2
 def train(run: Path, spec: TrainingSpec) -> None:
     """Train an adapter on the rated completions of a run folder and leave its outputs there. Raises `Refused`."""
     lines = StepLines(run)
+    ready = prepare(run, spec, lines)
+    steps.make(ready, run, spec, lines)
+    report = steps.report(ready, lines, _metrics(lines, steps.steps_a_pass(ready)))
+    export.write(run, spec, ready.trainer.model, ready.chat, ready.found, report)
 
+
+def prepare(run: Path, spec: TrainingSpec, lines: StepLines) -> steps.Ready:
+    """All that comes before the first step, the reference's answers included. Raises `Refused`."""
     lines("Reading the rated completions.")
     found = rows.read(run, spec)
     chat = model.load_chat(Path(spec.base_model))
@@ -49,11 +56,7 @@ def train(run: Path, spec: TrainingSpec) -> None:
     reference = "the start adapter" if spec.start_adapter else "the base model"
     lines(f"Loading the model and asking the reference, {reference}, how likely it finds each answer.")
     trainer = make_trainer(run, spec, chat, learned, held_out, lines)
-    steps.make(trainer, run, spec, lines)
-
-    metrics = _metrics(lines, steps.steps_a_pass(trainer))
-    report = steps.report(trainer, lines, len(learned), len(held_out), metrics)
-    export.write(run, spec, trainer.model, chat, found, report)  # pyright: ignore[reportArgumentType]
+    return steps.Ready(trainer, chat, found, learned)
 
 
 def make_trainer(

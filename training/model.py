@@ -21,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from service.contract import folder
 from service.contract.jobs import Manifest, TrainingSettings, TrainingSpec
 from training import fingerprint
-from training.data import Chat
+from training.data import Chat, check_template
 from training.refusal import Refused
 from training.shared_prefix import share_prefixes
 
@@ -50,7 +50,9 @@ def load_chat(base: Path) -> Chat:
             "The base model has no chat template or no end token. Use an instruction-tuned model.",
             "base_model",
         )
-    return Chat(tokenizer, stops)
+    chat = Chat(tokenizer, stops)
+    check_template(chat)
+    return chat
 
 
 def load_base(base: Path, dtype: torch.dtype) -> Any:
@@ -204,4 +206,8 @@ def _check_start(start: Path, spec: TrainingSpec) -> None:
     if manifest.base_sha256 != fingerprint.base_sha256(base):
         raise refuse(f"was made for another base model ({manifest.base_model}). Start without it.")
     if manifest.template_sha256 != fingerprint.template_sha256(base):
-        raise refuse("was made with another chat template. Start without it.")
+        raise Refused(
+            "wrong_template",
+            "The adapter to start from was made with another chat template than the base model has. Start without it.",
+            "start_adapter",
+        )

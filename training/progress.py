@@ -134,3 +134,11 @@ class StepLines(Says, TrainerCallback):
             seconds_left=round(pace * (total - done), 1) if pace is not None else None,
             metrics={name: round(value, 6) for name, value in metrics.items()},
         )
+
+
+class Spoken(StepLines):
+    """The same, said on the command line and written nowhere."""
+
+    def _write(self, line: Progress) -> None:
+        if line.message is not None:
+            print(line.message)  # noqa: T201

@@ -19,7 +19,17 @@ from training.progress import StepLines
 def train(run: Path, spec: TrainingSpec) -> None:
     """Train an adapter on the examples of a run folder and leave its outputs there. Raises `Refused`."""
     lines = StepLines(run)
+    ready = prepare(run, spec, lines)
+    steps.make(ready, run, spec, lines)
 
+    metrics = {"train_loss": lines.last_epoch("train_loss", steps.steps_a_pass(ready))}
+    if ready.found.held_out:
+        metrics |= {"valid_loss_before": lines.before["valid_loss"], **lines.after}
+    export.write(run, spec, ready.trainer.model, ready.chat, ready.found, steps.report(ready, lines, metrics))
+
+
+def prepare(run: Path, spec: TrainingSpec, lines: StepLines) -> steps.Ready:
+    """All that comes before the first step. Raises `Refused`."""
     lines("Reading the examples.")
     found = rows.read(run, spec)
     chat = model.load_chat(Path(spec.base_model))
@@ -31,13 +41,7 @@ def train(run: Path, spec: TrainingSpec) -> None:
 
     lines("Loading the base model and the adapter." if spec.start_adapter else "Loading the base model.")
     trainer = make_trainer(run, spec, chat, learned, held_out, lines)
-    steps.make(trainer, run, spec, lines)
-
-    metrics = {"train_loss": lines.last_epoch("train_loss", steps.steps_a_pass(trainer))}
-    if held_out:
-        metrics |= {"valid_loss_before": lines.before["valid_loss"], **lines.after}
-    report = steps.report(trainer, lines, len(learned), len(held_out), metrics)
-    export.write(run, spec, trainer.model, chat, found, report)  # pyright: ignore[reportArgumentType]
+    return steps.Ready(trainer, chat, found, learned)
 
 
 def make_trainer(

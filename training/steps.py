@@ -1,21 +1,37 @@
-"""The steps of a run, which every method makes alike: gone on with where there is a checkpoint, watched on held-out
-rows, paused when asked, and ended with the adapter that is kept. Owns the report. Knows no loss.
+"""The steps of a run, which every method makes alike: checked before the first, gone on with where there is a
+checkpoint, watched on held-out rows, paused when asked, and ended with the adapter that is kept. Owns the report.
+Knows no loss.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import PrinterCallback
 
 from service.contract import folder
 from service.contract.jobs import TrainingReport, TrainingSpec
-from training import checkpoint, model
+from training import checkpoint, model, preflight
+from training.data import Chat
 from training.early_stopping import EarlyStopping
 from training.progress import StepLines
+from training.rows import Rows
 
 
-def make(trainer: Any, run: Path, spec: TrainingSpec, lines: StepLines) -> None:
-    """Train. The trainer's model holds the kept adapter afterwards, `lines` its figures. Raises `Paused`."""
+class Ready(NamedTuple):
+    """A run before its first step."""
+
+    trainer: Any
+    chat: Chat
+    found: Rows
+    learned: Sequence[Any]
+    """The tokenised rows (of `training.data`), in the trainer's order."""
+
+
+def make(ready: Ready, run: Path, spec: TrainingSpec, lines: StepLines) -> None:
+    """Train. The trainer's model holds the kept adapter afterwards, `lines` its figures. Raises `Refused`, `Paused`."""
+    trainer = ready.trainer
+    check(ready, spec)
     trainer.moments = checkpoint.Moments(run, spec, lines)
     trainer.early_stopping = EarlyStopping(trainer.model, spec.settings.early_stopping_patience)
     trainer.remove_callback(PrinterCallback)
@@ -33,16 +49,20 @@ def make(trainer: Any, run: Path, spec: TrainingSpec, lines: StepLines) -> None:
     lines(f"{because} Saving the adapter, then reading it back to prove what it computes.")
 
 
-def report(
-    trainer: Any, lines: StepLines, rows: int, held_out: int, metrics: dict[str, float]
-) -> TrainingReport:
+def check(ready: Ready, spec: TrainingSpec) -> None:
+    """Look at what the trainer will be given, before its first step. Raises `Refused`."""
+    names = [row.name for row in ready.learned]
+    preflight.check(ready.trainer, ready.chat, spec, ready.found.train, names)
+
+
+def report(ready: Ready, lines: StepLines, metrics: dict[str, float]) -> TrainingReport:
     """What the run did, once its steps are made; `metrics` are the method's own figures."""
-    state = trainer.state
+    state = ready.trainer.state
     return TrainingReport(
         steps=state.global_step,
-        epochs=state.global_step / steps_a_pass(trainer),
-        rows=rows,
-        held_out=held_out,
+        epochs=state.global_step / steps_a_pass(ready),
+        rows=len(ready.learned),
+        held_out=len(ready.found.held_out),
         trained_tokens=lines.tokens,
         seconds=round(lines.seconds(), 1),
         metrics=metrics,
@@ -51,5 +71,6 @@ def report(
     )
 
 
-def steps_a_pass(trainer: Any) -> int:
-    return trainer.state.max_steps // trainer.state.num_train_epochs
+def steps_a_pass(ready: Ready) -> int:
+    state = ready.trainer.state
+    return state.max_steps // state.num_train_epochs

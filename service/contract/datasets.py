@@ -6,6 +6,7 @@ on a row carries its origin and is never shown to a model. Knows no files on dis
 
 import json
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
@@ -160,9 +161,12 @@ def read_objects(lines: Iterable[bytes]) -> Iterator[tuple[int, dict[str, Any]]]
 
 def _parsed(number: int, line: bytes) -> Any:
     try:
-        value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        value = json.loads(text, parse_constant=partial(_refuse_constant, number))
         if b"\\u" in line:
             json.dumps(value, ensure_ascii=False).encode()
+    except BadRow:
+        raise
     except UnicodeDecodeError:
         raise BadRow(number, "not UTF-8; save the file as UTF-8.") from None
     except UnicodeEncodeError:
@@ -174,6 +178,12 @@ def _parsed(number: int, line: bytes) -> Any:
     except RecursionError:
         raise BadRow(number, "nested too deeply.") from None
     return value
+
+
+def _refuse_constant(number: int, name: str) -> None:
+    raise BadRow(
+        number, f"{name} is no value of JSON: a number was missing when the file was made. Remove the row."
+    )
 
 
 def describe(error: ValidationError) -> str:

@@ -105,3 +105,23 @@ async def test_parts_go_with_their_upload_and_answers_with_their_batch(house):
     await tidy(house)
     assert house.store.unfinished() == ({fresh.id}, set())
     assert house.digests() == set()
+
+
+async def test_checkpoints_go_with_the_end_of_their_job_and_stay_while_it_may_go_on(house):
+    for status in ("paused", "queued", "running", "cancelled", "failed"):
+        async with house.database.writing() as session:
+            session.add(
+                tables.Job(
+                    id=f"ftjob-{status}",
+                    kind="sft",
+                    status=status,
+                    user_id=house.admin.user_id,
+                    request={},
+                    settings={},
+                    model="base",
+                    created_at=1,
+                )  # fmt: skip
+            )
+        (house.store.job(f"ftjob-{status}") / "checkpoint-7").mkdir(parents=True)
+    await tidy(house)
+    assert house.store.interrupted() == {"ftjob-paused", "ftjob-queued", "ftjob-running"}

@@ -1,9 +1,17 @@
+import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
 
 from service.contract import folder
 from service.errors import BadInput
-from service.worker import _as_error, _Follower, _lay_out, _reason
+from service.worker import Worker, _as_error, _Follower, _lay_out, _reason
+from tests.gateway import Gateway, running_gateway
+from tests.training.conftest import examples, tiny_base, tokenizer  # noqa: F401  two fixtures and their rows
 
 
 def line(step: int) -> bytes:
@@ -32,6 +40,15 @@ def test_a_run_folder_is_fresh_at_each_attempt_and_its_spec_comes_last(tmp_path:
     assert folder.read_json(place / folder.JOB) == {"id": "ftjob-1"}
 
 
+def test_a_fresh_run_folder_keeps_the_checkpoints_of_an_earlier_attempt(tmp_path: Path):
+    place = tmp_path / "ftjob-1"
+    (place / f"{folder.CHECKPOINT}3").mkdir(parents=True)
+    (place / folder.ADAPTER).mkdir()
+    (place / folder.PAUSE).touch()
+    _lay_out(place, {"id": "ftjob-1"}, {})
+    assert sorted(path.name for path in place.iterdir()) == [f"{folder.CHECKPOINT}3", folder.JOB]
+
+
 def test_a_subprocess_tells_why_it_failed_or_where_to_look(tmp_path: Path):
     assert "log.txt" in _reason(tmp_path).message
     folder.write_json(
@@ -44,3 +61,68 @@ def test_an_error_reaches_the_job_without_the_insides_of_the_service():
     assert _as_error(BadInput("Send less.", param="file")).message == "Send less."
     assert _as_error(OSError(28, "No space left on device")).code == "disk_full"
     assert "secret" not in _as_error(RuntimeError("secret")).message
+
+
+@pytest.fixture
+def small_gateway(tmp_path: Path, schema: Path, tiny_base: Path) -> Iterator[Gateway]:  # noqa: F811
+    """A gateway whose base model trains a step in milliseconds."""
+    with running_gateway(tmp_path, schema, base_model=str(tiny_base), threads=1) as running:
+        yield running
+
+
+@pytest.mark.heavy
+async def test_a_job_pauses_resumes_and_outlives_its_worker_through_the_sdk(small_gateway: Gateway):
+    settings = small_gateway.settings
+    async with openai.AsyncOpenAI(base_url=f"{small_gateway.url}/v1", api_key=small_gateway.key) as client:
+        jobs, worker = client.fine_tuning.jobs, Worker(settings, [])
+        working = asyncio.create_task(worker.run())
+        rows = "".join(json.dumps(row) + "\n" for row in examples(400))
+        file = await client.files.create(file=("rows.jsonl", rows.encode()), purpose="fine-tune")
+        method: Any = {
+            "type": "supervised",
+            "supervised": {"hyperparameters": {"n_epochs": 50, "batch_size": 1}},
+        }
+        made = await jobs.create(model=settings.model_name, training_file=file.id, method=method, seed=3)
+
+        async def messages() -> list[str]:
+            return [event.message async for event in jobs.list_events(made.id, limit=1000)]
+
+        async def until(found: Any) -> None:
+            async with asyncio.timeout(120):
+                while not await found():  # noqa: ASYNC110  another process writes what is waited for
+                    await asyncio.sleep(0.2)
+
+        async def is_(status: str) -> bool:
+            assert (now := await jobs.retrieve(made.id)).status != "failed", now.error
+            return now.status == status
+
+        async def went_on(times: int) -> bool:
+            return sum("Going on after step" in message for message in await messages()) == times
+
+        async def steps_told() -> bool:
+            return any(message.startswith("Step ") for message in await messages())
+
+        await until(steps_told)
+        assert (await jobs.pause(made.id)).status in ("pausing", "paused")
+        await until(lambda: is_("paused"))
+        place = settings.home / "jobs" / made.id
+        paused_at = [path.name for path in place.glob(f"{folder.CHECKPOINT}*")]
+        assert len(paused_at) == 1
+        await asyncio.sleep(1.5)
+        assert await is_("paused"), "nobody claims it"
+
+        assert (await jobs.resume(made.id)).status == "queued"
+        await until(lambda: went_on(1))
+        assert any(f"step {paused_at[0].split('-')[1]}." in message for message in await messages())
+        worker.stop()
+        await asyncio.wait_for(working, 60)
+        assert await is_("queued")
+
+        worker = Worker(settings, [])
+        working = asyncio.create_task(worker.run())
+        await until(lambda: went_on(2))
+        await jobs.cancel(made.id)
+        await until(lambda: is_("cancelled"))
+        worker.stop()
+        await asyncio.wait_for(working, 60)
+        assert not (place / folder.REPORT).exists()

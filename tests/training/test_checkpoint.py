@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,14 +96,21 @@ def cut_after(monkeypatch: pytest.MonkeyPatch, method: Any, step: int, run: Path
             method.train(run, spec)
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize(
+    ("kind", "cuts"), [("sft", range(1, STEPS + 1)), ("dpo", (1, 3, 5, STEPS)), ("kto", (1, 3, 5, STEPS))]
+)
 def test_a_run_cut_off_after_any_step_ends_with_the_same_adapter_and_figures(
-    kind: str, make_run: MakeRun, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, at_every_step: None
+    kind: str,
+    cuts: Sequence[int],
+    make_run: MakeRun,
+    tiny_base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    at_every_step: None,
 ) -> None:
     method = METHODS[kind]
     whole, spec = make(make_run, "whole", kind, tiny_base)
     method.train(whole, spec)
-    for step in range(1, STEPS + 1):
+    for step in cuts:
         run, spec = make(make_run, f"cut-{step}", kind, tiny_base)
         cut_after(monkeypatch, method, step, run, spec)
         assert not (run / folder.REPORT).exists()
@@ -134,27 +142,28 @@ def test_a_run_that_goes_on_is_still_held_to_the_adapter_it_started_from(
 
 
 @pytest.mark.parametrize("kind", METHODS)
-def test_kill_9_at_a_random_step_and_a_pause_change_nothing(
-    kind: str, make_run: MakeRun, tiny_base: Path
-) -> None:
-    whole, _ = make(make_run, "whole", kind, tiny_base)
-    process = start_run(whole)
-    assert process.wait(timeout=600) == 0, process.communicate()[0]
-
+def test_kill_9_at_a_random_step_changes_nothing(kind: str, make_run: MakeRun, tiny_base: Path) -> None:
+    whole, spec = make(make_run, "whole", kind, tiny_base)
+    METHODS[kind].train(whole, spec)
     run, _ = make(make_run, "killed", kind, tiny_base)
     process = start_run(run)
     until(run, process, random.randint(1, STEPS - 1))
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    (run / folder.PAUSE).touch()
-    process = start_run(run)
-    assert process.wait(timeout=600) == folder.PAUSED, process.communicate()[0]
     assert not (run / folder.REPORT).exists()
-    assert not (run / folder.PAUSE).exists()
     process = start_run(run)
     assert process.wait(timeout=600) == 0, process.communicate()[0]
     assert digest(run) == digest(whole)
     assert figures(run) == figures(whole)
+
+
+def test_a_process_asked_to_pause_ends_with_the_code_for_it(make_run: MakeRun, tiny_base: Path) -> None:
+    run, _ = make(make_run, "run", "sft", tiny_base)
+    (run / folder.PAUSE).touch()
+    process = start_run(run)
+    assert process.wait(timeout=600) == folder.PAUSED, process.communicate()[0]
+    assert not (run / folder.REPORT).exists()
+    assert not (run / folder.PAUSE).exists(), "the request is answered"
 
 
 def test_a_pause_ends_the_run_after_its_present_step_and_says_so(
@@ -222,3 +231,23 @@ def test_half_a_checkpoint_is_never_taken_for_one(
     assert [place.name for place in run.glob("checkpoint-*")] == ["checkpoint-3"]
     sft.train(run, spec)
     assert digest(run) == digest(whole)
+
+
+@pytest.mark.parametrize("step", [7, 13, 16, 18])
+def test_a_run_cut_off_while_it_waits_for_a_better_pass_keeps_the_same_one(
+    step: int, make_run: MakeRun, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, at_every_step: None
+) -> None:
+    from tests.training.test_early_stopping import unlike
+
+    runs = []
+    for name in ("whole", "cut"):
+        run, spec = make_run(
+            name, "sft", tiny_base, examples(12), unlike(3), n_epochs=12, early_stopping_patience=4,
+            learning_rate=3e-2,
+        )  # fmt: skip
+        spec.checkpoint_seconds = 0
+        if name == "cut":
+            cut_after(monkeypatch, sft, step, run, spec)
+        sft.train(run, spec)
+        runs.append((digest(run), figures(run)))
+    assert runs[0] == runs[1]

@@ -91,3 +91,58 @@ def test_the_result_is_one_adapter_over_the_base_that_prefers_what_it_was_taught
     report = TrainingReport.model_validate(folder.read_json(run / folder.REPORT))
     assert report.metrics["reward_accuracy"] == 1
     assert report.metrics["reward_margin"] > report.metrics["reward_margin_before"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"loss_type": "sigmoid", "sft_weight": 0.0},
+        {"loss_type": "sigmoid", "sft_weight": 0.7},
+        {"loss_type": "sigmoid_norm", "sft_weight": 0.0, "beta": 5.0},
+        {"loss_type": "robust", "sft_weight": 0.3, "label_smoothing": 0.2},
+    ],
+)
+def test_each_loss_is_the_one_of_its_paper_computed_apart_from_trl(
+    settings: dict[str, Any], make_run: MakeRun, tiny_base: Path, start: Path
+) -> None:
+    import torch
+    from torch.nn.functional import logsigmoid
+
+    run, spec = make_run("run", "dpo", tiny_base, pairs(8), pairs(4, start=50), start, n_epochs=2, **settings)
+    trainer = _trainer(run, spec)
+    trainer.train()
+    found = trainer.evaluate()["eval_loss"]
+    rows_, chosen, lengths, deltas = list(trainer.eval_dataset), [], [], []
+    for row in rows_:
+        better, worse = (_logprob(trainer.model, row, f"{side}_ids") for side in ("chosen", "rejected"))
+        up, down = better - row["ref_chosen_logps"], worse - row["ref_rejected_logps"]
+        if spec.settings.loss_type == "sigmoid_norm":
+            up, down = up / len(row["chosen_ids"]), down / len(row["rejected_ids"])
+        deltas.append(spec.settings.beta * (up - down))
+        chosen.append(better)
+        lengths.append(len(row["chosen_ids"]))
+    delta, wrong = torch.tensor(deltas), spec.settings.label_smoothing
+    right, flipped = -logsigmoid(delta), -logsigmoid(-delta)
+    preference = (((1 - wrong) * right - wrong * flipped) / (1 - 2 * wrong)).mean()
+    wanted = preference - spec.settings.sft_weight * sum(chosen) / sum(lengths)
+    assert found == pytest.approx(wanted.item(), abs=0.02)
+
+
+def test_an_adapter_scaled_by_the_root_of_its_rank_says_so_and_is_gone_on_with_only_so(
+    make_run: MakeRun, tiny_base: Path
+) -> None:
+    from tests.training.conftest import examples
+    from training import sft
+    from training.refusal import Refused
+
+    first, spec = make_run("first", "sft", tiny_base, examples(8), use_rslora=True)
+    sft.train(first, spec)
+    config = folder.read_json(first / folder.ADAPTER / model.ADAPTER_CONFIG)
+    assert config["use_rslora"] is True
+    run, spec = make_run("run", "dpo", tiny_base, pairs(4), start=first / folder.ADAPTER, use_rslora=True)
+    policy = model.load_policy(spec)
+    layer = next(module for module in policy.modules() if getattr(module, "scaling", None))
+    assert layer.scaling["default"] == pytest.approx(32 / 4**0.5)
+    _, spec = make_run("other", "dpo", tiny_base, pairs(4), start=first / folder.ADAPTER)
+    with pytest.raises(Refused, match="use_rslora"):
+        model.load_policy(spec)

@@ -52,6 +52,40 @@ def test_the_sdk_makes_follows_and_cancels_a_kto_job(client: openai.OpenAI):
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
 
 
+def test_the_sdk_pauses_resumes_and_is_told_when_it_is_too_late(client: openai.OpenAI):
+    job = ask(client, put(client, BOTH))
+    assert client.fine_tuning.jobs.pause(job.id).status == "paused"
+    assert client.fine_tuning.jobs.retrieve(job.id).status == "paused"
+    assert client.fine_tuning.jobs.resume(job.id).status == "queued"
+    client.fine_tuning.jobs.cancel(job.id)
+    for call in (client.fine_tuning.jobs.pause, client.fine_tuning.jobs.resume):
+        with pytest.raises(openai.ConflictError, match="it is 'cancelled'") as refusal:
+            call(job.id)
+        assert refusal.value.code == "job_ended"
+        assert refusal.value.response.headers["x-should-retry"] == "false"
+    told = [event.message for event in client.fine_tuning.jobs.list_events(job.id)]
+    assert [told[2], told[1]] == ["Paused before it began.", "Resumed. The job waits for its turn."]
+
+
+def test_a_dpo_job_takes_the_settings_of_its_loss_and_shows_all_of_them_with_reasons(client: openai.OpenAI):
+    pair = {
+        "input": {"messages": [{"role": "user", "content": "q"}]},
+        "preferred_output": [{"role": "assistant", "content": "a"}],
+        "non_preferred_output": [{"role": "assistant", "content": "b"}],
+    }
+    asked = {"loss_type": "sigmoid_norm", "sft_weight": 0.5, "use_rslora": True, "beta": "auto"}
+    method: Any = {"type": "dpo", "dpo": {"hyperparameters": asked}}
+    job = client.fine_tuning.jobs.create(
+        model="smollm2-135m-instruct", training_file=put(client, [pair] * 5), method=method
+    )
+    settings = job.model_dump()["method"]["dpo"]["hyperparameters"]
+    assert {name: settings[name] for name in asked} == asked | {"beta": 5}
+    assert "auto" not in settings.values()
+    reasons = job.model_dump()["hyperparameter_reasons"]
+    assert reasons.keys() == settings.keys() - {"loss_type", "sft_weight", "use_rslora"}
+    client.fine_tuning.jobs.cancel(job.id)
+
+
 @pytest.mark.parametrize("label", [True, False])
 def test_a_file_of_one_label_is_refused_with_what_to_add(client: openai.OpenAI, label: bool):
     file = put(client, [rated(number, label) for number in range(6)])

@@ -1,0 +1,90 @@
+"""Which step's adapter is kept, and that the report says why."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from service.contract import folder
+from service.contract.jobs import TrainingReport
+from tests.training.conftest import MakeRun, digest, examples
+from training import sft
+
+pytestmark = pytest.mark.heavy
+
+
+def unlike(count: int) -> Any:
+    """Held-out answers that contradict those learned from, so that learning makes them less likely in the end."""
+    rows = copy.deepcopy(examples(count, start=60))
+    for row in rows:
+        row["messages"][-1]["content"] = "Nobody knows the answer to that, not even the captain."
+    return rows
+
+
+def report(run: Path) -> TrainingReport:
+    return TrainingReport.model_validate(folder.read_json(run / folder.REPORT))
+
+
+def losses(run: Path) -> dict[int, float]:
+    lines = folder.read_lines(run / folder.PROGRESS)
+    return {line["step"]: line["metrics"]["valid_loss"] for line in lines if "valid_loss" in line["metrics"]}
+
+
+def run_of(make_run: MakeRun, name: str, base: Path, patience: int, passes: int = 8) -> Path:
+    run, spec = make_run(
+        name, "sft", base, examples(12), unlike(3), n_epochs=passes, early_stopping_patience=patience,
+        learning_rate=3e-2,
+    )  # fmt: skip
+    sft.train(run, spec)
+    return run
+
+
+def test_training_ends_when_the_held_out_loss_no_longer_falls_and_the_best_pass_is_kept(
+    make_run: MakeRun, tiny_base: Path
+) -> None:
+    run = run_of(make_run, "stopped", tiny_base, patience=2)
+    measured = losses(run)
+    after = {step: loss for step, loss in measured.items() if step}
+    best = min(after, key=lambda step: after[step])
+    told = report(run)
+    assert told.kept_step == best
+    assert list(after)[-1] == told.steps == best + 2 * 3, "two passes of three steps without a lower loss"
+    assert told.metrics["valid_loss"] == pytest.approx(after[best], abs=1e-6)
+    assert told.metrics["valid_loss_before"] == pytest.approx(measured[0], abs=1e-6)
+    assert f"lowest after step {best}" in told.kept_because
+    assert "ended" in told.kept_because
+
+
+def test_the_kept_adapter_is_the_one_of_that_step_and_not_the_last(
+    make_run: MakeRun, tiny_base: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    run = run_of(make_run, "stopped", tiny_base, patience=2)
+    kept, all_ = report(run), run_of(make_run, "all", tiny_base, patience=0)
+    assert digest(run) != digest(all_)
+    weights = [load_file(one / folder.ADAPTER / "adapter_model.safetensors") for one in (run, all_)]
+    norms = [
+        torch.stack([value.norm() for name, value in each.items() if "lora_B" in name]).sum()
+        for each in weights
+    ]
+    assert norms[0] < norms[1], "it moved less far, having made fewer steps"
+    assert kept.kept_step != kept.steps
+
+
+def test_without_patience_all_passes_are_made_the_last_is_kept_and_a_better_one_is_told(
+    make_run: MakeRun, tiny_base: Path
+) -> None:
+    told = report(run_of(make_run, "run", tiny_base, patience=0))
+    assert (told.kept_step, told.steps) == (24, 24)
+    assert "early stopping is off" in told.kept_because
+
+
+def test_without_held_out_rows_nothing_is_claimed(make_run: MakeRun, tiny_base: Path) -> None:
+    run, spec = make_run("run", "sft", tiny_base, examples(12), early_stopping_patience=1)
+    sft.train(run, spec)
+    told = report(run)
+    assert (told.kept_step, told.steps) == (3, 3)
+    assert told.kept_because == "No rows are held out, so the last step is kept."
