@@ -16,7 +16,7 @@ pytestmark = pytest.mark.heavy
 
 def test_the_python_examples_for_applications_run(service: Running):
     page = (ROOT / "service" / "README.md").read_text()
-    ask, correct, tune, make_webhook, receive = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    ask, correct, tune, pause, make_webhook, receive = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}
 
     def run(block: str, **changes: str) -> None:
@@ -31,11 +31,11 @@ def test_the_python_examples_for_applications_run(service: Running):
     with service.client() as http:
         given = http.get("/api/feedback", params={"completion_id": names["answer"].id}).json()["data"]
         assert [one["type"] for one in given] == ["correction"]
-        _tune(tune, run, names)
+        _tune(tune, pause, run, names)
         _hear(make_webhook, receive, run, names, http, service)
 
 
-def _tune(block: str, run: Any, names: dict[str, Any]) -> None:
+def _tune(block: str, pause: str, run: Any, names: dict[str, Any]) -> None:
     rows = [
         {
             "prompt": [{"role": "user", "content": f"Which pier is number {n}?"}],
@@ -49,6 +49,8 @@ def _tune(block: str, run: Any, names: dict[str, Any]) -> None:
     run(block)
     (job,) = names["client"].fine_tuning.jobs.list(limit=1).data
     assert (job.method.type, job.training_file) == ("kto", names["file"].id)
+    run(pause)
+    assert names["client"].fine_tuning.jobs.retrieve(job.id).status in ("queued", "running")
     names["client"].fine_tuning.jobs.cancel(job.id)
 
 
