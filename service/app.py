@@ -22,6 +22,7 @@ from service.api import (
     chat,
     conversations,
     datasets,
+    duels,
     evaluations,
     feedback,
     files,
@@ -32,6 +33,7 @@ from service.api import (
     prompts,
     releases,
     responses,
+    reviews,
     stored,
     uploads,
     users,
@@ -41,6 +43,7 @@ from service.api.deps import House, must_be_sound
 from service.batches import Batches
 from service.db.session import Database
 from service.domain import completions, limits
+from service.domain import duels as duel_records
 from service.domain.identity import now
 from service.domain.keys import Hasher
 from service.domain.releases import deleted_adapters, list_adapters
@@ -57,7 +60,7 @@ from service.webhooks import Webhooks
 
 ROUTERS = (
     chat, responses, prompts, stored, models, files, uploads, batches, jobs, assistants, conversations, feedback,
-    datasets, releases, evaluations, users, keys, webhooks, audit, health,
+    duels, reviews, datasets, releases, evaluations, users, keys, webhooks, audit, health,
 )  # fmt: skip
 
 GRACE = 60
@@ -83,6 +86,7 @@ def create_app(settings: Settings, engine_urls: list[str]) -> FastAPI:
         async with house.database.writing() as session:
             await completions.end_abandoned(session)
             await limits.end_abandoned(session)
+            await duel_records.end_abandoned(session)
         aside = [
             asyncio.create_task(work)
             for work in (

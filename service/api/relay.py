@@ -91,25 +91,28 @@ async def serve(wanted: Wanted, request: Request, house: House, caller: Caller) 
 
 
 async def prepare(
-    wanted: Wanted, request: Request, house: House, caller: Caller, *, begun: dict[str, Any] | None = None
-) -> Asked:
+    wanted: Wanted, request: Request, house: House, caller: Caller, *,
+    begun: dict[str, Any] | None = None, channel: str | None = None,
+) -> Asked:  # fmt: skip
     """Take a place, decide who answers, and begin to write the completion as running. Raises `TooMany`.
 
-    `begun` is kept with it: what a response of `/v1/responses` repeats of its request.
+    `begun` is kept with it: what a response of `/v1/responses` repeats of its request. `channel` says where it was
+    asked, when that is neither the chat nor an application.
     """
     if house.under_way >= house.settings.max_waiting:
         raise TooMany(f"{house.under_way} answers are being written already. Try again in a moment.")
     house.under_way += 1
     try:
-        return await _prepared(wanted, request, house, caller, begun)
+        return await _prepared(wanted, request, house, caller, begun, channel)
     except BaseException:
         house.under_way -= 1
         raise
 
 
 async def _prepared(
-    wanted: Wanted, request: Request, house: House, caller: Caller, begun: dict[str, Any] | None
-) -> Asked:
+    wanted: Wanted, request: Request, house: House, caller: Caller, begun: dict[str, Any] | None,
+    channel: str | None,
+) -> Asked:  # fmt: skip
     sampling.check(wanted, tools=bool(house.settings.tool_parser))
 
     async def resolve() -> Route:
@@ -142,7 +145,7 @@ async def _prepared(
             completions.begin(
                 house.records, caller, route, body, completion_id=completion_id, metadata=metadata, begun=begun,
                 request_id=request.state.request_id, engine=engine.release, base_model=house.settings.model_name,
-                channel="chat" if caller.kind == "session" else "api",
+                channel=channel or ("chat" if caller.kind == "session" else "api"),
             )
         )  # fmt: skip
     asked_body = body

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from service.contract.base import Strict
 
 FeedbackType = Literal["rating", "correction", "preference", "retraction"]
+Preference = Literal["better", "tie", "both_bad"]
 Reason = Literal[
     "wrong", "incomplete", "outdated", "off_topic", "too_long", "too_short", "tone", "unsafe",
     "language", "helpful", "accurate", "clear", "other",
@@ -26,6 +27,8 @@ class FeedbackCreate(Strict):
     comment: str | None = Field(default=None, max_length=4000)
     correction: str | None = Field(default=None, max_length=100_000)
     preferred_completion_id: str | None = Field(default=None, max_length=100)
+    """The other answer of a preference: the better one, unless `preference` says that neither is."""
+    preference: Preference = "better"
 
     @model_validator(mode="after")
     def _says_what_its_type_promises(self) -> "FeedbackCreate":
@@ -37,6 +40,8 @@ class FeedbackCreate(Strict):
                 raise ValueError(
                     f"'{field}' belongs to feedback of type '{type_}'; send it as a feedback of its own"
                 )
+        if self.preference != "better" and self.type != "preference":
+            raise ValueError("'preference' belongs to feedback of type 'preference'")
         return self
 
 
@@ -49,6 +54,7 @@ class Feedback(Strict):
     comment: str | None
     correction: str | None
     preferred_completion_id: str | None
+    preference: Preference | None
     person: str
     """Pseudonym of who said it."""
     supersedes: str | None

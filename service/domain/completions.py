@@ -17,6 +17,9 @@ from service.domain.endings import Ending
 from service.domain.keys import Caller
 from service.errors import NotFound
 
+DUEL = "duel"
+"""The channel of an answer that was given in a duel."""
+
 # Every answer is written twice. Made once, and past the unit of work: nobody needs these rows as objects.
 _TABLE = cast(Table, tables.Completion.__table__)
 _BEGIN = insert(_TABLE)

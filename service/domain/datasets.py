@@ -4,8 +4,8 @@
   rejected = the answer given. A preference between two answers to one prompt makes a pair as well.
 - A lone thumb makes a rated completion, never a pair.
 - Left out, and counted by reason: answers cut off or not ended, several choices in one answer,
-  corrections equal to the answer, second corrections of one answer, repeated pairs, and questions
-  that stand among the held-out cases.
+  corrections equal to the answer, second corrections of one answer, repeated pairs, questions
+  that stand among the held-out cases, and what reviewers withhold.
 - A conversation is wholly in training or wholly held out: decided by a hash of its id.
 """
 
@@ -23,7 +23,7 @@ from service.contract.assistants import Readiness
 from service.contract.chat import Message
 from service.contract.datasets import Dataset, Kind
 from service.db import tables
-from service.domain import assistants, feedback, files
+from service.domain import assistants, feedback, files, reviews
 from service.domain.identity import new_id, now, pseudonym
 from service.domain.keys import Caller
 from service.errors import BadInput, NotFound
@@ -51,11 +51,14 @@ async def build(session: AsyncSession, assistant: str, kind: Kind, *, cases: set
     built = Built()
     seen: set[str] = set()
     corrected: set[str] = set()
+    withheld = await reviews.withheld(session, assistant)
     for given, completion, other in await _standing(session, assistant):
         row = _row(given, completion, other, kind)
         if row is None:
             continue
-        reason = _why_not(given, completion, row, cases, kind)
+        ids = (completion.id, given.id, given.preferred_completion_id or "")
+        reason = next((withheld[id_] for id_ in ids if id_ in withheld), None)
+        reason = reason or _why_not(given, completion, row, cases, kind)
         if reason is None and kind != "kto" and completion.id in corrected:
             reason = "corrected_twice"
         identity = _digest({key: value for key, value in row.items() if key != "tailorbird"})
@@ -181,6 +184,8 @@ def _row(
         "release": completion.release_number, "adapter": completion.adapter, "sampling": completion.sampling,
         "conversation": completion.conversation_id or completion.id,
     }  # fmt: skip
+    if given.preference in ("tie", "both_bad"):
+        return None  # neither answer is the better one
     answer = {"role": "assistant", "content": completion.output}
     if kind == "kto":
         if given.type != "rating":

@@ -9,7 +9,7 @@ from typing import cast
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.contract.feedback import Feedback, FeedbackCreate, FeedbackType, Standing
+from service.contract.feedback import Feedback, FeedbackCreate, FeedbackType, Preference, Standing
 from service.db import tables
 from service.domain import completions, response_objects
 from service.domain.identity import new_id, pseudonym
@@ -37,6 +37,7 @@ async def give(session: AsyncSession, caller: Caller, wanted: FeedbackCreate) ->
         assistant=completion.assistant, type=wanted.type, rating=wanted.rating, reasons=list(wanted.reasons),
         comment=wanted.comment, correction=wanted.correction, supersedes=earlier.id if earlier else None,
         preferred_completion_id=wanted.preferred_completion_id, at=time.time(),
+        preference=wanted.preference if wanted.type == "preference" else None,
     )  # fmt: skip
     session.add(row)
     await session.flush()
@@ -57,7 +58,7 @@ async def retract(session: AsyncSession, caller: Caller, feedback_id: str) -> ta
     retraction = tables.Feedback(
         id=new_id("fb_"), completion_id=row.completion_id, user_id=caller.user_id, key_id=caller.key_id,
         assistant=row.assistant, type="retraction", rating=None, reasons=[], comment=None, correction=None,
-        preferred_completion_id=None, supersedes=row.id, at=time.time(),
+        preferred_completion_id=None, preference=None, supersedes=row.id, at=time.time(),
     )  # fmt: skip
     session.add(retraction)
     await session.flush()
@@ -104,7 +105,7 @@ def shown(row: tables.Feedback) -> Feedback:
     return Feedback(
         id=row.id, completion_id=row.completion_id, type=cast(FeedbackType, row.type), rating=row.rating,
         reasons=row.reasons, comment=row.comment, correction=row.correction,
-        preferred_completion_id=row.preferred_completion_id,
+        preferred_completion_id=row.preferred_completion_id, preference=cast(Preference | None, row.preference),
         person=pseudonym(row.user_id), supersedes=row.supersedes, created_at=int(row.at),
     )  # fmt: skip
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.stored import StoredMessage
 from service.db import tables
+from service.domain.completions import DUEL
 from service.domain.identity import now
 from service.domain.keys import Caller
 from service.errors import BadInput, NotFound
@@ -116,8 +117,9 @@ def _all_stored() -> Select[Row]:
     # A value of none may stand in a JSON column as SQL's null or as JSON's.
     asked_as_chat = or_(Row.begun.is_(None), cast(Row.begun, String) == "null")
     return select(Row).where(
-        Row.kind == "chat", asked_as_chat, Row.status == "complete", Row.deleted_at.is_(None)
-    )
+        Row.kind == "chat", asked_as_chat, Row.status == "complete", Row.deleted_at.is_(None),
+        Row.channel != DUEL,  # it says who answered, which nobody may read before they have chosen
+    )  # fmt: skip
 
 
 async def _cursor(session: AsyncSession, caller: Caller, after: str) -> Row:

@@ -97,6 +97,8 @@ def known(gateway: Gateway) -> dict[str, list[str]]:
         "feedback_id": [made("/api/feedback", rating)["id"]],
         "user_id": [made("/api/users", {"name": "somebody", "role": "user"})["id"]],
         "key_id": [made("/api/keys", {"name": "spare"})["key"]["id"]],
+        "duel_id": [made("/api/duels", {"assistant": "fanal", "question": "hello"})["id"]],
+        "review_id": ["none"],
         "webhook_id": [made("/api/webhooks", webhook)["webhook"]["id"]],
         **dict.fromkeys(("dataset_id", "digest", "release", "release_id", "evaluation_id"), ["none"]),
     }  # fmt: skip

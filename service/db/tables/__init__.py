@@ -6,6 +6,7 @@ Times are Unix seconds, but for the `at` of events and feedback, which are secon
 from service.db.tables.accounts import AuditEntry, Budget, IdempotencyKey, Key, Reservation, Spending, User
 from service.db.tables.applications import Batch, Delivery, File, Upload, UploadPart, Webhook
 from service.db.tables.chat import Assistant, Completion, Conversation, Feedback
+from service.db.tables.judgements import Duel, GoldenItem, Review, ReviewReservation
 from service.db.tables.table import Table
 from service.db.tables.training import Adapter, Dataset, DatasetRow, Evaluation, Job, JobEvent, Move, Release
 
@@ -20,9 +21,11 @@ __all__ = [
     "Dataset",
     "DatasetRow",
     "Delivery",
+    "Duel",
     "Evaluation",
     "Feedback",
     "File",
+    "GoldenItem",
     "IdempotencyKey",
     "Job",
     "JobEvent",
@@ -30,6 +33,8 @@ __all__ = [
     "Move",
     "Release",
     "Reservation",
+    "Review",
+    "ReviewReservation",
     "Spending",
     "Table",
     "Upload",

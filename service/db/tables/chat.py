@@ -93,6 +93,8 @@ class Feedback(Table):
     comment: Mapped[str | None] = mapped_column(Text)
     correction: Mapped[str | None] = mapped_column(Text)
     preferred_completion_id: Mapped[str | None]
+    preference: Mapped[str | None]
+    """Of a preference: `better`, `tie` or `both_bad`. None of one from before there was a choice: `better`."""
     supersedes: Mapped[str | None]
     at: Mapped[float]
     __table_args__ = (Index(None, "completion_id", "user_id"),)

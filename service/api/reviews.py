@@ -1,0 +1,78 @@
+"""`/api/reviews`: what waits for a verdict, verdicts, and how alike people judge. For reviewers."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+
+from service.api.deps import ReadDep, ReviewerDep, WriteDep
+from service.api.lists import as_list
+from service.contract.files import Deleted
+from service.contract.reviews import Agreement, GoldenCreate, GoldenItem, Review, ReviewCreate, ReviewQueue
+from service.domain import golden_items, idempotency, reviewers, reviews
+
+router = APIRouter(prefix="/api/reviews", tags=["reviews"])
+
+
+@router.post("/next")
+async def next_item(session: WriteDep, caller: ReviewerDep) -> ReviewQueue:
+    """The next answer to judge, reserved for a quarter of an hour; the one reserved already, if there is one."""
+    return await reviews.next_item(session, caller)
+
+
+@router.post("", status_code=201)
+async def give_review(
+    wanted: ReviewCreate,
+    request: Request,
+    session: WriteDep,
+    caller: ReviewerDep,
+    idempotency_key: Annotated[str | None, Header()] = None,
+) -> Review:
+    """A verdict, and then what the others said. With an `Idempotency-Key`, once."""
+    body = await request.body()
+    earlier = await idempotency.earlier_answer(session, caller.user_id, idempotency_key, body)
+    if earlier is not None:
+        return Review.model_validate(earlier)
+    given = await reviews.shown(session, await reviews.give(session, caller, wanted))
+    await idempotency.remember(session, caller.user_id, idempotency_key, body, given.model_dump())
+    return given
+
+
+@router.get("")
+async def list_reviews(
+    session: ReadDep, caller: ReviewerDep, limit: Annotated[int, Query(ge=1, le=100)] = 20
+) -> dict[str, Any]:
+    """One's own, newest first, each with what the others said."""
+    rows = await reviews.list_reviews(session, caller, limit=limit)
+    return as_list([await reviews.shown(session, row) for row in rows])
+
+
+@router.get("/agreement")
+async def retrieve_agreement(session: ReadDep, _: ReviewerDep, assistant: str | None = None) -> Agreement:
+    """How alike the verdicts are: over all, by topic, by pair of people, and against what was agreed on."""
+    return await reviewers.agreement(session, assistant=assistant)
+
+
+@router.get("/golden")
+async def list_golden(session: ReadDep, caller: ReviewerDep) -> dict[str, Any]:
+    """The answers whose verdict is agreed on, as far as the caller chose or has judged them."""
+    return as_list(await golden_items.list_known(session, caller))
+
+
+@router.put("/golden/{completion_id}")
+async def put_golden(
+    completion_id: str, wanted: GoldenCreate, session: WriteDep, caller: ReviewerDep
+) -> GoldenItem:
+    """Agree on the verdict on an answer. It is shown to every other reviewer, and never trains."""
+    return await golden_items.shown(session, await golden_items.put(session, caller, completion_id, wanted))
+
+
+@router.delete("/golden/{completion_id}")
+async def remove_golden(completion_id: str, session: WriteDep, _: ReviewerDep) -> Deleted:
+    await golden_items.remove(session, completion_id)
+    return Deleted(id=completion_id, object="golden_item")
+
+
+@router.delete("/{review_id}")
+async def undo_review(review_id: str, session: WriteDep, caller: ReviewerDep) -> Review:
+    """Take one's own verdict back, and the correction that came with it."""
+    return await reviews.shown(session, await reviews.undo(session, caller, review_id))

@@ -1,0 +1,212 @@
+"""Which answers wait for a verdict, why, and for whom; and who is judging which now. Never commits.
+
+- Waits: an answer that somebody corrected, rated down or held to be worse than another, on which people disagree,
+  or one in a few of those rated up. An answer whose verdict is agreed on (golden) waits for everybody.
+- One verdict is enough; one answer in a few gets two, so that agreement can be measured. Where two differ, a third
+  person decides. A verdict counts for the feedback it saw: what is said later is judged anew.
+- Nobody judges what they said themselves, nor one answer twice.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+from typing import cast
+
+from sqlalchemy import delete, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import load_only
+
+from service.contract.reviews import Outcome, Why
+from service.db import tables
+from service.domain import feedback
+from service.domain.keys import Caller
+
+HOLD = 900.0
+"""Seconds that an answer is one person's to judge."""
+TWICE = 4
+"""One answer in so many is judged by two people."""
+AUDIT = 5
+"""One answer in so many of those rated up is judged."""
+GOLDEN_EVERY = 5
+"""A golden answer comes after so many others, where there is one left."""
+ORDER: tuple[Why, ...] = ("disagreement", "correction", "low_rated", "preference", "audit", "golden")
+
+
+@dataclass
+class Item:
+    """One answer with all that was said of it and all verdicts on it."""
+
+    completion_id: str
+    said: list[tables.Feedback] = field(default_factory=list)
+    """In force, without the corrections that reviewers wrote."""
+    reviews: list[tables.Review] = field(default_factory=list)
+    """Not undone, oldest first."""
+    undone_by: set[str] = field(default_factory=set)
+    golden: tables.GoldenItem | None = None
+
+    @property
+    def at(self) -> float:
+        """When the last word on it was said."""
+        return max((one.at for one in self.said), default=0.0)
+
+    @property
+    def verdicts(self) -> list[tables.Review]:
+        """Those that saw everything that is said now; one that skipped gave none."""
+        return [one for one in self.reviews if one.verdict != "skip" and one.at >= self.at]
+
+    @property
+    def personal(self) -> bool:
+        return any(one.personal_data for one in self.reviews)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The verdict; of two that differ none yet; of three the majority's, or else the last."""
+        given = [cast(Outcome, one.verdict) for one in self.verdicts]
+        if len(given) == 2 and given[0] != given[1]:
+            return "disputed"
+        return max(reversed(given), key=given.count, default=None)
+
+    def why(self) -> Why | None:
+        """Why it waits for somebody; none when it does not."""
+        if self.golden is not None:
+            return "golden"
+        if self.personal or not self.said:
+            return None
+        if self.outcome == "disputed":
+            return "disagreement"
+        if len(self.verdicts) >= (2 if _one_in(TWICE, "twice", self.completion_id) else 1):
+            return None
+        kinds = {one.type for one in self.said if one.preference in (None, "better")}
+        ratings = {one.rating for one in self.said if one.type == "rating"}
+        if ratings == {1, -1}:
+            return "disagreement"
+        if "correction" in kinds:
+            return "correction"
+        if -1 in ratings:
+            return "low_rated"
+        if "preference" in kinds:
+            return "preference"
+        return "audit" if ratings and _one_in(AUDIT, "audit", self.completion_id) else None
+
+    def spoke(self, user_id: str) -> bool:
+        """Whether this person said something of it, or fixed its verdict."""
+        fixed = self.golden is not None and self.golden.user_id == user_id
+        return fixed or any(one.user_id == user_id for one in self.said)
+
+    def judged(self, user_id: str) -> bool:
+        """Whether this person's verdict is in, or was and the others' were read then."""
+        seen = self.golden is not None or any(one.user_id != user_id for one in self.verdicts)
+        since = 0.0 if self.golden else self.at
+        mine = any(one.user_id == user_id and one.at >= since for one in self.reviews)
+        return mine or (seen and user_id in self.undone_by)
+
+
+@dataclass
+class Waiting:
+    items: list[tuple[Item, Why]]
+    """What this person may judge, the next first; reserved ones of others left out."""
+    own: int
+    """What waits for somebody else, as this person said something of it."""
+
+
+async def items_of(session: AsyncSession, *, assistant: str | None = None) -> dict[str, Item]:
+    """Every answer on which feedback stands, or that is golden, by the id of its completion."""
+    completion, given = tables.Completion, tables.Feedback
+    query = (
+        select(given)
+        .join(completion, completion.id == given.completion_id)
+        .where(completion.status == "complete", completion.deleted_at.is_(None), completion.assistant.is_not(None))
+        .options(
+            load_only(
+                given.completion_id, given.user_id, given.type, given.rating, given.supersedes, given.at,
+                given.preference,
+            )
+        )
+    )  # fmt: skip
+    judged = select(tables.Review).order_by(tables.Review.at)
+    fixed = select(tables.GoldenItem).join(completion, completion.id == tables.GoldenItem.completion_id)
+    if assistant is not None:
+        query, judged = (q.where(completion.assistant == assistant) for q in (query, judged.join(completion)))
+        fixed = fixed.where(completion.assistant == assistant)
+    reviews = list(await session.scalars(judged))
+    written = {one.feedback_id for one in reviews if one.feedback_id}
+    found: dict[str, Item] = {}
+    for row in feedback.in_force(list(await session.scalars(query))):
+        if row.id not in written:
+            found.setdefault(row.completion_id, Item(row.completion_id)).said.append(row)
+    for row in await session.scalars(fixed):
+        found.setdefault(row.completion_id, Item(row.completion_id)).golden = row
+    for row in reviews:
+        item = found.setdefault(row.completion_id, Item(row.completion_id))
+        if row.undone_at is None:
+            item.reviews.append(row)
+        else:
+            item.undone_by.add(row.user_id)
+    return found
+
+
+async def waiting_for(session: AsyncSession, caller: Caller) -> Waiting:
+    """What waits for this person, in the order in which it is shown, and what must wait for others."""
+    found = await items_of(session)
+    taken = select(tables.ReviewReservation.completion_id).where(
+        tables.ReviewReservation.expires_at > time.time(),
+        tables.ReviewReservation.user_id != caller.user_id,
+    )
+    elsewhere = set(await session.scalars(taken))
+    waits = [(item, why) for item in found.values() if (why := item.why()) is not None]
+    mine = [
+        (item, why)
+        for item, why in waits
+        if not item.spoke(caller.user_id)
+        and not item.judged(caller.user_id)
+        and item.completion_id not in elsewhere
+    ]
+    due = _golden_is_due(list(found.values()), caller)
+    mine.sort(key=lambda one: (-1 if due and one[1] == "golden" else ORDER.index(one[1]), one[0].at))
+    own = sum(why != "golden" and item.spoke(caller.user_id) for item, why in waits)
+    return Waiting(mine, own)
+
+
+async def reserve(session: AsyncSession, caller: Caller, waiting: Waiting) -> tables.ReviewReservation | None:
+    """The caller's answer to judge: the one they have already, for a while more, or the next that is free."""
+    row = tables.ReviewReservation
+    await session.execute(delete(row).where(row.expires_at <= time.time()))
+    reasons = {item.completion_id: why for item, why in waiting.items}
+    for held in list(await session.scalars(select(row).where(row.user_id == caller.user_id))):
+        if held.completion_id in reasons:
+            held.expires_at = time.time() + HOLD
+            return held
+        await session.delete(held)
+    for item, why in waiting.items:
+        wanted = row(
+            completion_id=item.completion_id, user_id=caller.user_id, why=why, expires_at=time.time() + HOLD
+        )
+        try:
+            async with session.begin_nested():
+                session.add(wanted)
+            return wanted
+        except IntegrityError:
+            continue  # somebody took it a moment ago
+    return None
+
+
+async def let_go(session: AsyncSession, completion_id: str) -> None:
+    """It has been judged."""
+    row = tables.ReviewReservation
+    await session.execute(delete(row).where(row.completion_id == completion_id))
+
+
+def _golden_is_due(items: list[Item], caller: Caller) -> bool:
+    mine = sorted(
+        (r for item in items for r in item.reviews if r.user_id == caller.user_id), key=lambda r: r.at
+    )
+    since = 0
+    for review in mine:
+        since = 0 if review.why == "golden" else since + 1
+    return since >= GOLDEN_EVERY - 1
+
+
+def _one_in(many: int, what: str, completion_id: str) -> bool:
+    """Decided for good by the id alone, so that nobody chooses what is judged."""
+    return hashlib.sha256(f"{what}:{completion_id}".encode()).digest()[0] % many == 0

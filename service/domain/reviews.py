@@ -1,0 +1,196 @@
+"""Reviews: verdicts given and undone, and what they keep out of training. Never commits.
+
+A verdict is given before the others' are read. A correction in it is feedback like any other, so that what it teaches
+leads back to who wrote it.
+"""
+
+import time
+from typing import Any, cast
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.contract.chat import Message
+from service.contract.feedback import FeedbackCreate
+from service.contract.reviews import (
+    Opinion,
+    Outcome,
+    Review,
+    ReviewCreate,
+    ReviewItem,
+    ReviewQueue,
+    Said,
+    SkipReason,
+    Verdict,
+    Why,
+)
+from service.db import tables
+from service.domain import feedback, review_queue
+from service.domain.identity import new_id
+from service.domain.keys import Caller
+from service.domain.review_queue import Item
+from service.errors import Conflict, NotFound
+
+WEEK = 7 * 86_400.0
+
+
+async def next_item(session: AsyncSession, caller: Caller) -> ReviewQueue:
+    """What waits for the caller, with the first of it reserved for them."""
+    waiting = await review_queue.waiting_for(session, caller)
+    held = await review_queue.reserve(session, caller, waiting)
+    mine = [one for one in await _own(session, caller) if one.undone_at is None]
+    return ReviewQueue(
+        item=await _item(session, held, dict(_by_id(waiting))) if held else None,
+        waiting=len(waiting.items), own=waiting.own, judged=len(mine),
+        judged_this_week=sum(one.at > time.time() - WEEK for one in mine),
+    )  # fmt: skip
+
+
+async def give(session: AsyncSession, caller: Caller, wanted: ReviewCreate) -> tables.Review:
+    """Save a verdict on an answer that waits for the caller. Raises `Conflict` when it does not, or not any more."""
+    waiting = _by_id(await review_queue.waiting_for(session, caller))
+    if wanted.completion_id not in waiting:
+        raise Conflict(
+            "This answer does not wait for your verdict: it is decided, somebody else is judging it, or you judged "
+            "it or said something of it before. Go on to the next.",
+            code="review_not_waiting",
+        )
+    item, why = waiting[wanted.completion_id]
+    completion = await session.get_one(tables.Completion, wanted.completion_id)
+    said = None
+    if wanted.verdict == "correct" and item.golden is None:
+        correction = FeedbackCreate(
+            completion_id=completion.id, type="correction", correction=wanted.correction
+        )
+        said = await feedback.give(session, caller, correction)
+    row = tables.Review(
+        id=new_id("rev_"), assistant=completion.assistant, user_id=caller.user_id, key_id=caller.key_id,
+        why=why, expected=item.golden.expected if item.golden else None, feedback_id=said.id if said else None,
+        at=time.time(), undone_at=None, **wanted.model_dump(),
+    )  # fmt: skip
+    session.add(row)
+    await review_queue.let_go(session, completion.id)
+    await session.flush()
+    return row
+
+
+async def undo(session: AsyncSession, caller: Caller, review_id: str) -> tables.Review:
+    """Take one's own verdict back, its correction too. Again is harmless.
+
+    The answer then waits again: for the same person only when there was no verdict to be read after their own.
+    """
+    row = await own_review(session, caller, review_id)
+    if row.undone_at is None:
+        row.undone_at = time.time()
+        if row.feedback_id is not None:
+            await feedback.retract(session, caller, row.feedback_id)
+        await session.flush()
+    return row
+
+
+async def own_review(session: AsyncSession, caller: Caller, review_id: str) -> tables.Review:
+    row = await session.get(tables.Review, review_id)
+    if row is None or row.user_id != caller.user_id:
+        raise NotFound(f"No review '{review_id}' of yours.")
+    return row
+
+
+async def list_reviews(session: AsyncSession, caller: Caller, *, limit: int) -> list[tables.Review]:
+    """The caller's own, newest first: nobody reads others' verdicts but beside their own."""
+    return (await _own(session, caller))[:limit]
+
+
+async def withheld(session: AsyncSession, assistant: str) -> dict[str, str]:
+    """What must not be learnt from, by id, and why.
+
+    The id of a completion withholds all feedback on it, and every pair it stands in: `golden`, `personal_data`,
+    `rejected`, or `disputed` until a third person has decided. The id of one feedback withholds that alone:
+    `replaced`, a correction beside the one that the verdict wrote or kept.
+    """
+    found: dict[str, str] = {}
+    for item in (await review_queue.items_of(session, assistant=assistant)).values():
+        if (reason := _reason(item)) is not None:
+            found[item.completion_id] = reason
+        found |= dict.fromkeys(_replaced(item), "replaced")
+    return found
+
+
+async def shown(session: AsyncSession, row: tables.Review) -> Review:
+    """A review as its author sees it, with what the others said, unless it was undone."""
+    outcome, others = None, []
+    if row.undone_at is None:
+        found = await review_queue.items_of(session, assistant=row.assistant)
+        item = found.get(row.completion_id) or Item(row.completion_id, reviews=[row])
+        outcome = item.outcome
+        names = {user.id: user.name for user in await session.scalars(select(tables.User))}
+        others = [
+            _opinion(one, names[one.user_id])
+            for one in item.reviews
+            if one.user_id != row.user_id and one.verdict != "skip"
+        ]
+    return Review(
+        id=row.id, completion_id=row.completion_id, assistant=row.assistant or "",
+        verdict=cast(Verdict, row.verdict), why=cast(Why, row.why), correction=row.correction,
+        skip_reason=cast(SkipReason | None, row.skip_reason), rubric=row.rubric, comment=row.comment,
+        personal_data=row.personal_data, expected=cast(Verdict | None, row.expected),
+        outcome=cast(Outcome | None, outcome), others=others, feedback_id=row.feedback_id,
+        undone=row.undone_at is not None, created_at=int(row.at),
+    )  # fmt: skip
+
+
+def _reason(item: Item) -> str | None:
+    if item.golden is not None:
+        return "golden"
+    if item.personal:
+        return "personal_data"
+    return {"reject": "rejected", "disputed": "disputed"}.get(item.outcome or "")
+
+
+def _replaced(item: Item) -> set[str]:
+    """The corrections that the verdict put aside."""
+    written = [one.feedback_id for one in item.verdicts if one.feedback_id]
+    if item.outcome == "correct":
+        kept = next((one for one in reversed(written)), None)
+        others = {one.id for one in item.said if one.type == "correction"}
+        return (others | set(written)) - {kept} if kept else set()
+    return set(written) if item.outcome in ("approve", "reject") else set()
+
+
+async def _item(
+    session: AsyncSession, held: tables.ReviewReservation, waiting: dict[str, tuple[Item, Why]]
+) -> ReviewItem:
+    completion = await session.get_one(tables.Completion, held.completion_id)
+    item, why = waiting[held.completion_id]
+    spoken = [message for message in completion.messages if message.get("role") in ("user", "assistant")]
+    turns = [{"role": str(one["role"]), "content": Message.model_validate(one).text()} for one in spoken]
+    return ReviewItem(
+        completion_id=completion.id, assistant=completion.assistant or "", why="audit" if why == "golden" else why,
+        before=turns[:-1], question=turns[-1]["content"] if turns else "", answer=completion.output,
+        release=completion.release_number, said=[await _said(session, one.id) for one in item.said],
+        reserved_until=int(held.expires_at),
+    )  # fmt: skip
+
+
+async def _said(session: AsyncSession, feedback_id: str) -> Said:
+    row = await session.get_one(tables.Feedback, feedback_id, populate_existing=True)
+    other = await session.get(tables.Completion, row.preferred_completion_id or "")
+    return Said(
+        type=cast(Any, row.type), rating=row.rating, reasons=row.reasons, comment=row.comment,
+        correction=row.correction, preferred=other.output if other else None,
+    )  # fmt: skip
+
+
+async def _own(session: AsyncSession, caller: Caller) -> list[tables.Review]:
+    query = select(tables.Review).where(tables.Review.user_id == caller.user_id)
+    return list(await session.scalars(query.order_by(tables.Review.at.desc())))
+
+
+def _by_id(waiting: review_queue.Waiting) -> dict[str, tuple[Item, Why]]:
+    return {item.completion_id: (item, why) for item, why in waiting.items}
+
+
+def _opinion(row: tables.Review, name: str) -> Opinion:
+    return Opinion(
+        name=name, verdict=cast(Verdict, row.verdict), correction=row.correction, comment=row.comment,
+        personal_data=row.personal_data, created_at=int(row.at),
+    )  # fmt: skip
