@@ -1,0 +1,107 @@
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.gateway import Gateway
+
+
+@pytest.fixture(scope="module")
+def gateway(own_gateway: Gateway) -> Gateway:
+    """One of its own: what waits must be what these tests said."""
+    return own_gateway
+
+
+@pytest.fixture(scope="module")
+def reviewer(gateway: Gateway) -> httpx.Client:
+    return gateway.client_of("Rita", "reviewer")
+
+
+def corrected(gateway: Gateway, person: httpx.Client | None = None) -> str:
+    client = person or gateway.client_of("Speaker")
+    body = {"model": "fanal", "messages": [{"role": "user", "content": "hello"}]}
+    completion = client.post("/v1/chat/completions", json=body).json()["id"]
+    said = {"completion_id": completion, "type": "correction", "correction": "good day"}
+    client.post("/api/feedback", json=said).raise_for_status()
+    return completion
+
+
+def judge(client: httpx.Client, completion: str, key: str | None = None, **more: Any) -> httpx.Response:
+    headers = {"idempotency-key": key} if key else {}
+    body = {"completion_id": completion, "verdict": "approve", **more}
+    return client.post("/api/reviews", json=body, headers=headers)
+
+
+def test_a_verdict_is_given_once_and_undone(gateway: Gateway, reviewer: httpx.Client):
+    completion = corrected(gateway)
+    found = reviewer.post("/api/reviews/next").json()
+    assert (found["item"]["completion_id"], found["item"]["why"]) == (completion, "correction")
+    rubric = {"accurate": "no", "polite": "yes"}
+    given = [judge(reviewer, completion, "once", rubric=rubric).json() for _ in range(3)]
+    assert given[0] == given[1] == given[2]
+    assert (given[0]["verdict"], given[0]["rubric"]) == ("approve", rubric)
+    assert reviewer.get("/api/reviews").json()["data"] == [given[0]]
+    again = judge(reviewer, completion)
+    assert (again.status_code, again.json()["error"]["code"]) == (409, "review_not_waiting")
+    undone = reviewer.delete(f"/api/reviews/{given[0]['id']}").json()
+    assert undone["undone"]
+    assert judge(reviewer, completion, verdict="reject").status_code == 201
+
+
+def test_a_rejected_answer_is_left_out_of_the_next_round(gateway: Gateway, reviewer: httpx.Client):
+    completion = corrected(gateway)
+    judge(reviewer, completion, verdict="reject").raise_for_status()
+    ready = gateway.admin.get("/api/assistants/fanal/readiness").json()
+    assert ready["excluded"]["rejected"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/api/reviews/next"), ("POST", "/api/reviews"), ("GET", "/api/reviews"),
+        ("GET", "/api/reviews/agreement"), ("GET", "/api/reviews/golden"), ("PUT", "/api/reviews/golden/x"),
+        ("DELETE", "/api/reviews/golden/x"), ("DELETE", "/api/reviews/x"),
+    ],
+)  # fmt: skip
+def test_reviews_are_for_reviewers(gateway: Gateway, method: str, path: str):
+    bodies = {"POST": {"completion_id": "x", "verdict": "approve"}, "PUT": {"expected": "approve"}}
+    answer = gateway.client_of("Nosy").request(method, path, json=bodies.get(method))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "insufficient_permissions")
+    assert httpx.request(method, f"{gateway.url}{path}", json=bodies.get(method)).status_code == 401
+
+
+def test_a_review_is_undone_by_its_author_alone(gateway: Gateway, reviewer: httpx.Client):
+    given = judge(reviewer, corrected(gateway)).raise_for_status().json()
+    assert gateway.admin.delete(f"/api/reviews/{given['id']}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"verdict": "correct"}, {"verdict": "correct", "correction": "  "}, {"verdict": "skip"},
+        {"verdict": "approve", "correction": "x"}, {"verdict": "approve", "skip_reason": "unclear"},
+        {"verdict": "perhaps"}, {"rubric": {"accurate": "very"}}, {"rubric": {"colour": "yes"}}, {"surprise": 1},
+    ],
+)  # fmt: skip
+def test_a_verdict_that_says_nothing_usable_is_refused(reviewer: httpx.Client, body: dict[str, Any]):
+    assert judge(reviewer, "chatcmpl-x", **body).status_code == 400
+
+
+def test_an_agreed_verdict_is_listed_to_who_agreed_on_it(gateway: Gateway, reviewer: httpx.Client):
+    completion = corrected(gateway)
+    path = f"/api/reviews/golden/{completion}"
+    assert reviewer.put(path, json={"expected": "approve"}).json()["expected"] == "approve"
+    assert reviewer.put(path, json={"expected": "reject"}).json()["error"]["code"] == "golden_differs"
+    assert [one["completion_id"] for one in reviewer.get("/api/reviews/golden").json()["data"]] == [
+        completion
+    ]
+    assert gateway.admin.get("/api/reviews/golden").json()["data"] == []
+    assert reviewer.delete(path).json()["deleted"]
+    assert reviewer.get("/api/reviews/golden").json()["data"] == []
+
+
+def test_agreement_is_told_of_one_assistant_or_of_all(gateway: Gateway, reviewer: httpx.Client):
+    judge(reviewer, corrected(gateway)).raise_for_status()
+    found = reviewer.get("/api/reviews/agreement").json()
+    assert [one["name"] for one in found["people"]] == ["Rita"]
+    assert reviewer.get("/api/reviews/agreement", params={"assistant": "none"}).json()["people"] == []
