@@ -17,9 +17,11 @@ from ui.admin import Admin
 from ui.answers import Answers
 from ui.chat import Chat
 from ui.client import Gateway, Refused
+from ui.duels import Duels
 from ui.guard import SCREENS, Guard
 from ui.login import routes, show
 from ui.pages import static
+from ui.reviews import Reviews
 from ui.screens import Parts, Screen
 from ui.sessions import People, language_of, only, token_of
 from ui.settings import Settings
@@ -27,7 +29,9 @@ from ui.studio import Studio
 from ui.theme import theme
 from ui.words import LANGUAGES, refusal, words
 
-CLASSES: dict[str, type[Screen]] = {"studio": Studio, "admin": Admin, "": Chat}
+CLASSES: dict[str, type[Screen]] = {
+    "compare": Duels, "review": Reviews, "studio": Studio, "admin": Admin, "": Chat,
+}  # fmt: skip
 LARGEST_UPLOAD = "512mb"
 QUEUE_PAUSE = 0.02
 """Seconds between two looks of an idle page for work: nobody notices, and a processor rests."""

@@ -14,11 +14,13 @@ from pydantic import BaseModel
 from service.contract.assistants import Assistant, AssistantChange, AssistantCreate, Readiness
 from service.contract.audit import AuditCheck, AuditEntry
 from service.contract.datasets import Dataset
+from service.contract.duels import Duel, Vote
 from service.contract.evaluations import Evaluation
 from service.contract.feedback import Conversation, ConversationTurns, Feedback, FeedbackCreate
 from service.contract.files import File
 from service.contract.jobs import Job, JobCreate, JobEvent
 from service.contract.releases import Adapter, Move, Release, Trial
+from service.contract.reviews import Agreement, GoldenItem, Review, ReviewCreate, ReviewQueue
 from service.contract.status import Status
 from service.contract.users import Key, KeyChange, KeyCreate, NewKey, Session, User
 
@@ -136,17 +138,42 @@ class Gateway:
 
     async def give_feedback(self, token: str, wanted: FeedbackCreate, *, once: str) -> Feedback:
         """`once` is made by the browser, one for each click: a repeat changes nothing."""
-        headers = {"idempotency-key": once}
-        body = wanted.model_dump(exclude_none=True)
-        try:
-            return await self._one(Feedback, token, "POST", "/api/feedback", json=body, headers=headers)
-        except Refused as refused:
-            if refused.status != 0:
-                raise
-        return await self._one(Feedback, token, "POST", "/api/feedback", json=body, headers=headers)
+        return await self._once(Feedback, token, "/api/feedback", wanted, once)
 
     async def retract_feedback(self, token: str, feedback_id: str) -> Feedback:
         return await self._one(Feedback, token, "DELETE", f"/api/feedback/{_part(feedback_id)}")
+
+    # Duels and reviews
+
+    async def create_duel(self, token: str, assistant: str, question: str) -> Duel:
+        """Returns when both answers are complete."""
+        body = {"assistant": assistant, "question": question}
+        return await self._one(Duel, token, "POST", "/api/duels", json=body, timeout=httpx.Timeout(300))
+
+    async def newest_duel(self, token: str) -> Duel | None:
+        return next(iter(await self._list(Duel, token, "/api/duels", limit=1)), None)
+
+    async def vote(self, token: str, duel_id: str, given: Vote, *, once: str) -> Duel:
+        return await self._once(Duel, token, f"/api/duels/{_part(duel_id)}/vote", given, once)
+
+    async def reveal_duel(self, token: str, duel_id: str) -> Duel:
+        return await self._one(Duel, token, "POST", f"/api/duels/{_part(duel_id)}/reveal")
+
+    async def next_review(self, token: str) -> ReviewQueue:
+        return await self._one(ReviewQueue, token, "POST", "/api/reviews/next")
+
+    async def give_review(self, token: str, wanted: ReviewCreate, *, once: str) -> Review:
+        return await self._once(Review, token, "/api/reviews", wanted, once)
+
+    async def undo_review(self, token: str, review_id: str) -> Review:
+        return await self._one(Review, token, "DELETE", f"/api/reviews/{_part(review_id)}")
+
+    async def make_golden(self, token: str, completion_id: str, expected: str) -> GoldenItem:
+        path = f"/api/reviews/golden/{_part(completion_id)}"
+        return await self._one(GoldenItem, token, "PUT", path, json={"expected": expected})
+
+    async def agreement(self, token: str) -> Agreement:
+        return await self._one(Agreement, token, "GET", "/api/reviews/agreement")
 
     # Files and jobs
 
@@ -293,6 +320,18 @@ class Gateway:
 
     async def _one(self, model: type[M], token: str | None, method: str, path: str, **more: Any) -> M:
         return model.model_validate((await self._call(token, method, path, **more)).json())
+
+    async def _once(self, model: type[M], token: str, path: str, wanted: BaseModel, once: str) -> M:
+        """Sent again when no answer came; `once` makes the repeat harmless."""
+        more: dict[str, Any] = {
+            "json": wanted.model_dump(exclude_none=True), "headers": {"idempotency-key": once}
+        }  # fmt: skip
+        try:
+            return await self._one(model, token, "POST", path, **more)
+        except Refused as refused:
+            if refused.status != 0:
+                raise
+        return await self._one(model, token, "POST", path, **more)
 
     async def _list(self, model: type[M], token: str, path: str, **params: Any) -> list[M]:
         answer = await self._call(token, "GET", path, params=params)

@@ -19,7 +19,13 @@ from ui.settings import Settings
 from ui.words import words
 
 SAFE = ("GET", "HEAD", "OPTIONS")
-SCREENS: dict[str, Role] = {"": "user", "studio": "reviewer", "admin": "administrator"}
+SCREENS: dict[str, Role] = {
+    "": "user",
+    "compare": "user",
+    "review": "reviewer",
+    "studio": "reviewer",
+    "admin": "administrator",
+}
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "

@@ -1,4 +1,4 @@
-"""What the three screens share: the parts they are made of, the header, and how a refusal is said.
+"""What the screens share: the parts they are made of, the header, and how a refusal is said.
 
 A screen is a `gr.Blocks` built once for each language. Its handlers take the person from the request's cookie
 and ask the gateway in that person's name.

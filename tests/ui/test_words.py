@@ -7,15 +7,16 @@ from typing import get_args
 import pytest
 
 from service.contract.audit import Action
+from service.contract.duels import Choice, Pairing
 from service.contract.limits import Limits
 from service.contract.releases import ReleaseState
+from service.contract.reviews import SkipReason, Verdict, Why
 from service.contract.status import EngineState
 from ui.client import Refused
 from ui.feedback import BLAME, PRAISE, SAID
 from ui.words import LANGUAGES, refusal, words
-from ui.words.en import ENGLISH
-from ui.words.fr import FRENCH
 
+ENGLISH, FRENCH = LANGUAGES["en"], LANGUAGES["fr"]
 ROOM = Path(__file__).parent.parent.parent / "ui"
 USE = re.compile(r"""\bw\(\s*["']([a-z_]+)["']\s*[,)]""")
 CHOICE = re.compile(r"""\bw\(\s*["']([a-z_]+_)["']\s*~""")
@@ -59,7 +60,12 @@ def test_every_family_of_sentences_that_a_screen_chooses_from_has_members():
 
 
 def test_every_choice_that_the_contract_allows_has_a_sentence():
-    names = {f"reason_{reason}" for reason in (*PRAISE, *BLAME)} | set(SAID.values())
+    names = {f"review_why_{why}" for why in get_args(Why)} | {
+        f"review_skip_{r}" for r in get_args(SkipReason)
+    }
+    names |= {f"review_{v}" for v in get_args(Verdict)} | {f"duel_chose_{c}" for c in get_args(Choice)}
+    names |= {f"duel_pairing_{pairing}" for pairing in get_args(Pairing)}
+    names |= {f"reason_{reason}" for reason in (*PRAISE, *BLAME)} | set(SAID.values())
     names |= {
         f"job_{s}"
         for s in (

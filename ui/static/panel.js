@@ -61,17 +61,44 @@ const open = (source) => {
   if (target.open) target.querySelector('textarea, input')?.focus();
 };
 
+// `data-key` is pressed by that key while the focus is in this panel and nobody is writing (WCAG 2.1.4);
+// Ctrl + Enter sends the form from a text field.
+element.addEventListener('keydown', (event) => {
+  const { target, key: pressed } = event;
+  if (pressed === 'Enter' && (event.ctrlKey || event.metaKey) && target.form) return target.form.requestSubmit();
+  const writing = target.matches('textarea, select, input:not([type=radio], [type=checkbox])');
+  if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const source = element.querySelector(`[data-key="${CSS.escape(pressed)}"]`);
+  if (!source) return;
+  event.preventDefault();
+  source.focus();
+  source.click();
+});
+
+// What a redraw puts in place of what was pressed gets the focus, once for each value of its `data-focus`.
+let focused = '';
+const lead = () => {
+  const target = element.querySelector('[data-focus]');
+  if (!target || target.dataset.focus === focused) return;
+  focused = target.dataset.focus;
+  requestAnimationFrame(() => target.focus());
+};
+
 // What is typed but not sent outlives a redraw: it is kept by the field's `data-draft`, whose name changes
 // when the service has saved a newer version.
 const drafts = new Map();
 element.addEventListener('input', (event) => {
   const { target } = event;
-  if (target.dataset?.draft) drafts.set(target.dataset.draft, target.type === 'checkbox' ? target.checked : target.value);
+  if (!target.dataset?.draft) return;
+  if (target.type === 'radio') {
+    const group = element.querySelectorAll(`[name="${CSS.escape(target.name)}"][data-draft]`);
+    for (const one of group) drafts.set(one.dataset.draft, one.checked);
+  } else drafts.set(target.dataset.draft, target.type === 'checkbox' ? target.checked : target.value);
 });
 const reset = (field) => {
   // A redraw keeps what a field holds, so what was sent would stay in an empty form.
   const kept = drafts.get(field.dataset.draft);
-  if (field.type === 'checkbox') field.checked = kept ?? field.defaultChecked;
+  if (field.type === 'checkbox' || field.type === 'radio') field.checked = kept ?? field.defaultChecked;
   else if (field.tagName === 'SELECT') field.value = kept ?? field.querySelector('[selected]')?.value ?? field.options[0]?.value;
   else field.value = kept ?? field.defaultValue;
 };
@@ -104,6 +131,7 @@ const tidy = () => {
   if (address) window.tailorbird?.address(address.dataset.address);
   if (element.querySelector('[data-follow]')) window.tailorbird?.follow();
   if (element.querySelector('[data-end]')) window.tailorbird?.end();
+  lead();
 };
 
 watch('value', tidy);
