@@ -10,7 +10,7 @@ from typing import Any
 import gradio as gr
 
 from service.contract.assistants import Assistant
-from service.contract.feedback import ConversationTurns
+from service.contract.conversations import ConversationTurns
 from ui import conversations, feedback
 from ui.answers import Answer, growth
 from ui.client import Refused

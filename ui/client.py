@@ -13,10 +13,11 @@ from pydantic import BaseModel
 
 from service.contract.assistants import Assistant, AssistantChange, AssistantCreate, Readiness
 from service.contract.audit import AuditCheck, AuditEntry
+from service.contract.conversations import Conversation, ConversationTurns
 from service.contract.datasets import Dataset
 from service.contract.duels import Duel, Vote
 from service.contract.evaluations import Evaluation
-from service.contract.feedback import Conversation, ConversationTurns, Feedback, FeedbackCreate
+from service.contract.feedback import Feedback, FeedbackCreate
 from service.contract.files import File
 from service.contract.jobs import Job, JobCreate, JobEvent
 from service.contract.releases import Adapter, Move, Release, Trial

@@ -6,7 +6,7 @@ Owns how turns become the messages of the next question. Keeps nothing; the gate
 import asyncio
 
 from service.contract.assistants import Assistant
-from service.contract.feedback import ConversationTurns, Turn
+from service.contract.conversations import ConversationTurns, Turn
 from ui.client import Gateway
 from ui.feedback import BLAME, PRAISE
 from ui.pages import render

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from service.contract.base import Strict
 
 FeedbackType = Literal["rating", "correction", "preference", "retraction"]
-Preference = Literal["better", "tie", "both_bad"]
+Outcome = Literal["better", "tie", "both_bad"]
 Reason = Literal[
     "wrong", "incomplete", "outdated", "off_topic", "too_long", "too_short", "tone", "unsafe",
     "language", "helpful", "accurate", "clear", "other",
@@ -27,8 +27,9 @@ class FeedbackCreate(Strict):
     comment: str | None = Field(default=None, max_length=4000)
     correction: str | None = Field(default=None, max_length=100_000)
     preferred_completion_id: str | None = Field(default=None, max_length=100)
-    """The other answer of a preference: the better one, unless `preference` says that neither is."""
-    preference: Preference = "better"
+    preference: Outcome | None = None
+    """Of a preference: whether the preferred answer is `better` (also when left out), or the two are a `tie` or
+    `both_bad`: then `preferred_completion_id` only names the other answer."""
 
     @model_validator(mode="after")
     def _says_what_its_type_promises(self) -> "FeedbackCreate":
@@ -40,7 +41,7 @@ class FeedbackCreate(Strict):
                 raise ValueError(
                     f"'{field}' belongs to feedback of type '{type_}'; send it as a feedback of its own"
                 )
-        if self.preference != "better" and self.type != "preference":
+        if self.preference is not None and self.type != "preference":
             raise ValueError("'preference' belongs to feedback of type 'preference'")
         return self
 
@@ -54,12 +55,20 @@ class Feedback(Strict):
     comment: str | None
     correction: str | None
     preferred_completion_id: str | None
-    preference: Preference | None
+    preference: Outcome | None = None
     person: str
     """Pseudonym of who said it."""
     supersedes: str | None
     """The earlier feedback that this one replaces or takes back."""
     created_at: int
+
+
+class Preference(Strict):
+    """What one person said of this completion beside another."""
+
+    feedback_id: str
+    preferred_completion_id: str
+    preference: Outcome
 
 
 class Standing(Strict):
@@ -71,40 +80,4 @@ class Standing(Strict):
     comment: str | None = None
     correction: str | None = None
     correction_id: str | None = None
-
-
-TurnStatus = Literal["running", "complete", "interrupted", "failed"]
-
-
-class Turn(Strict):
-    """One question and its answer in a conversation, as the chat shows it again."""
-
-    completion_id: str
-    question: str
-    answer: str
-    status: TurnStatus
-    release: int | None
-    adapter: str
-    created_at: int
-    feedback: Standing
-
-
-class Conversation(Strict):
-    id: str
-    title: str
-    assistant: str
-    created_at: int
-    updated_at: int
-
-
-class ConversationCreate(Strict):
-    assistant: str
-    title: str = Field(default="", max_length=120)
-
-
-class ConversationChange(Strict):
-    title: str = Field(min_length=1, max_length=120)
-
-
-class ConversationTurns(Conversation):
-    turns: list[Turn]
+    preferences: list[Preference] = Field(default_factory=list)

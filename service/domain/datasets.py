@@ -23,7 +23,7 @@ from service.contract.assistants import Readiness
 from service.contract.chat import Message
 from service.contract.datasets import Dataset, Kind
 from service.db import tables
-from service.domain import assistants, feedback, files, reviews
+from service.domain import assistants, conversations, feedback, files, reviews
 from service.domain.identity import new_id, now, pseudonym
 from service.domain.keys import Caller
 from service.errors import BadInput, NotFound
@@ -115,7 +115,7 @@ async def readiness(session: AsyncSession, store: Store, name: str, *, needed: i
     rated = await build(session, name, "kto", cases=cases)
     count = len(pairs.rows)
     labels = Counter(bool(row["label"]) for _, _, row in rated.rows)
-    conversations = {row["tailorbird"]["conversation"] for _, _, row in pairs.rows + rated.rows}
+    talks = {row["tailorbird"]["conversation"] for _, _, row in pairs.rows + rated.rows}
     if count >= needed:
         advice = f"{count} corrected answers are ready. A training round can start."
     else:
@@ -124,7 +124,7 @@ async def readiness(session: AsyncSession, store: Store, name: str, *, needed: i
         )
     return Readiness(
         assistant=name, pairs=count, rated=len(rated.rows), up=labels[True], down=labels[False],
-        people=len(pairs.people | rated.people), conversations=len(conversations), needed=needed,
+        people=len(pairs.people | rated.people), conversations=len(talks), needed=needed,
         excluded=dict(pairs.excluded), ready=count >= needed, advice=advice,
     )  # fmt: skip
 
@@ -166,7 +166,8 @@ async def _standing(
     session: AsyncSession, assistant: str
 ) -> list[tuple[tables.Feedback, tables.Completion, tables.Completion | None]]:
     """Feedback in force on an assistant's answers, each with its completion, and the preferred one if any."""
-    rows = list(await session.scalars(select(tables.Feedback).where(tables.Feedback.assistant == assistant)))
+    given = select(tables.Feedback).where(tables.Feedback.assistant == assistant, conversations.may_train())
+    rows = list(await session.scalars(given))
     query = select(tables.Completion).where(tables.Completion.assistant == assistant)
     found = {completion.id: completion for completion in await session.scalars(query)}
     return [
@@ -196,6 +197,8 @@ def _row(
             "label": given.rating == 1,
             "tailorbird": origin,
         }
+    if given.preference not in (None, "better"):
+        return None
     better = given.correction if given.type == "correction" else other.output if other else None
     if better is None:
         return None

@@ -9,7 +9,7 @@ from typing import cast
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.contract.feedback import Feedback, FeedbackCreate, FeedbackType, Preference, Standing
+from service.contract.feedback import Feedback, FeedbackCreate, FeedbackType, Outcome, Preference, Standing
 from service.db import tables
 from service.domain import completions, response_objects
 from service.domain.identity import new_id, pseudonym
@@ -37,7 +37,7 @@ async def give(session: AsyncSession, caller: Caller, wanted: FeedbackCreate) ->
         assistant=completion.assistant, type=wanted.type, rating=wanted.rating, reasons=list(wanted.reasons),
         comment=wanted.comment, correction=wanted.correction, supersedes=earlier.id if earlier else None,
         preferred_completion_id=wanted.preferred_completion_id, at=time.time(),
-        preference=wanted.preference if wanted.type == "preference" else None,
+        preference=(wanted.preference or "better") if wanted.type == "preference" else None,
     )  # fmt: skip
     session.add(row)
     await session.flush()
@@ -92,6 +92,15 @@ async def standing_of(session: AsyncSession, user_id: str, completion_ids: list[
             standing.reasons, standing.comment = row.reasons, row.comment
         elif row.type == "correction":
             standing.correction, standing.correction_id = row.correction, row.id
+        elif row.type == "preference" and row.preferred_completion_id:
+            verdict = cast(Outcome, row.preference or "better")
+            standing.preferences.append(
+                Preference(
+                    feedback_id=row.id,
+                    preferred_completion_id=row.preferred_completion_id,
+                    preference=verdict,
+                )
+            )
     return result
 
 
@@ -105,7 +114,7 @@ def shown(row: tables.Feedback) -> Feedback:
     return Feedback(
         id=row.id, completion_id=row.completion_id, type=cast(FeedbackType, row.type), rating=row.rating,
         reasons=row.reasons, comment=row.comment, correction=row.correction,
-        preferred_completion_id=row.preferred_completion_id, preference=cast(Preference | None, row.preference),
+        preferred_completion_id=row.preferred_completion_id, preference=cast(Outcome | None, row.preference),
         person=pseudonym(row.user_id), supersedes=row.supersedes, created_at=int(row.at),
     )  # fmt: skip
 

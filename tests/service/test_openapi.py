@@ -79,6 +79,8 @@ def known(gateway: Gateway) -> dict[str, list[str]]:
     batch_line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": asked}
     rows, lines = put("fine-tune", *[example] * 3), put("batch", batch_line)
     completion = made("/v1/chat/completions", asked)["id"]
+    shared = made("/api/conversations", {"assistant": "fanal"})["id"]
+    made("/v1/chat/completions", asked | {"metadata": {"conversation": shared}})
     rating = {"completion_id": completion, "type": "rating", "rating": 1}
     upload = {"filename": "a.jsonl", "purpose": "batch", "bytes": 9, "mime_type": "application/jsonl"}
     batch = {"input_file_id": lines, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
@@ -93,7 +95,8 @@ def known(gateway: Gateway) -> dict[str, list[str]]:
         "upload_id": [made("/v1/uploads", upload)["id"]],
         "batch_id": [made("/v1/batches", batch)["id"]],
         "job_id": [made("/v1/fine_tuning/jobs", {"model": model, "training_file": rows})["id"]],
-        "conversation_id": [made("/api/conversations", {"assistant": "fanal"})["id"]],
+        "conversation_id": [made("/api/conversations", {"assistant": "fanal"})["id"], shared],
+        "share": [made(f"/api/conversations/{shared}/share", {})["share"]],
         "feedback_id": [made("/api/feedback", rating)["id"]],
         "user_id": [made("/api/users", {"name": "somebody", "role": "user"})["id"]],
         "key_id": [made("/api/keys", {"name": "spare"})["key"]["id"]],

@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from service.contract.assistants import Readiness
+from service.contract.conversations import ConversationTurns, Turn
 from service.contract.evaluations import Gate
-from service.contract.feedback import ConversationTurns, Standing, Turn
+from service.contract.feedback import Standing
 from service.contract.jobs import Job, JobEvent
 from ui import conversations, datasets, evaluations, jobs, releases
 from ui.client import Gateway

@@ -36,6 +36,16 @@ class Conversation(Table):
     title: Mapped[str]
     created_at: Mapped[int]
     updated_at: Mapped[int]
+    pinned: Mapped[bool] = mapped_column(default=False)
+    training: Mapped[bool] = mapped_column(default=True)
+    """Whether feedback on its answers may become training data; outlives the conversation."""
+    shown: Mapped[str | None]
+    """The completion whose branch is shown; none: the newest."""
+    share: Mapped[str | None] = mapped_column(unique=True)
+    shared_turn: Mapped[str | None]
+    """The last completion of the branch that was shared."""
+    shared_at: Mapped[int | None]
+    deleted_at: Mapped[int | None]
     __table_args__ = (Index(None, "user_id", "updated_at"),)
 
 
