@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from service.contract.feedback import ConversationCreate, FeedbackCreate
+from service.contract.conversations import ConversationCreate
+from service.contract.feedback import FeedbackCreate
 from service.db import tables
 from service.domain import audit, conversations, feedback, retention, stored
 from service.settings import Settings
