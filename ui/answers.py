@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
+from service.contract.conversations import START
 from ui.client import Begun, Gateway, Refused
 
 PACE = 0.12
@@ -22,6 +23,8 @@ class Answer:
     user: str
     conversation: str
     question: str
+    follows: str
+    """The turn that the question comes after."""
     begun: Begun | None = None
     text: str = ""
     refused: Refused | None = None
@@ -37,14 +40,15 @@ class Answers:
         self._under_way: dict[str, Answer] = {}
 
     def start(
-        self, token: str, user: str, *, model: str, conversation: str, messages: list[dict[str, str]]
-    ) -> Answer:
+        self, token: str, user: str, *, model: str, conversation: str, messages: list[dict[str, str]],
+        follows: str = START, temperature: float | None = None,
+    ) -> Answer:  # fmt: skip
         """Ask, in the background. One answer at a time for a conversation: the one under way is returned."""
         if (present := self._under_way.get(conversation)) is not None:
             return present
-        answer = Answer(user, conversation, messages[-1]["content"])
+        answer = Answer(user, conversation, messages[-1]["content"], follows)
         self._under_way[conversation] = answer
-        answer.task = asyncio.create_task(self._write(answer, token, model, messages))
+        answer.task = asyncio.create_task(self._write(answer, token, model, messages, temperature))
         # Not in the task itself: one that is cancelled before its first step never reaches its `finally`.
         answer.task.add_done_callback(lambda _: self._end(answer))
         return answer
@@ -65,10 +69,17 @@ class Answers:
         for answer in list(self._under_way.values()):
             await self.stop(answer.conversation, answer.user)
 
-    async def _write(self, answer: Answer, token: str, model: str, messages: list[dict[str, str]]) -> None:
+    async def _write(
+        self,
+        answer: Answer,
+        token: str,
+        model: str,
+        messages: list[dict[str, str]],
+        temperature: float | None,
+    ) -> None:
         while True:
             try:
-                await self._read(answer, token, model, messages)
+                await self._read(answer, token, model, messages, temperature)
                 return
             except Refused as refused:
                 if refused.code != "context_length_exceeded" or len(messages) < 3:
@@ -80,8 +91,18 @@ class Answers:
         self._under_way.pop(answer.conversation, None)
         answer.done.set()
 
-    async def _read(self, answer: Answer, token: str, model: str, messages: list[dict[str, str]]) -> None:
-        pieces = self._gateway.answer(token, model=model, messages=messages, conversation=answer.conversation)
+    async def _read(
+        self,
+        answer: Answer,
+        token: str,
+        model: str,
+        messages: list[dict[str, str]],
+        temperature: float | None,
+    ) -> None:
+        pieces = self._gateway.answer(
+            token, model=model, messages=messages, conversation=answer.conversation, follows=answer.follows,
+            temperature=temperature,
+        )  # fmt: skip
         async with aclosing(pieces):
             async for piece in pieces:
                 if isinstance(piece, Begun):

@@ -4,6 +4,7 @@ Every screen is a mount of its own with its own check of the role, because a Gra
 all its pages to whoever may see one of them.
 """
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from service.contract.users import Role
+from ui import shared
 from ui.admin import Admin
 from ui.answers import Answers
 from ui.chat import Chat
@@ -20,6 +22,7 @@ from ui.client import Gateway, Refused
 from ui.duels import Duels
 from ui.guard import SCREENS, Guard
 from ui.login import routes, show
+from ui.maths import typesetter
 from ui.pages import static
 from ui.reviews import Reviews
 from ui.screens import Parts, Screen
@@ -50,6 +53,7 @@ def create_app(settings: Settings, gateway: Gateway | None = None) -> FastAPI:
 
     app = FastAPI(lifespan=life, openapi_url=None, docs_url=None, redoc_url=None)
     app.include_router(routes(gateway, parts.people, settings))
+    app.include_router(shared.routes(parts))
     app.include_router(_plain(parts))
     # The longest path first: a mount takes every address that begins with its own.
     for language in reversed(LANGUAGES):
@@ -65,8 +69,9 @@ def _mount(app: FastAPI, page: gr.Blocks, path: str, role: Role, people: People)
     page.api_open = False
     page._queue.sleep_when_free = QUEUE_PAUSE  # Gradio 6.31 itself looks a thousand times a second
     look: dict[str, Any] = {
-        "theme": theme(), "css": static("screens.css"),
-        "head": f"<style>{static('tokens.css')}{static('page.css')}</style><script>{static('page.js')}</script>",
+        "theme": theme(), "css": static("screens.css") + static("chat.css"),
+        "head": f"<style>{static('tokens.css')}{static('page.css')}</style>"
+        f"<script>window.tailorbirdMaths = {json.dumps(typesetter())};{static('page.js')}</script>",
     }  # fmt: skip
     gr.mount_gradio_app(
         app, page, path, auth_dependency=only(people, role), run_history=False, footer_links=[], show_error=False,

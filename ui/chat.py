@@ -1,7 +1,7 @@
 """The chat: choose an assistant, ask, watch the answer grow, and say what is wrong with it.
 
-Owns the screen's events and what each one redraws. The page holds only ids; everything shown is read from the
-gateway, so a reload or another tab shows the same.
+Owns the screen's events and what each one redraws. The page holds only ids and files not yet sent; everything
+shown is read from the gateway, so a reload or another tab shows the same.
 """
 
 from collections.abc import AsyncIterator
@@ -9,24 +9,20 @@ from typing import Any
 
 import gradio as gr
 
-from service.contract.assistants import Assistant
 from service.contract.conversations import ConversationTurns
-from ui import conversations, feedback
-from ui.answers import Answer, growth
+from ui import attachments, conversations, feedback
+from ui.acts import Act
+from ui.asking import KEEP, LONGEST, NOTHING, Asking, named
 from ui.client import Refused
 from ui.pages import render
 from ui.panel import panel, read
-from ui.screens import AT_ONCE, Screen
-from ui.words import refusal
+from ui.screens import AT_ONCE
 
-KEEP = gr.skip()
-NOTHING = [KEEP] * 7
-"""A generator that yields nothing would empty every output."""
-LONGEST = 100_000
-"""Characters of one question, at most."""
+LEARNT = "learnt"
+"""In the place of a conversation's id: the page of what one's feedback changed."""
 
 
-class Chat(Screen):
+class Chat(Asking):
     name = "chat"
 
     def build(self) -> gr.Blocks:
@@ -34,39 +30,49 @@ class Chat(Screen):
         with gr.Blocks(title=f"{w('chat')} · Tailorbird", analytics_enabled=False, fill_width=True) as page:
             here, chosen = gr.Textbox(visible=False), gr.Textbox(visible=False)
             window = gr.Number(conversations.WINDOW, visible=False, precision=0)
-            header, side = panel("header"), panel("side")
+            papers = gr.Textbox(visible=False)
+            header = panel("header")
+            with gr.Column(elem_id="drawer"):
+                search, side = panel("search", value=render("search", w)), panel("side")
             with gr.Column(elem_id="main"):
                 banner, thread, growing = panel("banner"), panel("thread"), panel("growing")
-                composer = gr.Textbox(
-                    label=w("message"), show_label=False, placeholder=w("message_hint"), lines=1, max_lines=8,
-                    submit_btn=True, stop_btn=False, container=False, elem_id="composer", max_length=LONGEST,
-                )  # fmt: skip
+                with gr.Column(elem_id="dock"):
+                    files = panel("files", value=self._files([]))
+                    composer = gr.Textbox(
+                        label=w("message"), show_label=False, placeholder=w("message_hint"), lines=1,
+                        max_lines=8, submit_btn=True, stop_btn=False, container=False, elem_id="composer",
+                        max_length=LONGEST,
+                    )  # fmt: skip
             clock = gr.Timer(4, active=False)
-            self._wire(page, here, chosen, window, header, side, banner, thread, growing, composer, clock)
+            place, view = [here, chosen, window], [side, thread, growing, composer, here, chosen, window]
+            self._wire_reading(page, place, view, header, search, banner, clock)
+            self._wire_asking(place, view, papers, files, search)
         return page
 
-    def _wire(
-        self, page: gr.Blocks, here: Any, chosen: Any, window: Any, header: Any, side: Any, banner: Any,
-        thread: Any, growing: Any, composer: Any, clock: Any,
+    def _wire_reading(
+        self, page: gr.Blocks, place: list[Any], view: list[Any], header: Any, search: Any, banner: Any, clock: Any
     ) -> None:  # fmt: skip
-        many: dict[str, Any] = {
-            "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
-        }  # fmt: skip
-        place = [here, chosen, window]
-        view = [side, thread, growing, composer, *place]
-        loaded = page.load(self.load, None, [header, banner, clock, *view], **many)
-        following = loaded.then(self.follow, place, view, **many)
-        typed = composer.submit(self.ask_typed, [composer, *place], view, **many)
-        pressed = thread.submit(self.ask_pressed, place, view, **many)
-        again = growing.submit(self.ask_again, place, view, **many)
-        composer.stop(self.stop, here, None, **many)
-        turned = side.select(self.turn, place, view, cancels=[following, typed, pressed, again], **many)
-        turned.then(self.follow_turned, place, view, **many)
-        thread.select(self.choose, place, view, **many)
+        side, thread, growing, composer = view[:4]
+        loaded = page.load(self.load, None, [header, banner, clock, *view], **MANY)
+        following = loaded.then(self.follow, place, view, **MANY)
+        self._under_way = [following]
+        composer.stop(self.stop, place[0], None, **MANY)
         # "multiple": a second press while the first is being saved must not be lost.
-        thread.click(self.say, place, [thread, window], trigger_mode="multiple", **many)
-        side.click(self.rename, here, side, trigger_mode="multiple", **many)
-        clock.tick(self.look, None, [banner, clock], **many)
+        thread.click(self.say, place, [thread, place[2]], trigger_mode="multiple", **MANY)
+        side.click(self.tend, place[0], side, trigger_mode="multiple", **MANY)
+        search.click(self.search, place[0], side, trigger_mode="always_last", **MANY)
+        clock.tick(self.look, None, [banner, clock], **MANY)
+
+    def _wire_asking(self, place: list[Any], view: list[Any], papers: Any, files: Any, search: Any) -> None:
+        side, thread, growing, composer = view[:4]
+        typed = composer.submit(self.ask_typed, [composer, papers, *place], [*view, papers, files], **MANY)
+        pressed = thread.submit(self.ask_pressed, place, view, **MANY)
+        again = growing.submit(self.ask_again, place, view, **MANY)
+        for event in (side.select, search.select):
+            turned = event(self.turn, place, view, cancels=[*self._under_way, typed, pressed, again], **MANY)
+            turned.then(self.follow_turned, place, view, **MANY)
+        thread.select(self.choose, place, view, **MANY)
+        files.click(self.attach, papers, [papers, files], **MANY)
 
     # What is shown
 
@@ -93,40 +99,52 @@ class Chat(Screen):
             if act.act == "delete":
                 await self.gateway.delete_conversation(token, act.id)
                 return await self._view(request, here if here != act.id else "", chosen)
-            return await self._view(request, act.id if act.act == "open" else "", chosen)
+            wanted = {"open": act.id, LEARNT: LEARNT}.get(act.act, "")
+            return await self._view(request, wanted, chosen)
 
     async def choose(
         self, event: gr.EventData, request: gr.Request, here: str, chosen: str, window: int
     ) -> list[Any]:
-        """Another assistant for a new conversation, or the same conversation looked at again."""
+        """Another assistant for a new conversation, or a conversation looked at again."""
         act = read(event)
         with self.spoken():
             if act.act == "open":
-                return await self._view(request, here, chosen)
+                return await self._view(request, act.id or here, chosen)
             return await self._view(request, "", act.id)
 
-    async def rename(self, event: gr.EventData, request: gr.Request, here: str) -> str:
+    async def tend(self, event: gr.EventData, request: gr.Request, here: str) -> str:
+        """A conversation in the list is renamed or pinned."""
         act = read(event)
         with self.spoken():
             token, _ = await self.person(request)
             if act.act == "rename" and act.text("title"):
-                await self.gateway.rename_conversation(token, act.id, act.text("title")[:120])
+                await self.gateway.change_conversation(token, act.id, title=act.text("title")[:120])
+            elif act.act == "pin":
+                await self.gateway.change_conversation(token, act.id, pinned=act.value == "1")
             return await conversations.side(self.gateway, token, self.w, here)
+
+    async def search(self, event: gr.EventData, request: gr.Request, here: str) -> str:
+        with self.spoken():
+            token, _ = await self.person(request)
+            wanted = read(event).text("search")
+            return await conversations.side(self.gateway, token, self.w, here, wanted)
 
     async def say(
         self, event: gr.EventData, request: gr.Request, here: str, chosen: str, window: int
     ) -> tuple[Any, Any]:
-        """A rating, its reasons, a correction, or one of them taken back; shown again as the gateway has it."""
+        """What is said of an answer or settled for the conversation; shown again as the gateway has it."""
         act, said = read(event), None
         with self.spoken():
             token, user = await self.person(request)
             if act.act in feedback.ACTS:
                 said = await feedback.give(self.gateway, token, act)
+            elif act.act in conversations.SETTLED:
+                said = await conversations.settle(self.gateway, token, here, act)
             size = 10_000 if act.act == "earlier" else window
             found = await self.gateway.conversation(token, here)
             answer = self.answers.of(here, user.id)
-            assistant = _named(await self.gateway.assistants(token), found.assistant)
-            apart = answer.question if answer else None
+            assistant = named(await self.gateway.assistants(token), found.assistant)
+            apart = answer.follows if answer else None
             shown = conversations.thread(
                 self.w, found, assistant, window=size, said=said or ("", ""), growing=apart
             )
@@ -135,21 +153,27 @@ class Chat(Screen):
     # Asking
 
     async def ask_typed(
-        self, request: gr.Request, text: str, here: str, chosen: str, window: int
+        self, request: gr.Request, text: str, papers: str, here: str, chosen: str, window: int
     ) -> AsyncIterator[list[Any]]:
-        async for shown in self._ask(request, text, here, chosen):
-            yield shown
+        files = attachments.unpacked(papers)
+        if files and not text.strip():
+            yield [*NOTHING, KEEP, self._files(files, self.w("attach_no_question"))]
+            return
+        emptied: list[Any] = ["", self._files([])]
+        async for shown in self._ask(request, attachments.joined(text.strip(), files), here, chosen):
+            yield [*shown, *(emptied if files else [KEEP, KEEP])]
+            files = []
 
     async def ask_pressed(
         self, event: gr.EventData, request: gr.Request, here: str, chosen: str, window: int
     ) -> AsyncIterator[list[Any]]:
-        async for shown in self._ask(request, read(event).value, here, chosen):
+        async for shown in self._pressed(request, read(event), here, chosen):
             yield shown
 
     async def ask_again(
         self, event: gr.EventData, request: gr.Request, here: str, chosen: str, window: int
     ) -> AsyncIterator[list[Any]]:
-        async for shown in self._ask(request, read(event).value, here, chosen):
+        async for shown in self._pressed(request, read(event), here, chosen):
             yield shown
 
     async def follow(
@@ -176,88 +200,51 @@ class Chat(Screen):
             _, user = await self.person(request)
             await self.answers.stop(here, user.id)
 
-    async def _ask(self, request: gr.Request, text: str, here: str, chosen: str) -> AsyncIterator[list[Any]]:
-        question = text.strip()[:LONGEST]
-        if not question:
-            yield NOTHING
-            return
+    async def attach(self, event: gr.EventData, request: gr.Request, papers: str) -> tuple[str, str]:
+        """A file more or less for the next question."""
+        act, problem = read(event), ""
         with self.spoken():
-            token, user = await self.person(request)
-            if not here:
-                here = (
-                    await self.gateway.create_conversation(token, chosen, conversations.title_of(question))
-                ).id
-            found = await conversations.settled(self.gateway, token, here)
-            answer = self.answers.start(
-                token, user.id, model=found.assistant, conversation=here,
-                messages=conversations.messages(found.turns, question),
-            )  # fmt: skip
-            async for shown in self._grow(token, answer, here, found):
-                yield shown
-
-    async def _grow(
-        self, token: str, answer: Answer, here: str, found: ConversationTurns | None = None
-    ) -> AsyncIterator[list[Any]]:
-        """First the turns before, then only the growing answer, then all as it was recorded."""
-        found = found or await self.gateway.conversation(token, here)
-        assistant = _named(await self.gateway.assistants(token), found.assistant)
-        title = assistant.title if assistant else found.assistant
-        place = [here, found.assistant, conversations.WINDOW]
-        before = conversations.thread(self.w, found, assistant, growing=answer.question, said=("", ""))
-        writing = gr.Textbox(value="", submit_btn=False, stop_btn=True)
-        side = await conversations.side(self.gateway, token, self.w, here)
-        yield [side, before if found.turns else "", self._growing(answer, title), writing, *place]
-        async for _ in growth(answer):
-            yield [KEEP, KEEP, self._growing(answer, title), *[KEEP] * 4]
-        yield await self._ended(token, answer, here, title, assistant)
-
-    async def _ended(
-        self, token: str, answer: Answer, here: str, title: str, assistant: Assistant | None
-    ) -> list[Any]:
-        found = await conversations.settled(self.gateway, token, here)
-        side = await conversations.side(self.gateway, token, self.w, here)
-        apart = answer.refused is not None and not answer.text
-        shown = conversations.thread(self.w, found, assistant, growing=answer.question if apart else None)
-        rest = self._growing(answer, title) if apart or answer.shortened else ""
-        ready = gr.Textbox(submit_btn=True, stop_btn=False)
-        return [side, shown if found.turns else "", rest, ready, here, found.assistant, conversations.WINDOW]
-
-    def _growing(self, answer: Answer, title: str) -> str:
-        problem = refusal(self.w, answer.refused) if answer.refused else ""
-        number = answer.begun.release.rpartition("@")[2] if answer.begun else None
-        release = None if number is None else int(number) if number.isdigit() else 0
-        return render(
-            "growing", self.w, title=title, question=answer.question, text=answer.text, release=release,
-            problem=problem, conversation=answer.conversation, shortened=answer.shortened,
-            done=answer.done.is_set() and answer.refused is None,
-        )  # fmt: skip
+            await self.person(request)
+            files = attachments.unpacked(papers)
+            try:
+                files = _attached(files, act)
+            except attachments.Unreadable as unreadable:
+                largest = attachments.LARGEST // 1000
+                problem = self.w(unreadable.why, name=unreadable.name, largest=largest)
+            return attachments.packed(files), self._files(files, problem)
 
     async def _view(self, request: gr.Request, here: str, chosen: str) -> list[Any]:
         """Side, thread, growing, composer and the three ids, for one conversation or a new one."""
         token, user = await self.person(request)
         everyone = await self.gateway.assistants(token)
-        found: ConversationTurns | None = None
-        if here:
-            try:
-                found = await self.gateway.conversation(token, here)
-            except Refused as refused:
-                if refused.status != 404:
-                    raise
-        side = await conversations.side(self.gateway, token, self.w, found.id if found else "")
+        found = await self._found(token, here) if here and here != LEARNT else None
+        side = await conversations.side(self.gateway, token, self.w, found.id if found else here)
         answer = self.answers.of(found.id, user.id) if found else None
         writing = answer is not None
         composer = gr.Textbox(interactive=bool(everyone), submit_btn=not writing, stop_btn=writing)
         if found is not None:
-            assistant = _named(everyone, found.assistant)
+            assistant = named(everyone, found.assistant)
             thread = conversations.thread(
-                self.w, found, assistant, growing=answer.question if answer else None
+                self.w, found, assistant, growing=answer.follows if answer else None
             )
             return [side, thread, "", composer, found.id, found.assistant, conversations.WINDOW]
-        one = _named(everyone, chosen) or (everyone[0] if everyone else None)
+        one = named(everyone, chosen) or (everyone[0] if everyone else None)
+        if here == LEARNT:
+            titles = {assistant.name: assistant.title for assistant in everyone}
+            page = render("learnt", self.w, found=await self.gateway.learnt(token), titles=titles)
+            return [side, page, "", composer, "", one.name if one else "", conversations.WINDOW]
         welcome = render("welcome", self.w, assistants=everyone, chosen=one)
         if here:
             welcome = render("problem", self.w, text=self.w("conversation_gone")) + welcome
         return [side, welcome, "", composer, "", one.name if one else "", conversations.WINDOW]
+
+    async def _found(self, token: str, here: str) -> ConversationTurns | None:
+        try:
+            return await self.gateway.conversation(token, here)
+        except Refused as refused:
+            if refused.status != 404:
+                raise
+        return None
 
     async def _person(self, request: gr.Request) -> tuple[str, Any]:
         with self.spoken():
@@ -266,6 +253,23 @@ class Chat(Screen):
     def _banner(self, up: bool) -> str:
         return "" if up else render("banner", self.w)
 
+    def _files(self, files: list[attachments.Attachment], problem: str = "") -> str:
+        kinds, largest = ",".join(attachments.KINDS), attachments.LARGEST
+        return render("files", self.w, files=files, problem=problem, kinds=kinds, largest=largest)
 
-def _named(assistants: list[Assistant], name: str) -> Assistant | None:
-    return next((one for one in assistants if one.name == name), None)
+
+MANY: dict[str, Any] = {
+    "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
+}  # fmt: skip
+
+
+def _attached(files: list[attachments.Attachment], act: Act) -> list[attachments.Attachment]:
+    """Raises `Unreadable`."""
+    if act.act == "detach":
+        return [one for one in files if one.name != act.value]
+    if act.act == "too_large":
+        raise attachments.Unreadable("attach_large", act.value)
+    names, contents = act.fields.get("name", []), act.fields.get("content", [])
+    for name, content in zip(names, contents, strict=False):
+        files = attachments.add(files, name, content)
+    return files

@@ -13,13 +13,14 @@ from pydantic import BaseModel
 
 from service.contract.assistants import Assistant, AssistantChange, AssistantCreate, Readiness
 from service.contract.audit import AuditCheck, AuditEntry
-from service.contract.conversations import Conversation, ConversationTurns
+from service.contract.conversations import Conversation, ConversationTurns, SharedConversation
 from service.contract.datasets import Dataset
 from service.contract.duels import Duel, Vote
 from service.contract.evaluations import Evaluation
 from service.contract.feedback import Feedback, FeedbackCreate
 from service.contract.files import File
 from service.contract.jobs import Job, JobCreate, JobEvent
+from service.contract.learnt import LearntList
 from service.contract.releases import Adapter, Move, Release, Trial
 from service.contract.reviews import Agreement, GoldenItem, Review, ReviewCreate, ReviewQueue
 from service.contract.status import Status
@@ -85,8 +86,8 @@ class Gateway:
     async def readiness(self, token: str, name: str) -> Readiness:
         return await self._one(Readiness, token, "GET", f"/api/assistants/{_part(name)}/readiness")
 
-    async def conversations(self, token: str) -> list[Conversation]:
-        return await self._list(Conversation, token, "/api/conversations", limit=200)
+    async def conversations(self, token: str, search: str = "") -> list[Conversation]:
+        return await self._list(Conversation, token, "/api/conversations", limit=200, search=search[:200])
 
     async def create_conversation(self, token: str, assistant: str, title: str = "") -> Conversation:
         body = {"assistant": assistant, "title": title}
@@ -97,9 +98,20 @@ class Gateway:
             ConversationTurns, token, "GET", f"/api/conversations/{_part(conversation_id)}"
         )
 
-    async def rename_conversation(self, token: str, conversation_id: str, title: str) -> Conversation:
+    async def change_conversation(self, token: str, conversation_id: str, **change: Any) -> Conversation:
         path = f"/api/conversations/{_part(conversation_id)}"
-        return await self._one(Conversation, token, "PATCH", path, json={"title": title})
+        return await self._one(Conversation, token, "PATCH", path, json=change)
+
+    async def share_conversation(self, token: str, conversation_id: str, *, share: bool) -> Conversation:
+        path = f"/api/conversations/{_part(conversation_id)}/share"
+        return await self._one(Conversation, token, "POST" if share else "DELETE", path)
+
+    async def shared_conversation(self, token: str, share: str) -> SharedConversation:
+        return await self._one(SharedConversation, token, "GET", f"/api/conversations/shared/{_part(share)}")
+
+    async def export(self, token: str, conversation_id: str, form: str) -> bytes:
+        path = f"/api/conversations/{_part(conversation_id)}/export"
+        return (await self._call(token, "GET", path, params={"format": form})).content
 
     async def delete_conversation(self, token: str, conversation_id: str) -> None:
         await self._call(token, "DELETE", f"/api/conversations/{_part(conversation_id)}")
@@ -107,8 +119,9 @@ class Gateway:
     # Answers and feedback
 
     async def answer(
-        self, token: str, *, model: str, messages: list[dict[str, str]], conversation: str
-    ) -> AsyncGenerator[Begun | str, None]:
+        self, token: str, *, model: str, messages: list[dict[str, str]], conversation: str, follows: str,
+        temperature: float | None = None,
+    ) -> AsyncGenerator[Begun | str, None]:  # fmt: skip
         """One `Begun`, then pieces of text. Closing the iterator breaks the answer off at the gateway.
 
         Raises `Refused` also in the middle, with code `broken_off` when the stream ends without its end mark.
@@ -117,8 +130,10 @@ class Gateway:
             "model": model,
             "messages": messages,
             "stream": True,
-            "metadata": {"conversation": conversation},
+            "metadata": {"conversation": conversation, "follows": follows},
         }
+        if temperature is not None:
+            body["temperature"] = temperature
         timeout = httpx.Timeout(180, connect=5)
         try:
             async with self._http.stream(
@@ -175,6 +190,9 @@ class Gateway:
 
     async def agreement(self, token: str) -> Agreement:
         return await self._one(Agreement, token, "GET", "/api/reviews/agreement")
+
+    async def learnt(self, token: str) -> LearntList:
+        return await self._one(LearntList, token, "GET", "/api/feedback/learnt")
 
     # Files and jobs
 

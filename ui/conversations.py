@@ -7,6 +7,8 @@ import asyncio
 
 from service.contract.assistants import Assistant
 from service.contract.conversations import ConversationTurns, Turn
+from ui.acts import Act
+from ui.branches import before, drawn, path_of
 from ui.client import Gateway
 from ui.feedback import BLAME, PRAISE
 from ui.pages import render
@@ -14,6 +16,7 @@ from ui.words import Words
 
 WINDOW = 30
 """Turns shown at first; the earlier ones come when asked for."""
+SETTLED = ("show", "share", "unshare", "training")
 TITLE = 60
 """Characters of a title made from a question."""
 
@@ -48,30 +51,44 @@ def messages(turns: list[Turn], question: str) -> list[dict[str, str]]:
     return [*told, {"role": "user", "content": question}]
 
 
-async def side(gateway: Gateway, token: str, w: Words, here: str) -> str:
-    """The list of conversations, newest first, as HTML."""
-    return render("side", w, conversations=await gateway.conversations(token), here=here)
+async def settle(gateway: Gateway, token: str, here: str, act: Act) -> tuple[str, str]:
+    """What is settled for a whole conversation; where the confirming sentence stands, and its key."""
+    if act.act == "show":
+        await gateway.change_conversation(token, here, shown=act.id)
+        return "", ""
+    if act.act == "training":
+        await gateway.change_conversation(token, here, training=act.value == "1")
+        return here, "said_may_train" if act.value == "1" else "said_kept"
+    await gateway.share_conversation(token, here, share=act.act == "share")
+    return here, "said_shared" if act.act == "share" else "said_unshared"
+
+
+async def side(gateway: Gateway, token: str, w: Words, here: str, search: str = "") -> str:
+    """The list of conversations as HTML, pinned ones first, then the newest; those alone that hold `search`."""
+    found = await gateway.conversations(token, search)
+    return render("side", w, conversations=found, here=here, search=search)
 
 
 def thread(
     w: Words, found: ConversationTurns, assistant: Assistant | None, *,
     window: int = WINDOW, said: tuple[str, str] | None = None, growing: str | None = None,
 ) -> str:  # fmt: skip
-    """The turns as HTML. `said` is `(completion id, key of the confirming sentence)`; `growing` is the question
-    that is shown apart, below."""
-    turns = _shown(found.turns, growing)
+    """The turns that are shown, as HTML. `said` is `(completion id, key of the confirming sentence)`; `growing` is
+    what the answer that is shown apart, below, follows."""
+    turns = _shown(path_of(found) if growing is None else before(found, growing), growing is not None)
     return render(
         "thread", w, conversation=found, title=assistant.title if assistant else found.assistant,
-        turns=turns[-window:], earlier=max(0, len(turns) - window), said=said, praise=PRAISE, blame=BLAME,
+        turns=[drawn(found, turn) for turn in turns[-window:]], earlier=max(0, len(turns) - window), said=said,
+        praise=PRAISE, blame=BLAME, base="/fr" if w.language == "fr" else "",
     )  # fmt: skip
 
 
-def _shown(turns: list[Turn], growing: str | None) -> list[Turn]:
-    """Without the turn that is shown apart, and without failures whose question was asked again."""
-    following = [*(turn.question for turn in turns[1:]), growing]
+def _shown(turns: list[Turn], growing: bool) -> list[Turn]:
+    """Without failures whose question was asked again."""
+    following = [*(turn.question for turn in turns[1:]), None]
     return [
         turn
         for turn, question in zip(turns, following, strict=False)
         if not (turn.status == "failed" and not turn.answer and turn.question == question)
-        and not (turn.status == "running" and growing is not None)
+        and not (turn.status == "running" and growing)
     ]

@@ -9,10 +9,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from ui import code
+from ui.maths import formulas
 from ui.words import Words
 
 
@@ -40,11 +43,14 @@ def _environment() -> Environment:
 def _parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable("table").disable("image")
     parser.add_render_rule("link_open", _link_open)
+    parser.add_render_rule("fence", code.block)
+    formulas(parser)
     return parser
 
 
-def _markdown(text: str) -> Markup:
-    return Markup(_parser().render(text))
+@pass_context
+def _markdown(context: Context, text: str) -> Markup:
+    return Markup(_parser().render(text, {"copy": context["w"]("copy")}))
 
 
 def _link_open(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Header, Query, Request
 from service.api.deps import CallerDep, ReadDep, WriteDep
 from service.api.lists import as_list
 from service.contract.feedback import Feedback, FeedbackCreate
-from service.domain import feedback, idempotency
+from service.contract.learnt import LearntList
+from service.domain import feedback, idempotency, learnt
 
 router = APIRouter(prefix="/api/feedback", tags=["feedback"])
 
@@ -43,6 +44,14 @@ async def list_feedback(
         session, caller, assistant=assistant, completion_id=completion_id, limit=limit
     )
     return as_list([feedback.shown(row) for row in rows])
+
+
+@router.get("/learnt")
+async def list_learnt(
+    session: ReadDep, caller: CallerDep, limit: Annotated[int, Query(ge=1, le=200)] = 50
+) -> LearntList:
+    """What the caller's own feedback changed: the release that learnt from it, the answer then and now."""
+    return await learnt.learnt(session, caller, limit=limit)
 
 
 @router.delete("/{feedback_id}")

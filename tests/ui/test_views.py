@@ -29,8 +29,9 @@ def turn(number: int, **more: Any) -> Turn:
 
 def conversation(*turns: Turn) -> ConversationTurns:
     return ConversationTurns(
-        id="conv_1", title="t", assistant="fanal", created_at=1, updated_at=1, turns=list(turns)
-    )
+        id="conv_1", title="t", assistant="fanal", created_at=1, updated_at=1, turns=list(turns),
+        path=[turn.completion_id for turn in turns],
+    )  # fmt: skip
 
 
 def gateway_of(answers: dict[str, Any]) -> Gateway:
@@ -81,8 +82,7 @@ def test_a_failure_whose_question_was_asked_again_is_not_shown_twice():
     failed = turn(1, question="same", answer="", status="failed")
     page = conversations.thread(EN, conversation(failed, turn(2, question="same")), None)
     assert page.count("<article") == 1
-    assert conversations.thread(EN, conversation(failed), None, growing="same").count("<article") == 0
-    assert conversations.thread(EN, conversation(), None, growing="same").count("<article") == 0
+    assert conversations.thread(EN, conversation(failed), None, growing="start").count("<article") == 0
 
 
 def test_a_question_is_sent_with_all_turns_that_have_an_answer():
@@ -96,7 +96,7 @@ def test_a_picture_in_an_answer_is_never_fetched_and_a_link_tells_nobody_where_i
     page = conversations.thread(
         EN, conversation(turn(1, answer="![x](http://e.example/x) [l](http://e.example)")), None
     )
-    assert "<img" not in page.partition("tools")[0]
+    assert "<img" not in page
     assert 'rel="noopener noreferrer nofollow"' in page
 
 

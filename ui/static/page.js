@@ -15,25 +15,105 @@ if (!window.tailorbird) {
       const root = document.scrollingElement;
       if (root.scrollHeight - root.scrollTop - root.clientHeight < 240) root.scrollTop = root.scrollHeight;
     },
+    // Formulas are set by Gradio's own KaTeX, fetched from this server when the first one comes.
+    formula(element) {
+      if (!this.katex && window.tailorbirdMaths?.js) {
+        const sheet = Object.assign(document.createElement('link'), { rel: 'stylesheet', href: window.tailorbirdMaths.css });
+        document.head.append(sheet);
+        this.katex = import(window.tailorbirdMaths.js).then((module) => { this.set = module.default; }, () => {});
+      }
+      const draw = () => {
+        if (!this.set || !element.isConnected) return;
+        const displayMode = element.dataset.display === 'true';
+        this.set.render(element.dataset.tex, element, { displayMode, throwOnError: false, strict: false, trust: false });
+      };
+      if (this.set) draw();
+      else this.katex?.then(draw);
+    },
     end() {
       requestAnimationFrame(() => { document.scrollingElement.scrollTop = document.scrollingElement.scrollHeight; });
     },
   };
 
+  const POPS = '#side details[open], .me[open], .settled .menu[open]';
   window.addEventListener('popstate', () => location.reload());
 
   // The class is put on the list itself: Gradio confines our style sheet to what is inside its own container.
-  const side = () => document.getElementById('side');
+  const side = () => document.getElementById('drawer');
   document.addEventListener('click', (event) => {
     if (event.target.closest('[data-menu]')) side()?.classList.toggle('open');
-    else if (!event.target.closest('#side details, #side form')) side()?.classList.remove('open');
-    for (const pop of document.querySelectorAll('#side details[open], .me[open]')) {
+    else if (!event.target.closest('#drawer details, #drawer form')) side()?.classList.remove('open');
+    for (const pop of document.querySelectorAll(POPS)) {
       if (!pop.contains(event.target)) pop.open = false;
     }
+    // The other language shows the same conversation.
+    const language = event.target.closest('a[href^="/language"]');
+    if (language) language.search = new URLSearchParams({ to: language.lang, next: new URL(language.href).searchParams.get('next') + location.search });
+    const look = event.target.closest('[data-look]');
+    if (look) choose(look.dataset.look);
   });
   document.addEventListener('keydown', (event) => {
-    if (event.key === 'Escape') side()?.classList.remove('open');
+    if (event.key !== 'Escape') return;
+    side()?.classList.remove('open');
+    for (const pop of document.querySelectorAll(POPS)) {
+      const inside = pop.contains(document.activeElement);
+      pop.open = false;
+      if (inside) pop.querySelector('summary').focus();
+    }
   });
+
+  // Light or dark, as this person chose for this browser; else as the system is.
+  const paint = () => {
+    const look = /(?:^|; )tailorbird_look=(light|dark)/.exec(document.cookie)?.[1] ?? '';
+    document.documentElement.style.colorScheme = look || 'light dark';
+    for (const button of document.querySelectorAll('[data-look]')) {
+      button.setAttribute('aria-pressed', String(button.dataset.look === look));
+    }
+  };
+  const choose = (look) => {
+    document.cookie = `tailorbird_look=${look}; path=/; max-age=31536000; samesite=lax`;
+    paint();
+  };
+  paint();
+  window.tailorbird.paint = paint;
+
+  // A question that was typed but not sent outlives a reload of its conversation.
+  const place = () => `question:${location.search}`;
+  const isComposer = (target) => target.closest?.('#composer') && target.tagName === 'TEXTAREA';
+  document.addEventListener('input', (event) => {
+    if (isComposer(event.target)) sessionStorage.setItem(place(), event.target.value);
+  });
+  const sent = (event) => {
+    const entered = event.key === 'Enter' && !event.shiftKey && isComposer(event.target);
+    if (entered || event.target.closest?.('#composer .submit-button')) sessionStorage.removeItem(place());
+  };
+  document.addEventListener('keydown', sent, true);
+  document.addEventListener('click', sent, true);
+  const restore = (tries) => {
+    const field = document.querySelector('#composer textarea');
+    if (!field && tries) return window.setTimeout(() => restore(tries - 1), 200);
+    const kept = sessionStorage.getItem(place());
+    if (!field || !kept || field.value) return;
+    field.value = kept;
+    field.dispatchEvent(new Event('input', { bubbles: true }));
+  };
+  restore(50);
+
+  // Files dropped anywhere on the chat or pasted go where a chosen one goes.
+  const give = (event, files) => {
+    const panel = document.querySelector('#files .files');
+    if (!panel || !files?.length) return;
+    event.preventDefault();
+    panel.dispatchEvent(new CustomEvent('tailorbird:files', { bubbles: true, detail: [...files] }));
+  };
+  document.addEventListener('dragover', (event) => {
+    if (document.querySelector('#files .files') && event.dataTransfer?.types.includes('Files')) event.preventDefault();
+  });
+  document.addEventListener('drop', (event) => give(event, event.dataTransfer?.files));
+  document.addEventListener('paste', (event) => give(event, event.clipboardData?.files));
+
+  // A connection that came back: an answer that was growing when it broke is looked for again.
+  window.addEventListener('online', () => { if (document.querySelector('#growing .turn')) location.reload(); });
 
   // A session that ended while the page was open leads to the sign-in page, not to a mute button.
   const plain = window.fetch;

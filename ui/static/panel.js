@@ -17,30 +17,75 @@ const press = (source) => {
   if (form && !source.hasAttribute('formnovalidate') && !form.reportValidity()) return;
   const { do: act, id = '', value = '' } = source.dataset;
   source.setAttribute('aria-busy', 'true');
-  window.setTimeout(() => source.removeAttribute('aria-busy'), 4000);
+  // A redraw takes the pressed button away; one that stays is free again soon.
+  window.setTimeout(() => source.removeAttribute('aria-busy'), element.id === 'search' ? 600 : 4000);
   trigger(source.dataset.event || 'click', { act, id, value, fields: fieldsOf(form), once: key() });
 };
 
 element.addEventListener('click', (event) => {
   const modified = event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0;
-  const source = event.target.closest('[data-do], [data-copy], [data-open]');
+  const source = event.target.closest('[data-do], [data-copy], [data-copy-code], [data-open]');
   if (!source || !element.contains(source) || modified) return;
   event.preventDefault();
   if (source.getAttribute('aria-busy') === 'true') return;
-  if (source.dataset.copy !== undefined) return copy(source);
+  if (source.dataset.copy !== undefined) return copy(source, textOf(source.dataset.copy));
+  if (source.dataset.copyCode !== undefined) return copy(source, source.closest('figure').querySelector('code').textContent);
   if (source.dataset.open !== undefined) return open(source);
   press(source);
 });
 
 element.addEventListener('submit', (event) => {
+  const live = event.target.querySelector('[data-live]');
+  if (live) { event.preventDefault(); return look(live); }
   const source = event.target.querySelector('[data-do]');
   if (!source) return;
   event.preventDefault();
   press(event.submitter?.dataset.do ? event.submitter : source);
 });
 
-const copy = async (source) => {
-  const text = element.querySelector(`[data-text="${CSS.escape(source.dataset.copy)}"]`)?.textContent ?? '';
+// A field that is answered while it is typed in.
+const waiting = new Map();
+const look = (field) => {
+  window.clearTimeout(waiting.get(field));
+  trigger('click', { act: field.dataset.live, id: '', value: '', fields: fieldsOf(field.form), once: key() });
+};
+element.addEventListener('input', (event) => {
+  const field = event.target;
+  if (field.dataset?.live === undefined) return;
+  window.clearTimeout(waiting.get(field));
+  waiting.set(field, window.setTimeout(() => look(field), 350));
+});
+
+// Files chosen, dropped on the page or pasted: read here, judged by the service.
+const attach = async (files) => {
+  const largest = Number(element.querySelector('[data-largest]')?.dataset.largest);
+  const fields = { name: [], content: [] };
+  for (const file of files) {
+    if (file.size > largest) {
+      return trigger('click', { act: 'too_large', id: '', value: file.name, fields: {}, once: key() });
+    }
+    const bytes = new Uint8Array(await file.arrayBuffer());
+    let binary = '';
+    for (let at = 0; at < bytes.length; at += 8192) binary += String.fromCharCode(...bytes.subarray(at, at + 8192));
+    fields.name.push(file.name);
+    fields.content.push(btoa(binary));
+  }
+  trigger('click', { act: 'attach', id: '', value: '', fields, once: key() });
+};
+element.addEventListener('change', (event) => {
+  const field = event.target;
+  if (field.dataset?.files === undefined || !field.files.length) return;
+  attach([...field.files]);
+  field.value = '';
+});
+element.addEventListener('tailorbird:files', (event) => attach(event.detail));
+
+const textOf = (name) => {
+  const holder = element.querySelector(`[data-text="${CSS.escape(name)}"]`);
+  return holder?.value ?? holder?.innerText ?? '';
+};
+
+const copy = async (source, text) => {
   try {
     await navigator.clipboard.writeText(text.trim());
   } catch {
@@ -127,6 +172,11 @@ const tidy = () => {
       ? moment.toLocaleTimeString(language, { hour: '2-digit', minute: '2-digit' })
       : moment.toLocaleString(language, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
   }
+  for (const field of element.querySelectorAll('[data-link]')) field.value = new URL(field.defaultValue, location.origin).href;
+  for (const formula of element.querySelectorAll('[data-tex]')) window.tailorbird?.formula(formula);
+  const searched = document.querySelector('#search input[type=search]');
+  if (searched && element.querySelector('[data-all]') && document.activeElement !== searched) searched.value = '';
+  if (element.querySelector('[data-look]')) window.tailorbird?.paint();
   const address = element.querySelector('[data-address]');
   if (address) window.tailorbird?.address(address.dataset.address);
   if (element.querySelector('[data-follow]')) window.tailorbird?.follow();

@@ -44,4 +44,9 @@ SENTENCES: dict[str, str] = {
     "error_job_ended": "This job has ended already.",
     "error_other": "{message}",
     "error_unknown": "Something went wrong. Try again in a moment.",
+    "look": "Light or dark",
+    "look_system": "System",
+    "look_light": "Light",
+    "look_dark": "Dark",
+    "error_empty_question": "Write a question first.",
 }

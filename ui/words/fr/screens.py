@@ -47,4 +47,9 @@ SENTENCES: dict[str, str] = {
     "error_job_ended": "Cet entraînement est déjà terminé.",
     "error_other": "Le service a refusé : {message}",
     "error_unknown": "Quelque chose n’a pas fonctionné. Réessayez dans un instant.",
+    "look": "Clair ou sombre",
+    "look_system": "Système",
+    "look_light": "Clair",
+    "look_dark": "Sombre",
+    "error_empty_question": "Écrivez d’abord une question.",
 }

@@ -1,0 +1,97 @@
+"""From a person's feedback forward: which release learnt from it, and what it answers now. Never commits.
+
+A release learnt from a feedback when the feedback stands in the training part of the dataset that its job was
+trained on. Knows only the asking person's own feedback and answers.
+"""
+
+from typing import cast
+
+from sqlalchemy import func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.contract.chat import Message
+from service.contract.feedback import FeedbackType
+from service.contract.learnt import Answered, Learnt, LearntList
+from service.db import tables
+from service.domain import feedback
+from service.domain.conversations import may_train
+from service.domain.keys import Caller
+
+
+async def learnt(session: AsyncSession, caller: Caller, *, limit: int) -> LearntList:
+    """What the caller's feedback changed, and how much of it waits."""
+    first = await _first_releases(session, caller)
+    own = select(tables.Feedback).where(tables.Feedback.user_id == caller.user_id)
+    in_force = feedback.in_force(list(await session.scalars(own.where(may_train()))))
+    waiting = [row for row in in_force if row.id not in first and row.assistant is not None]
+    rows = list(
+        await session.scalars(own.where(tables.Feedback.id.in_(first)).order_by(tables.Feedback.at.desc()))
+    )
+    found = [await _one(session, caller, row, first[row.id]) for row in rows[:limit]]
+    return LearntList(learnt=found, waiting=len(waiting))
+
+
+async def _first_releases(session: AsyncSession, caller: Caller) -> dict[str, int]:
+    """Number of the first release that learnt from each of the caller's feedbacks, by the feedback's id."""
+    query = (
+        select(tables.DatasetRow.feedback_id, func.min(tables.Release.number))
+        .join(tables.Feedback, tables.Feedback.id == tables.DatasetRow.feedback_id)
+        .join(tables.Dataset, tables.Dataset.id == tables.DatasetRow.dataset_id)
+        .join(tables.Job, tables.Job.training_file == tables.Dataset.training_file)
+        .join(tables.Release, tables.Release.job_id == tables.Job.id)
+        .where(
+            tables.Feedback.user_id == caller.user_id,
+            tables.DatasetRow.split == "train",
+            tables.Release.assistant == tables.Feedback.assistant,
+        )
+        .group_by(tables.DatasetRow.feedback_id)
+    )
+    return {feedback_id: number for feedback_id, number in await session.execute(query)}
+
+
+async def _one(session: AsyncSession, caller: Caller, row: tables.Feedback, release: int) -> Learnt:
+    then = await session.get_one(tables.Completion, row.completion_id)
+    live = await session.scalar(
+        select(tables.Release.number)
+        .join(tables.Assistant, tables.Assistant.live_release_id == tables.Release.id)
+        .where(tables.Assistant.name == row.assistant)
+    )
+    conversation = await session.get(tables.Conversation, then.conversation_id or "")
+    there = (
+        conversation is not None and conversation.user_id == caller.user_id and not conversation.deleted_at
+    )
+    return Learnt(
+        feedback_id=row.id, type=cast(FeedbackType, row.type), rating=row.rating, correction=row.correction,
+        given_at=int(row.at), assistant=row.assistant or "", release=release, live=(live or 0) >= release,
+        conversation_id=then.conversation_id if there else None,
+        question=Message.model_validate(then.messages[-1]).text(), then=_answered(then),
+        now=await _now(session, caller, then, release),
+    )  # fmt: skip
+
+
+async def _now(
+    session: AsyncSession, caller: Caller, then: tables.Completion, release: int
+) -> Answered | None:
+    query = (
+        select(tables.Completion)
+        .where(
+            tables.Completion.user_id == caller.user_id,
+            tables.Completion.assistant == then.assistant,
+            tables.Completion.release_number >= release,
+            tables.Completion.created_at > then.created_at,
+            tables.Completion.status == "complete",
+            tables.Completion.deleted_at.is_(None),
+        )
+        .order_by(tables.Completion.created_at.desc())
+        .limit(500)
+    )
+    for row in await session.scalars(query):
+        if row.messages and row.messages[-1] == then.messages[-1]:
+            return _answered(row)
+    return None
+
+
+def _answered(row: tables.Completion) -> Answered:
+    return Answered(
+        completion_id=row.id, answer=row.output, release=row.release_number, created_at=int(row.created_at)
+    )
