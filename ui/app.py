@@ -19,12 +19,12 @@ from ui.admin import Admin
 from ui.answers import Answers
 from ui.chat import Chat
 from ui.client import Gateway, Refused
-from ui.duels import Duels
+from ui.compare import Compare
 from ui.guard import SCREENS, Guard
 from ui.login import routes, show
 from ui.maths import typesetter
 from ui.pages import static
-from ui.reviews import Reviews
+from ui.review import Reviewing
 from ui.screens import Parts, Screen
 from ui.sessions import People, language_of, only, token_of
 from ui.settings import Settings
@@ -33,7 +33,7 @@ from ui.theme import theme
 from ui.words import LANGUAGES, refusal, words
 
 CLASSES: dict[str, type[Screen]] = {
-    "compare": Duels, "review": Reviews, "studio": Studio, "admin": Admin, "": Chat,
+    "compare": Compare, "review": Reviewing, "studio": Studio, "admin": Admin, "": Chat,
 }  # fmt: skip
 LARGEST_UPLOAD = "512mb"
 QUEUE_PAUSE = 0.02

@@ -1,11 +1,10 @@
-"""Reviewing: one answer at a time, what was said of it, one's verdict, and then what the others decided.
+"""A review as people see it: an answer with what was said of it, the form of a verdict, and how alike people judge.
 
-Owns the page's events. Keeps nothing: what waits and for whom the gateway decides.
+Owns how a form becomes a verdict. Keeps nothing.
 """
 
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
-import gradio as gr
 from pydantic import ValidationError
 
 from service.contract.reviews import (
@@ -22,58 +21,7 @@ from ui.acts import Act
 from ui.client import Refused
 from ui.differences import difference
 from ui.pages import render
-from ui.panel import panel, read
-from ui.screens import AT_ONCE, Screen
 from ui.words import Words
-
-
-class Reviews(Screen):
-    name = "review"
-
-    def build(self) -> gr.Blocks:
-        title = f"{self.w('review_title')} · Tailorbird"
-        many: dict[str, Any] = {
-            "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
-        }  # fmt: skip
-        with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as page:
-            header = panel("header")
-            with gr.Column(elem_id="review"):
-                item, agreement = panel("item"), panel("agreement")
-            page.load(self.load, None, [header, item, agreement], **many)
-            item.click(self.act, None, [item, agreement], trigger_mode="multiple", **many)
-        return page
-
-    async def load(self, request: gr.Request) -> tuple[str, str, str]:
-        with self.spoken():
-            token, user = await self.person(request)
-            return self.header(user), await self._item(token), await self._agreement(token)
-
-    async def act(self, event: gr.EventData, request: gr.Request) -> tuple[Any, Any]:
-        """A verdict, one taken back, a check for all, or a look at what waits."""
-        act = read(event)
-        with self.spoken():
-            token, _ = await self.person(request)
-            last, note = None, ""
-            if act.act == "judge":
-                try:
-                    last = await self.gateway.give_review(token, review_of(act), once=act.once[:64])
-                except Refused as refused:
-                    if refused.code != "review_not_waiting":
-                        raise
-                    note = "error_review_not_waiting"
-            elif act.act == "undo":
-                await self.gateway.undo_review(token, act.id)
-                note = "review_undone"
-            elif act.act == "golden":
-                await self.gateway.make_golden(token, act.id, act.value)
-                note = "review_made_golden"
-            return await self._item(token, last, note, act.once), await self._agreement(token)
-
-    async def _item(self, token: str, last: Review | None = None, note: str = "", once: str = "") -> str:
-        return drawn(self.w, await self.gateway.next_review(token), last, note, once)
-
-    async def _agreement(self, token: str) -> str:
-        return figures(self.w, await self.gateway.agreement(token))
 
 
 def drawn(w: Words, queue: ReviewQueue, last: Review | None = None, note: str = "", once: str = "") -> str:

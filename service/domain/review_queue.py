@@ -62,7 +62,7 @@ class Item:
     @property
     def outcome(self) -> Outcome | None:
         """The verdict; of two that differ none yet; of three the majority's, or else the last."""
-        given = [cast(Outcome, one.verdict) for one in self.verdicts]
+        given: list[Outcome] = [cast(Outcome, one.verdict) for one in self.verdicts]
         if len(given) == 2 and given[0] != given[1]:
             return "disputed"
         return max(reversed(given), key=given.count, default=None)
@@ -154,8 +154,10 @@ async def waiting_for(session: AsyncSession, caller: Caller) -> Waiting:
         tables.ReviewReservation.user_id != caller.user_id,
     )
     elsewhere = set(await session.scalars(taken))
-    waits = [(item, why) for item in found.values() if (why := item.why()) is not None]
-    mine = [
+    waits: list[tuple[Item, Why]] = [
+        (item, why) for item in found.values() if (why := item.why()) is not None
+    ]
+    mine: list[tuple[Item, Why]] = [
         (item, why)
         for item, why in waits
         if not item.spoke(caller.user_id)

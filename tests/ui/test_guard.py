@@ -14,11 +14,12 @@ from ui.settings import Settings
 pytestmark = pytest.mark.heavy  # the screens themselves
 
 CLOSED = {
-    "user": ["/studio", "/admin", "/fr/studio", "/fr/admin"],
+    "user": ["/review", "/studio", "/admin", "/fr/review", "/fr/studio", "/fr/admin"],
     "reviewer": ["/admin", "/fr/admin"],
     "administrator": [],
 }
-SCREENS = ["", "/studio", "/admin", "/fr", "/fr/studio", "/fr/admin"]
+NAMES = ("", "/compare", "/review", "/studio", "/admin")
+SCREENS = [f"{language}{name}" for language in ("", "/fr") for name in NAMES]
 PAGE = {"accept": "text/html"}
 CALL = {"data": [], "fn_index": 0, "session_hash": "abc", "event_data": None, "trigger_id": None}
 
