@@ -27,6 +27,7 @@ from service.api import (
     feedback,
     files,
     health,
+    imports,
     jobs,
     keys,
     models,
@@ -34,6 +35,7 @@ from service.api import (
     releases,
     responses,
     reviews,
+    sheets,
     stored,
     uploads,
     users,
@@ -51,6 +53,7 @@ from service.door import Door
 from service.engine import server
 from service.engine.client import Engine, Engines
 from service.engine.reconciler import Reconciler
+from service.imports import Imports
 from service.logs import log
 from service.metrics import REQUESTS
 from service.settings import Settings
@@ -60,7 +63,7 @@ from service.webhooks import Webhooks
 
 ROUTERS = (
     chat, responses, prompts, stored, models, files, uploads, batches, jobs, assistants, conversations, feedback,
-    duels, reviews, datasets, releases, evaluations, users, keys, webhooks, audit, health,
+    duels, reviews, datasets, imports, sheets, releases, evaluations, users, keys, webhooks, audit, health,
 )  # fmt: skip
 
 GRACE = 60
@@ -92,6 +95,7 @@ def create_app(settings: Settings, engine_urls: list[str]) -> FastAPI:
             for work in (
                 house.reconciler.run(),
                 Batches(house, app).run(),
+                Imports(house).run(),
                 Webhooks(house).run(),
                 keep_tidy(house),
             )

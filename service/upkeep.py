@@ -5,11 +5,12 @@ refused upload, a killed process or a job that will not go on left on disk.
 """
 
 import asyncio
+from dataclasses import dataclass
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.api.deps import House
-from service.domain import audit, batches, files, jobs, retention, uploads, webhooks
+from service.domain import audit, batches, files, imports, jobs, retention, uploads, webhooks
 from service.logs import log
 
 EVERY = 600.0
@@ -26,23 +27,37 @@ async def keep_tidy(house: House) -> None:
         await asyncio.sleep(EVERY)
 
 
+@dataclass
+class Left:
+    """What lies on disk and may be needed no more, by name."""
+
+    parts: set[str]
+    """Of uploads."""
+    answers: set[str]
+    """Of batches."""
+    imports: set[str]
+    digests: set[str]
+    """Of files."""
+    checkpoints: set[str]
+    """Of jobs."""
+
+
 async def tidy(house: House) -> None:
     """One round. What is on disk is listed before the rows are: what comes meanwhile is in neither list."""
-    parts, answers = await asyncio.to_thread(house.store.unfinished)
-    old = set(await asyncio.to_thread(house.store.old_files))
-    interrupted = await asyncio.to_thread(house.store.interrupted)
+    left = await asyncio.to_thread(_listed, house)
     async with house.database.writing() as session:
         await uploads.expire(session)
         await webhooks.forget_old(session)
         removed = await files.forget_needless(session)
-        parts -= await uploads.pending(session)
-        answers -= (await batches.unfinished(session)).keys()
-        old -= await files.digests(session)
-        interrupted &= await jobs.ended(session, interrupted)
+        left.parts -= await uploads.pending(session)
+        left.answers -= (await batches.unfinished(session)).keys()
+        left.imports -= await imports.known(session)
+        left.digests -= await files.digests(session) | await imports.sources(session)
+        left.checkpoints &= await jobs.ended(session, left.checkpoints)
     await _erase_old(house)
-    await asyncio.to_thread(_remove, house, parts, answers, old, interrupted)
-    if removed or old:
-        log.info("tidied", extra={"fields": {"files": removed, "digests": len(old)}})
+    await asyncio.to_thread(_remove, house, left)
+    if removed or left.digests:
+        log.info("tidied", extra={"fields": {"files": removed, "digests": len(left.digests)}})
 
 
 async def _erase_old(house: House) -> None:
@@ -61,12 +76,22 @@ async def _erase_old(house: House) -> None:
             return
 
 
-def _remove(house: House, parts: set[str], answers: set[str], digests: set[str], done: set[str]) -> None:
-    for upload_id in parts:
+def _listed(house: House) -> Left:
+    parts, answers = house.store.unfinished()
+    return Left(
+        parts=parts, answers=answers, imports=house.store.imports(), digests=set(house.store.old_files()),
+        checkpoints=house.store.interrupted(),
+    )  # fmt: skip
+
+
+def _remove(house: House, left: Left) -> None:
+    for upload_id in left.parts:
         house.store.drop_upload(upload_id)
-    for batch_id in answers:
+    for batch_id in left.answers:
         house.store.drop_batch(batch_id)
-    for sha256 in digests:
+    for import_id in left.imports:
+        house.store.drop_import(import_id)
+    for sha256 in left.digests:
         house.store.remove_old(sha256)
-    for job_id in done:
+    for job_id in left.checkpoints:
         house.store.drop_checkpoints(job_id)

@@ -4,6 +4,7 @@ A writing transaction is committed before the response is sent (`scope="function
 saved. Owns no rule: it only fetches.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from functools import partial
@@ -44,6 +45,9 @@ class House:
     """Chat requests being answered now."""
     failed_in_a_row: int = field(default=0)
     """Answers that failed since the last good one."""
+
+    previews: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """Files that people bring are looked into by a process each: so many at once."""
 
     def __post_init__(self) -> None:
         self.callers: Recent[Caller] = Recent(self.database)

@@ -5,6 +5,7 @@
     jobs/<job id>/            run folders
     uploads/<upload id>/      parts of a file that is still coming
     batches/<batch id>/       what a batch has answered so far
+    imports/<import id>/      how an import is read, and what it refused
 
 Paths come from digests and ids of ours, never from names people give. Knows no database.
 """
@@ -36,11 +37,20 @@ class Store:
         self.home = home
         self._files, self._adapters, self._jobs = home / "files", home / "adapters", home / "jobs"
         self._uploads, self._batches = home / "uploads", home / "batches"
+        self._imports = home / "imports"
         self._side = home / "incoming"
 
     def prepare(self) -> None:
         """Make the folders, private to this user, and sweep what an earlier crash left half written."""
-        inside = (self._files, self._adapters, self._jobs, self._uploads, self._batches, self._side)
+        inside = (
+            self._files,
+            self._adapters,
+            self._jobs,
+            self._uploads,
+            self._batches,
+            self._imports,
+            self._side,
+        )
         for path in (self.home, *inside):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -112,6 +122,26 @@ class Store:
 
     def batch(self, batch_id: str) -> Path:
         return self._batches / _id(batch_id)
+
+    def imported(self, import_id: str) -> Path:
+        return self._imports / _id(import_id)
+
+    def imports(self) -> set[str]:
+        """Ids of the imports that have a folder."""
+        return {path.name for path in self._imports.iterdir()}
+
+    def drop_import(self, import_id: str) -> None:
+        shutil.rmtree(self.imported(import_id), ignore_errors=True)
+
+    def adopt(self, path: Path, sha256: str) -> int:
+        """Keep a file that was written on this disk; `sha256` is its digest. Returns its bytes. Blocking."""
+        if _file_digest(path) != sha256:
+            raise ValueError(f"{path} has another digest than {sha256}")
+        size = path.stat().st_size
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(path, self.file(sha256))
+        return size
 
     def drop_upload(self, upload_id: str) -> None:
         shutil.rmtree(self.upload(upload_id), ignore_errors=True)

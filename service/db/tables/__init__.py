@@ -6,6 +6,7 @@ Times are Unix seconds, but for the `at` of events and feedback, which are secon
 from service.db.tables.accounts import AuditEntry, Budget, IdempotencyKey, Key, Reservation, Spending, User
 from service.db.tables.applications import Batch, Delivery, File, Upload, UploadPart, Webhook
 from service.db.tables.chat import Assistant, Completion, Conversation, Feedback
+from service.db.tables.imports import Import, Sheet
 from service.db.tables.judgements import Duel, GoldenItem, Review, ReviewReservation
 from service.db.tables.table import Table
 from service.db.tables.training import Adapter, Dataset, DatasetRow, Evaluation, Job, JobEvent, Move, Release
@@ -27,6 +28,7 @@ __all__ = [
     "File",
     "GoldenItem",
     "IdempotencyKey",
+    "Import",
     "Job",
     "JobEvent",
     "Key",
@@ -35,6 +37,7 @@ __all__ = [
     "Reservation",
     "Review",
     "ReviewReservation",
+    "Sheet",
     "Spending",
     "Table",
     "Upload",

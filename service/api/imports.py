@@ -1,0 +1,118 @@
+"""`/api/imports`: training data from elsewhere. Bring a file, see what its first rows become, have it read in."""
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Query, UploadFile
+from fastapi.responses import FileResponse
+
+from service.api.deps import CallerDep, House, HouseDep, ReadDep, WriteDep
+from service.api.files import chunks_of
+from service.api.lists import as_list
+from service.contract import folder
+from service.contract.imports import REFUSED, STATE, Import, ImportPlan, ImportProgress, Preview
+from service.db import tables
+from service.domain import imports
+from service.domain.identity import new_id
+from service.errors import BadInput, NotFound
+from service.intake import process
+
+router = APIRouter(prefix="/api/imports", tags=["imports"])
+PATIENCE = 60.0
+"""Seconds that looking into a file may take."""
+JSONL: dict[int | str, dict[str, Any]] = {200: {"content": {"application/jsonl": {}}}}
+
+
+@router.post("", status_code=201)
+async def bring_file(house: HouseDep, caller: CallerDep, file: Annotated[UploadFile, File()]) -> Import:
+    """Keep a file of any format and show what it seems to hold. Nothing is read in before `start`."""
+    sha256, size = await house.store.put_file(chunks_of(file), house.settings.max_upload_mb << 20)
+    async with house.database.writing() as session:
+        made = await imports.create_import(
+            session, caller, filename=file.filename or "rows", sha256=sha256, size=size
+        )
+    preview = await _look(house, made, ImportPlan())
+    async with house.database.writing() as session:
+        made = await imports.get_import(session, caller, made.id)
+        imports.keep_preview(made, ImportPlan(), preview)
+        return imports.shown(made)
+
+
+@router.get("")
+async def list_imports(
+    session: ReadDep,
+    caller: CallerDep,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> dict[str, Any]:
+    found, more = await imports.list_imports(session, caller, after=after, limit=limit)
+    return as_list([imports.shown(one) for one in found], has_more=more)
+
+
+@router.get("/{import_id}")
+async def retrieve_import(import_id: str, session: ReadDep, house: HouseDep, caller: CallerDep) -> Import:
+    """How far it is while it runs; its report when it has ended."""
+    found = await imports.get_import(session, caller, import_id)
+    progress = _progress(house, import_id) if found.status == "running" else None
+    return imports.shown(found, progress)
+
+
+@router.post("/{import_id}/preview")
+async def preview_import(import_id: str, plan: ImportPlan, house: HouseDep, caller: CallerDep) -> Preview:
+    """What the first rows become under another plan."""
+    async with house.database.reading() as session:
+        found = await imports.get_import(session, caller, import_id)
+    preview = await _look(house, found, plan)
+    async with house.database.writing() as session:
+        imports.keep_preview(await imports.get_import(session, caller, import_id), plan, preview)
+    return preview
+
+
+@router.post("/{import_id}/start", status_code=202)
+async def start_import(import_id: str, plan: ImportPlan, session: WriteDep, caller: CallerDep) -> Import:
+    """Have the whole file read in. What is taken becomes a file for training; follow it by its id."""
+    found = await imports.get_import(session, caller, import_id)
+    await imports.start(session, caller, found, plan)
+    return imports.shown(found)
+
+
+@router.post("/{import_id}/cancel")
+async def cancel_import(import_id: str, session: WriteDep, caller: CallerDep) -> Import:
+    found = await imports.get_import(session, caller, import_id)
+    imports.cancel(found)
+    return imports.shown(found)
+
+
+@router.get("/{import_id}/refused", response_class=FileResponse, responses=JSONL)
+async def refused_rows(import_id: str, session: ReadDep, house: HouseDep, caller: CallerDep) -> FileResponse:
+    """Every row that was refused, one on each line: file, line, field, what is wrong, how to mend it."""
+    found = await imports.get_import(session, caller, import_id)
+    path = house.store.imported(import_id) / REFUSED
+    if found.status == "running" or not path.exists():
+        raise NotFound("There is no list of refused rows: the import has not been read to its end.")
+    return FileResponse(path, media_type="application/jsonl", filename=f"{found.filename}.refused.jsonl")
+
+
+async def _look(house: House, found: tables.Import, plan: ImportPlan) -> Preview:
+    """Raises `BadInput` when the file as a whole cannot be read."""
+    async with house.database.reading() as session:
+        spec = await imports.spec_of(session, house.store, found, plan, tokenizer=None)
+    place = house.store.imported(new_id("look_"))
+    try:
+        async with house.previews, asyncio.timeout(PATIENCE):
+            return Preview.model_validate(await process.run(place, spec))
+    except process.Refused as refused:
+        raise BadInput(refused.error.message, param="file", code=refused.error.code) from None
+    except TimeoutError:
+        raise BadInput(
+            "Looking into the file takes too long. Split it.", param="file", code="too_slow"
+        ) from None
+    finally:
+        await asyncio.to_thread(house.store.drop_import, place.name)
+
+
+def _progress(house: House, import_id: str) -> ImportProgress:
+    path = house.store.imported(import_id) / STATE
+    if not path.exists():
+        return ImportProgress(phase="waiting", share=0, rows=0, refused=0)
+    return ImportProgress.model_validate(folder.read_json(path))

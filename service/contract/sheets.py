@@ -1,0 +1,67 @@
+"""The data sheet of a training file: what is in it, measured row by row, and where it is said to come from."""
+
+from service.contract.base import Strict
+from service.contract.datasets import Kind
+
+
+class Lengths(Strict):
+    """How long something is, over all rows. All but `mean` and `total` are exact to three figures."""
+
+    mean: float
+    least: int
+    median: int
+    p95: int
+    """19 rows of 20 are no longer than this."""
+    most: int
+    total: int
+
+
+class Twins(Strict):
+    """Two rows that say nearly the same, by the lines a person finds them at."""
+
+    line: int
+    like: int
+    share: float
+    """Of the runs of three words that the two have between them, those that stand in both (0 to 1)."""
+
+
+class Touch(Strict):
+    """A row that comes too near to a held-out question."""
+
+    line: int
+    case: str
+    how: str
+    """`same` question, at least half of its runs of eight words (`runs`), or nearly the same (`near`)."""
+    share: float
+
+
+class DataSheet(Strict):
+    """What a reader must know before a file is learnt from. Every figure is of the rows that are in it."""
+
+    kind: Kind
+    rows: int
+    sha256: str
+    prompt_words: Lengths
+    answer_words: Lengths
+    """Of the answer that is learnt; of the preferred one in a pair."""
+    tokens: Lengths | None
+    """Of a row's whole text by the base model's tokenizer, the template's own tokens left out; none where the
+    tokenizer is not on this machine."""
+    languages: dict[str, int]
+    """Rows by `en`, `fr`, `other` and `unclear` (too few words to tell)."""
+    labels: dict[str, int]
+    """Desirable and undesirable for rated completions; the answers themselves where they are few and short, as in a
+    classification; empty for all other data."""
+    longer_chosen: int | None
+    """Pairs whose preferred answer is the longer one, by words; none unless the rows are pairs."""
+    exact_duplicates: int
+    near_duplicates: int
+    near_examples: list[Twins]
+    sources: dict[str, int]
+    """Rows by what stood in the column of sources, the commonest first; empty without such a column."""
+    source: str | None
+    licence: str | None
+    """As the person who brought the file said it."""
+    filename: str
+    filename_sha256: str
+    created_at: int

@@ -1,0 +1,165 @@
+"""Training data from elsewhere: brought, looked at, read in, followed. Never commits.
+
+    ready ─► running ─► succeeded
+                ├─────► failed ─► running (another plan)
+                └─────► cancelled ─► running
+
+An import that ran when the service died is read again from its beginning: nothing of it counts before its end.
+Owns these moves. Knows neither how a file is read nor any process.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.contract import imports as contract
+from service.contract.imports import ImportPlan, ImportReport, IntakeSpec, Preview
+from service.db import tables
+from service.domain import assistants, files, sheets
+from service.domain.identity import new_id, now
+from service.domain.keys import Caller
+from service.domain.paging import page
+from service.errors import BadInput, Conflict, NotFound
+from service.storage.local import Store
+
+KEPT = 7 * 86_400
+"""Seconds that the bytes of what was brought are kept; the hash and the report stay."""
+
+
+async def create_import(
+    session: AsyncSession, caller: Caller, *, filename: str, sha256: str, size: int
+) -> tables.Import:
+    """A file that was brought and is not read yet."""
+    made = tables.Import(
+        id=new_id("import_"), user_id=caller.user_id, filename=Path(filename).name[:200] or "rows", sha256=sha256,
+        bytes=size, status="ready", plan=ImportPlan().model_dump(), preview=None, report=None, error=None,
+        file_id=None, created_at=now(), finished_at=None,
+    )  # fmt: skip
+    session.add(made)
+    await session.flush()
+    return made
+
+
+async def get_import(session: AsyncSession, caller: Caller | None, import_id: str) -> tables.Import:
+    """An import of the caller's own, any for a reviewer, any for the service itself (`caller` none)."""
+    found = await session.get(tables.Import, import_id)
+    if found is None or not (caller is None or caller.may_see(found.user_id)):
+        raise NotFound(f"No import '{import_id}'.", param="id")
+    return found
+
+
+async def list_imports(
+    session: AsyncSession, caller: Caller, *, after: str | None, limit: int
+) -> tuple[list[tables.Import], bool]:
+    """Newest first."""
+    query = select(tables.Import).order_by(tables.Import.created_at.desc(), tables.Import.id.desc())
+    if not caller.may("reviewer"):
+        query = query.where(tables.Import.user_id == caller.user_id)
+    return page(list(await session.scalars(query)), after, limit)
+
+
+async def spec_of(
+    session: AsyncSession, store: Store, found: tables.Import, plan: ImportPlan, *, tokenizer: str | None
+) -> IntakeSpec:
+    """All that reading needs: the file, the plan, the held-out questions. Raises `BadInput` when the file is gone."""
+    path = store.file(found.sha256)
+    if not path.exists():
+        raise BadInput(
+            f"The file of this import is kept for {KEPT // 86_400} days only, and is gone. Bring it again.",
+            code="file_gone",
+        )
+    cases = await _cases(session, store, plan.assistant)
+    return IntakeSpec(
+        task="preview", path=str(path), filename=found.filename, sha256=found.sha256, plan=plan, cases=cases,
+        tokenizer=tokenizer,
+    )  # fmt: skip
+
+
+def keep_preview(found: tables.Import, plan: ImportPlan, preview: Preview) -> None:
+    """The plan that was looked at last, and what the first rows become under it."""
+    if found.status != "running":
+        found.plan, found.preview = plan.model_dump(), preview.model_dump()
+
+
+async def start(session: AsyncSession, caller: Caller, found: tables.Import, plan: ImportPlan) -> None:
+    """Have the whole file read under this plan. Raises `Conflict` when that is under way or done."""
+    if found.status in ("running", "succeeded"):
+        raise Conflict(
+            f"The import is '{found.status}' already. Bring the file again to read it in otherwise."
+        )
+    if plan.assistant is not None:
+        caller.must_be("reviewer")
+        await assistants.get_assistant(session, plan.assistant)
+    found.plan, found.status, found.error, found.finished_at = plan.model_dump(), "running", None, None
+
+
+def cancel(found: tables.Import) -> None:
+    """Give it up; nothing of it is kept. Raises `Conflict` when it has ended."""
+    if found.status not in ("ready", "running"):
+        raise Conflict(f"The import has ended already: it is '{found.status}'.")
+    found.status, found.finished_at = "cancelled", now()
+
+
+async def succeed(
+    session: AsyncSession, found: tables.Import, report: ImportReport, *, sha256: str, size: int
+) -> None:
+    """The rows that were taken are a file from now on, with its data sheet."""
+    file = await files.add_file(
+        session, user_id=found.user_id, filename=f"{Path(found.filename).stem}.jsonl", purpose="fine-tune",
+        sha256=sha256, size=size, kind=report.kind, rows=report.taken,
+    )  # fmt: skip
+    await sheets.keep(session, file.id, report.sheet)
+    found.report, found.file_id, found.status, found.finished_at = (
+        report.model_dump(),
+        file.id,
+        "succeeded",
+        now(),
+    )
+
+
+def fail(found: tables.Import, error: contract.ImportError) -> None:
+    found.status, found.error, found.finished_at = "failed", error.model_dump(), now()
+
+
+async def running(session: AsyncSession) -> list[str]:
+    """Ids of what is to be read, oldest first."""
+    query = select(tables.Import.id).where(tables.Import.status == "running")
+    return list(await session.scalars(query.order_by(tables.Import.created_at, tables.Import.id)))
+
+
+async def sources(session: AsyncSession) -> set[str]:
+    """Digests of what was brought and must stay."""
+    fresh = or_(tables.Import.status == "running", tables.Import.created_at > now() - KEPT)
+    return set(await session.scalars(select(tables.Import.sha256).where(fresh).distinct()))
+
+
+async def known(session: AsyncSession) -> set[str]:
+    return set(await session.scalars(select(tables.Import.id)))
+
+
+def shown(found: tables.Import, progress: contract.ImportProgress | None = None) -> contract.Import:
+    fields = (
+        "id",
+        "filename",
+        "bytes",
+        "status",
+        "plan",
+        "preview",
+        "report",
+        "error",
+        "file_id",
+        "created_at",
+    )
+    values = {name: getattr(found, name) for name in (*fields, "finished_at")}
+    return contract.Import.model_validate({**values, "progress": progress})
+
+
+async def _cases(session: AsyncSession, store: Store, assistant: str | None) -> list[str]:
+    """Files of the held-out questions that no row may come near: one assistant's, or everybody's."""
+    if assistant is not None:
+        wanted = [(await assistants.get_assistant(session, assistant)).cases_file]
+    else:
+        wanted = list(await session.scalars(select(tables.Assistant.cases_file)))
+    kept = [await files.get_kept(session, file_id) for file_id in dict.fromkeys(wanted) if file_id]
+    return [str(store.file(file.sha256)) for file in kept]

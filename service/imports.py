@@ -1,0 +1,120 @@
+"""The imports under way: one process after the other, each followed to its end.
+
+Runs in the gateway's process and reads nothing itself. An import that another end of the service cancelled is
+stopped at the next look; one that was cut short by the service's end is read again.
+"""
+
+import asyncio
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.api.deps import House
+from service.contract.imports import ROWS, STATE, ImportError, ImportPlan, ImportReport, IntakeSpec
+from service.domain import imports
+from service.errors import TailorbirdError
+from service.intake import process
+from service.logs import log
+
+POLL = 0.5
+"""Seconds between two looks at what was begun or cancelled."""
+
+
+class Imports:
+    """Run `run` as a task, in one gateway at a time."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._now: tuple[str, asyncio.Task[None]] | None = None
+
+    async def run(self) -> None:
+        """Read in what was begun, oldest first, until cancelled."""
+        try:
+            while True:
+                try:
+                    await self._look()
+                except SQLAlchemyError as error:
+                    log.error("the imports cannot be looked at", exc_info=error)
+                await asyncio.sleep(POLL)
+        finally:
+            if self._now is not None:
+                self._now[1].cancel()
+                await asyncio.gather(self._now[1], return_exceptions=True)
+
+    async def _look(self) -> None:
+        async with self._house.database.reading() as session:
+            waiting = await imports.running(session)
+        if self._now is not None:
+            import_id, task = self._now
+            if import_id not in waiting:
+                task.cancel()
+            if task.done() or task.cancelled() or task.cancelling():
+                await self._end(import_id, task)
+                self._now = None
+        if self._now is None and waiting:
+            self._now = (waiting[0], asyncio.create_task(self._follow(waiting[0])))
+
+    async def _end(self, import_id: str, task: asyncio.Task[None]) -> None:
+        """Wait for a task; what broke by a mistake of ours is told and not tried again."""
+        (broke,) = await asyncio.gather(task, return_exceptions=True)
+        if isinstance(broke, Exception):
+            log.error("import broke", exc_info=broke, extra={"fields": {"import": import_id}})
+            said = "The import could not be finished; the service's log says why."
+            await self._fail(import_id, ImportError(code="internal", message=said))
+
+    async def _follow(self, import_id: str) -> None:
+        """One import, from its plan to its file, or to why there is none."""
+        try:
+            report, size = await self._read(import_id)
+        except (TailorbirdError, process.Refused, OSError) as error:
+            await self._fail(import_id, _as_error(error))
+            return
+        async with self._house.database.writing() as session:
+            found = await imports.get_import(session, None, import_id)
+            if found.status == "running":
+                await imports.succeed(session, found, report, sha256=report.sheet.sha256, size=size)
+        log.info("import ended", extra={"fields": {"import": import_id, "rows": report.taken}})
+
+    async def _read(self, import_id: str) -> tuple[ImportReport, int]:
+        house = self._house
+        async with house.database.reading() as session:
+            found = await imports.get_import(session, None, import_id)
+            plan = ImportPlan.model_validate(found.plan)
+            spec = await imports.spec_of(session, house.store, found, plan, tokenizer=tokenizer_of(house))
+        place = house.store.imported(import_id)
+        made = await process.run(place, IntakeSpec(**{**spec.model_dump(), "task": "import"}))
+        report = ImportReport.model_validate(made)
+        size = await asyncio.to_thread(house.store.adopt, place / ROWS, report.sheet.sha256)
+        await asyncio.to_thread(_tidy, place)
+        return report, size
+
+    async def _fail(self, import_id: str, error: ImportError) -> None:
+        async with self._house.database.writing() as session:
+            found = await imports.get_import(session, None, import_id)
+            if found.status == "running":
+                imports.fail(found, error)
+        await asyncio.to_thread(_tidy, self._house.store.imported(import_id))
+        log.info("import failed", extra={"fields": {"import": import_id, "code": error.code}})
+
+
+def tokenizer_of(house: House) -> str | None:
+    """The base model's tokenizer, where its checkpoint is on this machine."""
+    path = Path(house.settings.base_folder) / "tokenizer.json"
+    return str(path) if path.is_file() else None
+
+
+def _as_error(error: Exception) -> ImportError:
+    if isinstance(error, process.Refused):
+        return error.error
+    if isinstance(error, TailorbirdError):
+        return ImportError(code=error.code or "failed", message=error.message)
+    return ImportError(
+        code="disk", message=f"The disk refused: {error}. Free some space and start the import again."
+    )
+
+
+def _tidy(place: Path) -> None:
+    """What was needed while reading."""
+    for pattern in ("*.part", "*.index", ROWS, STATE):
+        for path in place.glob(pattern):
+            path.unlink()

@@ -1,0 +1,94 @@
+"""A JSON array, element by element: as much of the file in memory as its longest element takes, and little more."""
+
+import codecs
+import json
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from service.contract.datasets import MAX_LINE
+from service.intake.problems import BadFile, BadRecord
+from service.intake.sources import Record
+
+CHUNK = 1 << 18
+
+
+def read(file: BinaryIO) -> Iterator[Record]:
+    """The elements of the array. Raises `BadFile` where the text is no JSON: what follows cannot be told apart."""
+    text = _Text(file)
+    text.skip_space()
+    text.take("[")
+    text.skip_space()
+    while not text.starts("]"):
+        line = text.line
+        value = text.element()
+        if isinstance(value, dict):
+            yield Record(line, value)
+        else:
+            yield Record(line, refused=BadRecord("not_an_object", "The row is not a JSON object."))
+        text.skip_space()
+        if text.starts(","):
+            text.take(",")
+            text.skip_space()
+        elif not text.starts("]"):
+            raise text.bad("a comma or the array's end is missing")
+
+
+class _Text:
+    """The text from where the reading stands, filled up from the file as it is used."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._decode = file, codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+        self._text, self._at, self.line = "", 0, 1
+        self._parse = json.JSONDecoder().raw_decode
+
+    def starts(self, mark: str) -> bool:
+        if self._at >= len(self._text) and not self._more(CHUNK):
+            raise self.bad("the array does not end; the file seems cut short")
+        return self._text.startswith(mark, self._at)
+
+    def take(self, mark: str) -> None:
+        if not self.starts(mark):
+            raise self.bad(f"'{mark}' is missing")
+        self._at += 1
+
+    def skip_space(self) -> None:
+        while self._at < len(self._text) or self._more(CHUNK):
+            here = self._text[self._at]
+            if here not in " \t\r\n":
+                return
+            self.line += here == "\n"
+            self._at += 1
+
+    def element(self) -> Any:
+        wanted = CHUNK
+        while True:
+            try:
+                value, end = self._parse(self._text, self._at)
+            except RecursionError:
+                raise self.bad("nested too deeply") from None
+            except ValueError as error:
+                # Cut off by the end of what was read, or wrong: more text tells which.
+                if len(self._text) - self._at > MAX_LINE:
+                    raise self.bad(f"not valid JSON, or a row longer than {MAX_LINE >> 20} MiB") from None
+                if not self._more(wanted):
+                    raise self.bad(f"not valid JSON ({getattr(error, 'msg', 'a number too long')})") from None
+                wanted *= 2
+                continue
+            if end == len(self._text) and self._more(wanted):
+                continue  # a number may go on
+            self.line += self._text.count("\n", self._at, end)
+            self._at = end
+            return value
+
+    def bad(self, what: str) -> BadFile:
+        return BadFile(
+            "not_json",
+            f"Line {self.line}: {what}. An array cannot be read past that: correct it there, or write one object on "
+            "each line (JSON lines), where a bad row is refused alone.",
+        )
+
+    def _more(self, size: int) -> bool:
+        data = self._file.read(size)
+        self._text = self._text[self._at :] + self._decode.decode(data, final=not data)
+        self._at = 0
+        return bool(data)

@@ -1,0 +1,120 @@
+"""Fields of a record as messages: text, lists of messages in OpenAI's or ShareGPT's words, and labels.
+
+Owns what is refused of a single field, by the name it has in the file.
+"""
+
+from typing import Any
+
+import orjson
+
+from service.intake.problems import BadRecord
+
+Fields = dict[str, Any]
+ROLES = {
+    "system": "system", "developer": "developer", "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
+    "bing": "assistant", "bard": "assistant",
+}  # fmt: skip
+TOOLS = {"tool", "function", "function_call", "observation", "function_response"}
+GOOD = {"true", "1", "1.0", "+1", "yes", "y", "oui", "up", "good", "bon", "vrai", "desirable", "👍"}
+BAD = {"false", "0", "0.0", "-1", "no", "n", "non", "down", "bad", "mauvais", "faux", "undesirable", "👎"}
+
+
+def text(value: Fields, name: str) -> str:
+    """A field that must hold text. Raises `BadRecord`."""
+    found = value.get(name)
+    if found is None and name not in value:
+        raise BadRecord("missing_field", f"The field '{name}' is missing.", field=name)
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        found = str(found)
+    if found is None or (isinstance(found, str) and not found.strip()):
+        raise BadRecord("empty_field", f"The field '{name}' is empty.", field=name)
+    if not isinstance(found, str):
+        raise BadRecord("wrong_type", f"The field '{name}' is not text.", field=name)
+    return found
+
+
+def said(value: Fields, name: str, role: str) -> list[dict[str, Any]]:
+    """A field as messages: text of `role`, or messages as they are."""
+    found = parsed(value.get(name))
+    if isinstance(found, dict):
+        found = [found]
+    if isinstance(found, list):
+        return _messages(found, name)
+    return [{"role": role, "content": text(value, name).strip()}]
+
+
+def listed(value: Fields, name: str) -> list[dict[str, Any]]:
+    """A field that must be a list of messages, or the JSON text of one."""
+    found = parsed(value.get(name))
+    if name not in value:
+        raise BadRecord("missing_field", f"The field '{name}' is missing.", field=name)
+    if not isinstance(found, list):
+        raise BadRecord("wrong_type", f"The field '{name}' is not a list of messages.", field=name)
+    return _messages(found, name)
+
+
+def instructions(value: Fields, name: str | None) -> list[dict[str, Any]]:
+    """The message of role `system` that a field holds, if any."""
+    found = value.get(name) if name else None
+    return [{"role": "system", "content": found.strip()}] if isinstance(found, str) and found.strip() else []
+
+
+def parsed(found: Any) -> Any:
+    """A cell that holds JSON of messages, parsed; everything else as it is."""
+    if isinstance(found, str) and found.lstrip()[:1] in ("[", "{"):
+        try:
+            value = orjson.loads(found)
+        except orjson.JSONDecodeError:
+            return found
+        spoken = value if isinstance(value, list) else [value]
+        if spoken and all(
+            isinstance(one, dict) and {"role", "from", "messages"} & one.keys() for one in spoken
+        ):
+            return value
+    return found
+
+
+def label(value: Fields, name: str) -> bool:
+    """Whether a row is desirable."""
+    if name not in value:
+        raise BadRecord("missing_field", f"The field '{name}' is missing.", field=name)
+    found = str(value[name]).strip().casefold()
+    if found in GOOD or found in BAD:
+        return found in GOOD
+    raise BadRecord("bad_label", f"'{found[:40]}' in '{name}' says neither good nor bad.", field=name)
+
+
+def as_json(found: Any) -> str:
+    try:
+        return orjson.dumps(found).decode()
+    except TypeError:
+        return str(found)
+
+
+def _messages(found: list[Any], name: str) -> list[dict[str, Any]]:
+    if not found:
+        raise BadRecord("empty_field", f"The field '{name}' holds no message.", field=name)
+    return [_message(one, f"{name}[{number}]") for number, one in enumerate(found)]
+
+
+def _message(one: Any, where: str) -> dict[str, Any]:
+    if not isinstance(one, dict):
+        raise BadRecord("wrong_type", f"'{where}' is not a message.", field=where)
+    role_at, text_at = ("from", "value") if "from" in one else ("role", "content")
+    role = one.get(role_at)
+    if role in TOOLS or one.get("tool_calls"):
+        raise BadRecord("tool_message", f"'{where}' belongs to a call of a tool.", field=where)
+    if not isinstance(role, str) or role not in ROLES:
+        raise BadRecord(
+            "bad_role", f"'{str(role)[:40]}' is no role that is known.", field=f"{where}.{role_at}"
+        )
+    content = one.get(text_at)
+    if isinstance(content, str) and content.strip():
+        kept = {"weight": one["weight"]} if one.get("weight") in (0, 1) else {}
+        return {"role": ROLES[role], "content": content, **kept}
+    if isinstance(content, list):  # OpenAI's parts; the contract says which are served
+        return {"role": ROLES[role], "content": content}
+    if content is None or isinstance(content, str):
+        raise BadRecord("empty_field", f"'{where}.{text_at}' is empty.", field=f"{where}.{text_at}")
+    raise BadRecord("wrong_type", f"'{where}.{text_at}' is not text.", field=f"{where}.{text_at}")

@@ -1,0 +1,161 @@
+import json
+import zipfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from service.contract.datasets import MAX_LINE
+from service.intake import json_array, sources, tables
+from service.intake.problems import BadFile
+from tests.service.intake.files import Brought, jsonl, workbook
+
+ROW = {"prompt": "q", "completion": "a"}
+
+
+def lines_of(brought: Brought) -> list[tuple[int, str]]:
+    return [(problem.line, problem.reason) for problem in brought.look().problems]
+
+
+def test_bad_lines_of_json_are_refused_one_by_one(tmp_path: Path):
+    content = (
+        jsonl(ROW, "{broken", "", "[1]")
+        + b'{"prompt": "\xff", "completion": "a"}\n{"prompt": "\\ud800", "completion": "a"}\n'
+        + b'{"prompt": "' + b"x" * MAX_LINE + b'", "completion": "a"}\n'
+        + jsonl(ROW)
+    )  # fmt: skip
+    brought = Brought(tmp_path, content)
+    expected = [(2, "not_json"), (4, "not_an_object"), (5, "not_utf8"), (6, "not_json"), (7, "row_too_long")]
+    assert lines_of(brought) == expected
+    assert brought.read().read == 7
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path):
+    for content in (
+        b"\xef\xbb\xbf" + jsonl(ROW),
+        b"\xef\xbb\xbfprompt,completion\nq,a\n",
+        b"\xef\xbb\xbf" + json.dumps([ROW]).encode(),
+    ):
+        look = Brought(tmp_path, content).look()
+        assert (look.recognised, look.refused, look.looked_at) == ("prompt-completion", 0, 1), content
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 18])
+def test_an_array_is_read_element_by_element_across_any_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+):
+    monkeypatch.setattr(json_array, "CHUNK", chunk)
+    rows = [{"prompt": f"quéstion {n} 🐦", "completion": "a" * n} for n in range(1, 30)]
+    brought = Brought(tmp_path, json.dumps(rows, indent=1, ensure_ascii=False).encode())
+    assert (brought.look().container, brought.read().taken) == ("json", 29)
+    assert [row["messages"][0]["content"] for row in brought.rows()] == [row["prompt"] for row in rows]
+
+
+def test_an_array_names_the_line_of_each_row_and_the_one_it_breaks_at(tmp_path: Path):
+    mixed = '[\n{"prompt": "q",\n "completion": "a"},\n 7,\n{"prompt": "q"}\n]'
+    assert lines_of(Brought(tmp_path, mixed.encode())) == [(4, "not_an_object"), (5, "missing_field")]
+    for broken, line in (('[{"a": 1},\n{"b": }]', 2), ('[{"a": 1}\n {"b": 2}]', 2), ('[{"a": 1},\n', 2)):
+        with pytest.raises(BadFile, match=f"Line {line}: .* one object on each line"):
+            Brought(tmp_path, broken.encode()).read()
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_a_csv_is_read_with_whatever_separates_its_cells(tmp_path: Path, delimiter: str):
+    content = f'question{delimiter}answer\n"a{delimiter}\nb"{delimiter}c\n\nd{delimiter}"say ""e"""\n'
+    brought = Brought(tmp_path, content.encode())
+    brought.read()
+    said = [[one["content"] for one in row["messages"]] for row in brought.rows()]
+    assert said == [[f"a{delimiter}\nb", "c"], ["d", 'say "e"']]
+
+
+def test_a_row_of_a_csv_is_named_by_the_line_it_begins_on(tmp_path: Path):
+    content = b'question,answer\n"a\nb",c\nd,\ne,f,g\n"h" i,j\nk,l\n'
+    brought = Brought(tmp_path, content)
+    assert lines_of(brought) == [(4, "empty_field"), (5, "uneven_row"), (6, "uneven_row")]
+    assert brought.read().taken == 2
+
+
+def test_a_quote_that_is_never_closed_refuses_the_file_and_says_where(tmp_path: Path):
+    with pytest.raises(BadFile, match="Line 3: a double quote that opens here is never closed"):
+        Brought(tmp_path, b'question,answer\na,b\n"c,d\ne,f\n').read()
+
+
+def test_letters_that_only_look_like_line_ends_are_part_of_the_text(tmp_path: Path):
+    brought = Brought(tmp_path, "question,answer\na\u2028b,c\x0bd\n".encode())
+    brought.read()
+    assert brought.rows()[0]["messages"][1]["content"] == "c\x0bd"
+
+
+def test_the_encodings_that_excel_writes_are_told_apart(tmp_path: Path):
+    text = "question;réponse\nOù ?;À Brest, dès l'été\n"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "windows-1252"):
+        brought = Brought(tmp_path, text.encode(encoding))
+        look = brought.look()
+        assert look.encoding == encoding.removesuffix("-sig")
+        assert look.rows[0]["messages"][1]["content"] == "À Brest, dès l'été", encoding
+
+
+def test_a_letter_in_another_encoding_far_down_is_refused_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sources, "LOOK", 100)
+    content = b"question,answer\n" + b"where,here\n" * 50 + "où,là\n".encode("windows-1252")
+    report = Brought(tmp_path, content).read()
+    [problem] = report.problems
+    assert (problem.line, problem.reason) == (52, "not_utf8")
+    assert "CSV UTF-8" in problem.mend
+
+
+def test_a_workbook_is_read_from_its_first_sheet_or_the_one_that_is_named(tmp_path: Path):
+    content = workbook(["Question", "Réponse", None], [], ["a", "b"], [None, "c"], title="FAQ", more="Empty")
+    brought = Brought(tmp_path, content, "faq.xlsx")
+    look = brought.look()
+    assert (look.container, look.sheets, look.sheet) == ("xlsx", ["FAQ", "Empty"], "FAQ")
+    assert [(p.file, p.line, p.field) for p in look.problems] == [("faq.xlsx", 4, "Question")]
+    assert Brought(tmp_path, content, sheet="Empty").look().looked_at == 0
+    with pytest.raises(BadFile, match="no sheet 'Other', but FAQ, Empty"):
+        Brought(tmp_path, content, sheet="Other").look()
+
+
+def test_a_workbook_that_would_fill_the_memory_is_refused_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(tables, "WHOLE", 500)
+    with pytest.raises(BadFile, match="Save the sheet as 'CSV UTF-8'"):
+        Brought(tmp_path, workbook(["question", "answer"], ["a" * 600, "b"])).look()
+
+
+def archive(name: str) -> bytes:
+    kept = BytesIO()
+    with zipfile.ZipFile(kept, "w") as parts:
+        parts.writestr(name, "x")
+    return kept.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b" \n\t", "empty"),
+        (b"\xd0\xcf\x11\xe0rest", "Save it as .xlsx"),
+        (b"PAR1rest", "Parquet"),
+        (b"\x1f\x8brest", "Unpack it first"),
+        (b"%PDF-1.7", "PDF"),
+        (b"\x00\x01\x02", "not text"),
+        (archive("a.txt"), "an archive"),
+        (archive("xl/workbook.xml"), "cannot be read"),
+        (b"PK\x03\x04cut", "cannot be read"),
+    ],
+)
+def test_a_file_that_holds_no_rows_is_refused_with_the_next_step(tmp_path: Path, content: bytes, said: str):
+    with pytest.raises(BadFile, match=said):
+        Brought(tmp_path, content).look()
+
+
+def test_two_columns_of_one_name_and_one_of_none_stay_apart(tmp_path: Path):
+    assert Brought(tmp_path, b"a,a,,b\n1,2,3,4\n").look().columns == ["a", "a (2)", "column 3", "b"]
+
+
+def test_a_column_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path):
+    with pytest.raises(BadFile, match="'prompt' is to come from 'q', but the columns are a, b"):
+        Brought(tmp_path, b"a,b\n1,2\n", mapping={"prompt": "q", "completion": "b"}).read()
