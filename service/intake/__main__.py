@@ -23,12 +23,12 @@ MEMORY = 2 << 30
 def main(place: Path) -> int:
     """Do what `job.json` says; `report.json`, written last, means done. A refusal is `error.json` and exit code 1."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    os.nice(10)
     spec = IntakeSpec.model_validate(folder.read_json(place / folder.JOB))
     try:
         if spec.task == "preview":
             made = preview(spec, Source(Path(spec.path), spec.plan))
         else:
+            os.nice(10)
             made = Import(spec, place).run()
     except BadFile as bad:
         return _refuse(place, ImportError(code=bad.code, message=bad.message, problem=bad.problem))

@@ -1,0 +1,92 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from service.intake.languages import language
+from service.intake.sheet import Gathering, Tally
+from service.intake.words import words
+from service.sample import __file__ as sample
+from tests.service.intake.files import Brought, jsonl
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("What is the capital of France, and how do I get there?", "en"),
+        ("Quelle est la capitale de la France, et comment y va-t-on ?", "fr"),
+        ("Ich möchte wissen, wie ich meine Karte aktivieren kann", "other"),
+        ("¿Cómo puedo activar mi tarjeta? No sé qué hacer con el PIN", "other"),
+        ("Where is it? Где моя карта, и когда она придёт?", "other"),
+        ("カードはどこですか", "other"),
+        ("card_arrival", "unclear"),
+        ("", "unclear"),
+    ],
+)
+def test_a_language_is_told_by_its_small_words_or_not_at_all(text: str, expected: str):
+    assert language(words(text)) == expected
+
+
+def test_the_samples_answers_are_told_apart_without_a_mistake():
+    lines = (Path(sample).parent / "corrections.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert {row["language"] for row in rows} == {"en", "fr"}
+    assert [language(words(row["correction"])) for row in rows] == [row["language"] for row in rows]
+
+
+def test_lengths_are_exact_where_they_are_small_and_near_where_they_are_large():
+    tally = Tally()
+    for length in (*range(1, 101), 123_456):
+        tally.add(length)
+    found = tally.lengths()
+    assert (found.least, found.median, found.p95, found.most) == (1, 51, 96, 123_000)
+    assert (found.total, found.mean) == (128_506, 1272.3)
+
+
+def test_tokens_are_counted_by_the_base_models_own_tokenizer(tmp_path: Path):
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+
+    tokenizer = Tokenizer(WordLevel({"[UNK]": 0, "sea": 1}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    for path, total in ((str(tmp_path / "tokenizer.json"), 5), (None, None), (str(tmp_path / "none"), None)):
+        gathering = Gathering("sft", path)
+        gathering.add(
+            {
+                "messages": [
+                    {"role": "user", "content": "sea, sea"},
+                    {"role": "assistant", "content": "or sea"},
+                ]
+            },
+            None,
+        )
+        tokens = gathering.sheet(**REST).tokens
+        assert (tokens.total if tokens else None) == total
+
+
+REST = {"sha256": "", "exact_duplicates": 0, "near_duplicates": 0, "near_examples": [], "source": None,
+        "licence": None, "filename": "", "filename_sha256": ""}  # fmt: skip
+
+
+def test_labels_are_counted_where_the_answers_are_a_few_and_come_again(tmp_path: Path):
+    few = b"text,category\n" + b"".join(b"q%d,%s\n" % (n, b"ab"[n % 2 : n % 2 + 1]) for n in range(10))
+    assert Brought(tmp_path, few).read().sheet.labels == {"a": 5, "b": 5}
+    free = b"question,answer\n" + b"".join(b"q%d,a%d\n" % (n, n) for n in range(10))
+    assert Brought(tmp_path, free).read().sheet.labels == {}
+    rated = jsonl(*({"prompt": f"q{n}", "completion": f"a{n}", "label": n > 2} for n in range(9)))
+    assert Brought(tmp_path, rated).read().sheet.labels == {"desirable": 6, "undesirable": 3}
+
+
+def test_a_sheet_of_pairs_says_how_often_the_longer_answer_was_preferred(tmp_path: Path):
+    rows = [
+        {"prompt": "q", "chosen": "a b c", "rejected": "d"},
+        {"prompt": "p", "chosen": "a", "rejected": "b c"},
+    ]
+    assert Brought(tmp_path, jsonl(*rows)).read().sheet.longer_chosen == 1
+
+
+def test_rows_are_counted_by_where_they_are_from(tmp_path: Path):
+    content = b"question,answer,url\na,b,x\nc,d,y\ne,f,x\ng,h,\n"
+    assert Brought(tmp_path, content).read().sheet.sources == {"x": 2, "y": 1}
