@@ -65,6 +65,8 @@ async def _answer(app: FastAPI, body: dict[str, Any], request: Request, question
     if "TOO LONG" in question:
         return JSONResponse(_error("This model's maximum context length is 9 tokens.", "messages", 400), 400)
     words = f"{body['model'][:8]} heard {question}".split(" ")
+    if "VARY" in question:
+        words.append(f"for the {len(app.state.bodies)}th time")
     if body.get("stream"):
         return StreamingResponse(_stream(body, words, question), media_type="text/event-stream")
     if "LATE" in question:

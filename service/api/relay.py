@@ -46,6 +46,11 @@ ENGINES_OWN = {
 OFTEN_NULL = {"annotations", "audio", "function_call", "reasoning"}
 """Fields of a message that vLLM names though they are empty."""
 
+SO_FAR = 2.0
+"""Seconds between two notes of what an answer says so far."""
+_notes: set[asyncio.Task[None]] = set()
+"""Being written: a task that nobody holds may be collected."""
+
 DESCRIBED: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
 }
@@ -70,6 +75,8 @@ class Asked:
     """The engine's route."""
     held: Reservation | None = None
     """What is reserved of the key's budget, where it is limited."""
+    notes: bool = False
+    """A person watches the answer: what it says so far is written down now and then, lest a fall loses it."""
     writing: asyncio.Task[None] | None = None
     """The question is being written down. Nothing of the answer is given away before it is."""
     ended: bool = field(default=False)
@@ -156,7 +163,7 @@ async def _prepared(
     headers = {"x-tailorbird-release": route.release, "x-tailorbird-adapter": route.adapter}
     return Asked(
         house, wanted, route, engine, asked_body, completion_id, recorded, headers, request.state.trace,
-        path=path, held=held, writing=writing,
+        path=path, held=held, writing=writing, notes=recorded and caller.kind == "session",
     )  # fmt: skip
 
 
@@ -236,7 +243,7 @@ async def relay(asked: Asked) -> AsyncGenerator[bytes, None]:
 async def chunks(asked: Asked) -> AsyncGenerator[list[dict[str, Any]], None]:
     """The answer's chunks on OpenAI's wire, those that came at once together; its end is recorded before the iterator
     ends or raises."""
-    ending = Ending()
+    ending, noted = Ending(), time.monotonic()
     try:
         async with aclosing(asked.engine.stream(asked.body, asked.path, _told(asked))) as stream:
             async for together in stream:
@@ -246,6 +253,9 @@ async def chunks(asked: Asked) -> AsyncGenerator[list[dict[str, Any]], None]:
                     asked.trace.first_token()
                 if ours := [chunk for data in together if (chunk := _taken(data, asked, ending))]:
                     yield ours
+                if asked.notes and time.monotonic() - noted > SO_FAR:
+                    noted = time.monotonic()
+                    _note(asked, ending)
         _complete(asked, ending)
     except TailorbirdError as error:
         _failed(asked, error)
@@ -253,6 +263,13 @@ async def chunks(asked: Asked) -> AsyncGenerator[list[dict[str, Any]], None]:
         raise
     finally:
         await asyncio.shield(_end(asked, ending))
+
+
+def _note(asked: Asked, ending: Ending) -> None:
+    """Have it written what the answer says so far; nobody waits, and the end says it all again."""
+    note = asyncio.create_task(completions.note(asked.house.records, asked.completion_id, ending.text))
+    _notes.add(note)
+    note.add_done_callback(lambda done: (_notes.discard(done), done.cancelled() or done.exception()))
 
 
 def _taken(data: bytes, asked: Asked, ending: Ending) -> dict[str, Any] | None:

@@ -23,6 +23,11 @@ DUEL = "duel"
 # Every answer is written twice. Made once, and past the unit of work: nobody needs these rows as objects.
 _TABLE = cast(Table, tables.Completion.__table__)
 _BEGIN = insert(_TABLE)
+_SO_FAR = (
+    update(_TABLE)
+    .where(_TABLE.c.id == bindparam("running_id"), _TABLE.c.status == "running")
+    .values(output=bindparam("so_far"))
+)
 _END = update(_TABLE).where(_TABLE.c.id == bindparam("ended_id"), _TABLE.c.status == "running")
 
 
@@ -54,6 +59,11 @@ async def begin(
             "ended_at": None,
         },
     )  # fmt: skip
+
+
+async def note(writes: Writes, completion_id: str, text: str) -> None:
+    """Write what a running completion says so far; an ended one is left as it is."""
+    await writes.execute(_SO_FAR, {"running_id": completion_id, "so_far": text})
 
 
 async def end(writes: Writes, completion_id: str, ending: Ending) -> None:

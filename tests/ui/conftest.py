@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from tests.ui.screens import Screens
 
 
@@ -15,3 +17,13 @@ def screens(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> "Iterator
 
     with running_screens(tmp_path_factory.mktemp("screens"), schema) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    from playwright.sync_api import sync_playwright
+
+    from tests.ui.browsing import chromium
+
+    with sync_playwright() as playwright, chromium(playwright) as started:
+        yield started

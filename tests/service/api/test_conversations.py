@@ -1,6 +1,7 @@
 import httpx
 import pytest
 
+from service.api import relay
 from tests.gateway import Gateway
 
 
@@ -255,3 +256,28 @@ def test_a_tie_makes_no_pair(gateway: Gateway):
     said = {"completion_id": first, "type": "preference", "preferred_completion_id": second}
     gateway.admin.post("/api/feedback", json=said | {"preference": "tie"}).raise_for_status()
     assert gateway.admin.get("/api/assistants/even/readiness").json()["pairs"] == 0
+
+
+# Under way
+
+
+def test_what_an_answer_says_so_far_is_in_the_record_while_it_grows(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(relay, "SO_FAR", 0.0)
+    user = gateway.admin.post("/api/users", json={"name": "Watcher", "role": "user"}).json()["id"]
+    link = gateway.admin.post(f"/api/users/{user}/link").json()["link"]
+    token = httpx.post(f"{gateway.url}/api/session", json={"link": link}).json()["token"]
+    with httpx.Client(base_url=gateway.url, headers={"authorization": f"Bearer {token}"}) as person:
+        conversation = begin(person)
+        body = {
+            "model": "fanal", "stream": True, "metadata": {"conversation": conversation},
+            "messages": [{"role": "user", "content": "SLOW " + "word " * 60}],
+        }  # fmt: skip
+        with person.stream("POST", "/v1/chat/completions", json=body) as stream:
+            lines = stream.iter_lines()
+            for _ in range(20):
+                next(lines)
+            (turn,) = read(person, conversation)["turns"]
+            assert turn["status"] == "running"
+            assert "heard SLOW" in turn["answer"]

@@ -1,0 +1,68 @@
+"""A real Chromium before the screens: a fresh browser for each person, which notes faults and calls elsewhere."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
+
+from tests.ui.screens import Screens
+from ui.sessions import COOKIE
+
+QUIET = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+PATIENCE = 60_000
+"""Milliseconds to wait for anything on a page."""
+
+
+@contextmanager
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
+    yield browser
+    browser.close()
+
+
+class Watched:
+    """A page of a fresh browser that notes faults of the page and calls of other machines."""
+
+    def __init__(self, browser: Browser, url: str, **options: object) -> None:
+        self.url, self.faults, self.calls_elsewhere = url, [], []
+        self.context: BrowserContext = browser.new_context(
+            locale=str(options.pop("locale", "en-GB")), **options
+        )  # type: ignore[arg-type]
+        self.context.set_default_timeout(PATIENCE)
+        self.page: Page = self.context.new_page()
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("request", lambda request: self._note(request.url))
+        self.page.on("dialog", lambda dialog: dialog.accept())
+
+    def _note(self, address: str) -> None:
+        if not address.startswith((self.url, "data:", "blob:")):
+            self.calls_elsewhere.append(address)
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.faults == []
+        assert self.calls_elsewhere == []
+
+
+def signed_in(
+    browser: Browser, screens: Screens, name: str, role: str = "user", **options: object
+) -> Watched:
+    watched = Watched(browser, screens.url, **options)
+    token = screens.token_of(name, role)
+    watched.context.add_cookies([{"name": COOKIE, "value": token, "url": screens.url, "httpOnly": True}])
+    watched.page.goto(screens.url)
+    expect(watched.page.locator(".welcome h1, .thread")).to_be_visible(timeout=PATIENCE)
+    return watched
+
+
+def ask(page: Page, question: str) -> None:
+    page.locator("#composer textarea").fill(question)
+    page.keyboard.press("Enter")
+
+
+def no_sideways_scroll(page: Page) -> bool:
+    return page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
