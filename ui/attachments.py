@@ -86,6 +86,11 @@ def parted(message: str) -> tuple[str, list[Attachment]]:
     return (message[:first].rstrip(), files) if files else (message, [])
 
 
+def unmarked(piece: str) -> str:
+    """A piece cut out of a message without the marks around its files, whole or cut off."""
+    return re.sub(r'</?document[^<>]*>|^…[^<>]{0,120}">|</?d[^<>]{0,120}…$', " ", piece).strip()
+
+
 def _decoded(data: bytes, name: str) -> str:
     """UTF-8, else what Excel writes in Western Europe."""
     if b"\x00" in data:

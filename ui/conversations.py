@@ -8,6 +8,7 @@ import asyncio
 from service.contract.assistants import Assistant
 from service.contract.conversations import ConversationTurns, Turn
 from ui.acts import Act
+from ui.attachments import unmarked
 from ui.branches import before, drawn, path_of
 from ui.client import Gateway
 from ui.feedback import BLAME, PRAISE
@@ -66,7 +67,8 @@ async def settle(gateway: Gateway, token: str, here: str, act: Act) -> tuple[str
 async def side(gateway: Gateway, token: str, w: Words, here: str, search: str = "") -> str:
     """The list of conversations as HTML, pinned ones first, then the newest; those alone that hold `search`."""
     found = await gateway.conversations(token, search)
-    return render("side", w, conversations=found, here=here, search=search)
+    told = [one.model_copy(update={"match": unmarked(one.match)}) if one.match else one for one in found]
+    return render("side", w, conversations=told, here=here, search=search)
 
 
 def thread(

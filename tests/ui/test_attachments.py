@@ -2,7 +2,18 @@ import base64
 
 import pytest
 
-from ui.attachments import LARGEST, MOST, Attachment, Unreadable, add, joined, packed, parted, unpacked
+from ui.attachments import (
+    LARGEST,
+    MOST,
+    Attachment,
+    Unreadable,
+    add,
+    joined,
+    packed,
+    parted,
+    unmarked,
+    unpacked,
+)
 
 
 def added(name: str, content: bytes, present: list[Attachment] | None = None) -> list[Attachment]:
@@ -68,3 +79,9 @@ def test_the_page_cannot_slip_in_more_than_may_be_attached():
     assert unpacked(packed(files)) == files
     for strange in ("", None, "{}", "[1]", "no json", packed([Attachment("a", "x" * (LARGEST + 1))])):
         assert unpacked(strange) == []
+
+
+def test_where_a_word_was_found_is_told_without_the_marks_around_a_file():
+    assert unmarked('…ame="prices.csv"> Lund;14 </document>') == "Lund;14"
+    assert unmarked("…a ferry > a ship…") == "…a ferry > a ship…"
+    assert unmarked('Which? <document name="a.txt"> one </docu…') == "Which?   one"

@@ -82,7 +82,7 @@ def test_a_changed_question_is_a_branch_and_the_earlier_one_is_kept(
     page = watched.page
     turn = answered(page, "first wording")
     answered(page, "what followed")
-    page.locator("[data-completion]").first.get_by_label(w("edit_question")).click()
+    page.locator("[data-completion]").first.locator(".asked button[data-open]").first.click()
     form = page.locator("[data-completion]").first.locator(".edit")
     expect(form.locator("textarea")).to_have_value("first wording")
     form.locator("textarea").fill("second wording")

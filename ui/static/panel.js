@@ -18,7 +18,7 @@ const press = (source) => {
   const { do: act, id = '', value = '' } = source.dataset;
   source.setAttribute('aria-busy', 'true');
   // A redraw takes the pressed button away; one that stays is free again soon.
-  window.setTimeout(() => source.removeAttribute('aria-busy'), element.id === 'search' ? 600 : 4000);
+  window.setTimeout(() => source.removeAttribute('aria-busy'), element.closest('#search') ? 600 : 4000);
   trigger(source.dataset.event || 'click', { act, id, value, fields: fieldsOf(form), once: key() });
 };
 

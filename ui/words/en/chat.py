@@ -33,7 +33,7 @@ SENTENCES: dict[str, str] = {
     "look_again": "Look again",
     "show_earlier": "Show {n} earlier messages",
     "show_earlier_one": "Show 1 earlier message",
-    "search": "Search conversations",
+    "search": "Search",
     "search_found": "Found in {n} conversations",
     "search_found_one": "Found in 1 conversation",
     "search_nothing": "Nothing found for “{words}”.",

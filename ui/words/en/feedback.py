@@ -55,7 +55,7 @@ SENTENCES: dict[str, str] = {
     "learnt_not_live": "It does not answer yet: a reviewer decides when it goes live.",
     "answer_then": "The answer then",
     "answer_now": "The answer now",
-    "you_said": "You said",
     "ask_now": "Ask it again now",
     "ask_now_text": "You have not asked again since.",
+    "your_correction_kept": "Your better answer, kept but not used for training",
 }

@@ -33,7 +33,7 @@ SENTENCES: dict[str, str] = {
     "look_again": "Regarder à nouveau",
     "show_earlier": "Afficher {n} messages précédents",
     "show_earlier_one": "Afficher 1 message précédent",
-    "search": "Chercher dans les conversations",
+    "search": "Rechercher",
     "search_found": "Trouvé dans {n} conversations",
     "search_found_one": "Trouvé dans 1 conversation",
     "search_nothing": "Rien trouvé pour « {words} ».",

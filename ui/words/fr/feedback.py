@@ -55,7 +55,7 @@ SENTENCES: dict[str, str] = {
     "learnt_not_live": "Elle ne répond pas encore : un relecteur décide de sa mise en service.",
     "answer_then": "La réponse d’alors",
     "answer_now": "La réponse d’aujourd’hui",
-    "you_said": "Vous avez dit",
     "ask_now": "Reposer la question maintenant",
     "ask_now_text": "Vous ne l’avez pas reposée depuis.",
+    "your_correction_kept": "Votre meilleure réponse, gardée mais hors entraînement",
 }
