@@ -1,12 +1,14 @@
-"""A real engine on the embedded model, for as long as the module that needs it: it costs two gigabytes."""
+"""Real engines on the embedded model, for as long as these tests need them: each costs two gigabytes."""
 
 import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,25 +54,35 @@ def base_model() -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def engine(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RealEngine]:
+    """In the checkpoint's own precision, with so little room that a ninth adapter pushes another out of memory."""
     from tests.service.engine.adapters import write_adapter  # brings torch: too dear for a double
 
     home = tmp_path_factory.mktemp("engine")
-    path = server.socket_path(home)
-    options = server.EngineOptions(
-        model=base_model, served_name=EMBEDDED, socket=path, cpu=server.is_cpu_build(), max_loras=2
-    )
-    argv, env = server.command(options, os.environ)
-    log = home / "engine.log"
-    child = Child("engine", argv, env, log, prepare=lambda: server.prepare_socket(path), grace=30)
     adapters = {
         "strong": write_adapter(home / "strong", base_model, seed=1),
         "other": write_adapter(home / "other", base_model, seed=2),
         "idle": write_adapter(home / "idle", base_model, seed=3, strength=0.0),
         "wide": write_adapter(home / "wide", base_model, seed=4, rank=64),
     }
-    real = RealEngine(child, Engine(f"unix:{path}"), base_model, EMBEDDED, adapters, log)
+    async with real_engine(base_model, home, adapters, max_cpu_loras=8) as real:
+        yield real
+
+
+@asynccontextmanager
+async def real_engine(
+    model: Path, home: Path, adapters: dict[str, str], **more: Any
+) -> AsyncIterator[RealEngine]:
+    """An engine as the service starts it, from when it is up to the end of the block; `more` are its options."""
+    path = server.socket_path(home)
+    options = server.EngineOptions(
+        model=model, served_name=EMBEDDED, socket=path, cpu=server.is_cpu_build(), **more
+    )
+    argv, env = server.command(options, os.environ)
+    log = home / "engine.log"
+    child = Child("engine", argv, env, log, prepare=lambda: server.prepare_socket(path), grace=30)
+    real = RealEngine(child, Engine(f"unix:{path}"), model, EMBEDDED, adapters, log)
     task = asyncio.create_task(child.run())
     try:
         await real.until_up()

@@ -1,12 +1,17 @@
 """The operators against the plain formula of PEFT: y += (x A^T) B^T * scale, row by row."""
 
+import os
+import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from service.engine.plugin import SCATTERED, Step, install, register, self_test
+from service.engine import server
+from service.engine.plugin import SCATTERED, Step, install, is_right, register, self_test
+from tests.service.engine.conftest import ROOT
 
 pytestmark = pytest.mark.heavy  # quick in itself, but torch is not
 WIDTHS = (24, 8, 8)
@@ -116,21 +121,6 @@ def test_installing_twice_changes_nothing():
     assert wrapper.update_metadata is update
 
 
-def test_the_self_test_refuses_operators_that_touch_the_base():
-    wrapper = _wrapper([0])
-    self_test(wrapper)
-    right = type(wrapper).add_lora_linear
-
-    def wrong(self: Any, y: torch.Tensor, x: torch.Tensor, *rest: Any) -> None:
-        right(self, y, x, *rest)
-        y[0] += 1e-3
-
-    type(wrapper).add_lora_linear = wrong
-    with pytest.raises(RuntimeError, match="do not agree with this vLLM"):
-        self_test(wrapper)
-
-
-@pytest.mark.heavy
 def test_vllms_own_operator_gives_base_rows_the_last_adapter_and_ours_does_not():
     """When this fails because vLLM is right by itself, the plugin is needed for its speed only."""
     from vllm.lora.layers import LoRAMapping
@@ -152,19 +142,73 @@ def test_vllms_own_operator_gives_base_rows_the_last_adapter_and_ours_does_not()
     assert torch.allclose(answers[ours].double(), _plain(case, slots, 1.0), atol=1e-4)
 
 
-@pytest.mark.heavy
-def test_registering_changes_the_processors_operators_and_no_others(monkeypatch: pytest.MonkeyPatch):
+@pytest.fixture
+def stock(monkeypatch: pytest.MonkeyPatch) -> type:
+    """vLLM's class as it is installed, in place of which a test may put another."""
     from vllm.lora.punica_wrapper import punica_cpu
-    from vllm.platforms import current_platform
 
-    class Untouched(punica_cpu.PunicaWrapperCPU):
+    class Stock(punica_cpu.PunicaWrapperCPU):
         pass
 
-    monkeypatch.setattr(punica_cpu, "PunicaWrapperCPU", Untouched)
+    monkeypatch.setattr(punica_cpu, "PunicaWrapperCPU", Stock)
+    return Stock
+
+
+def test_the_self_test_refuses_operators_that_touch_the_base(stock: type):
+    assert not is_right(stock)
+    install(stock)
+    self_test(stock)
+    right = stock.add_lora_linear
+
+    def wrong(self: Any, y: torch.Tensor, x: torch.Tensor, *rest: Any) -> None:
+        right(self, y, x, *rest)
+        y[0] += 1e-3
+
+    stock.add_lora_linear = wrong
+    with pytest.raises(RuntimeError, match="do not agree with this vLLM"):
+        self_test(stock)
+
+
+def test_on_a_vllm_whose_operators_are_right_nothing_is_replaced(stock: type):
+    mended = type("Mended", (stock,), {})
+    install(mended)
+    del mended.tailorbird
+    vllms_own = {name: getattr(mended, name) for name in ("update_metadata", "add_lora_linear", "add_shrink")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vllm.lora.punica_wrapper.punica_cpu.PunicaWrapperCPU", mended)
+        register()
+    assert {name: getattr(mended, name) for name in vllms_own} == vllms_own
+    assert not hasattr(mended, "tailorbird")
+
+
+def test_registering_changes_the_processors_operators_and_no_others(
+    stock: type, monkeypatch: pytest.MonkeyPatch
+):
+    from vllm.platforms import current_platform
+
     monkeypatch.setattr(type(current_platform), "is_cpu", lambda self: False)
     register()
-    assert not hasattr(Untouched, "tailorbird")
+    assert not hasattr(stock, "tailorbird")
     monkeypatch.setattr(type(current_platform), "is_cpu", lambda self: True)
     register()
-    assert Untouched.add_lora_linear is not punica_cpu.PunicaWrapperCPU.__mro__[1].add_lora_linear
-    assert Untouched.tailorbird
+    assert stock.add_lora_linear is not stock.__mro__[1].add_lora_linear
+    assert stock.tailorbird
+
+
+def test_an_engine_whose_self_test_fails_ends_before_it_opens_its_socket(base_model: Path, tmp_path: Path):
+    """The engine as the service starts it, with an operator that touches every row of the base model."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import service.engine.plugin as plugin\n"
+        "right = plugin._add_lora_linear\n"
+        "def wrong(self, y, x, *rest, **more):\n"
+        "    right(self, y, x, *rest, **more)\n"
+        "    y += 0.001\n"
+        "plugin._add_lora_linear = wrong\n"
+    )
+    socket = tmp_path / "engine.sock"
+    options = server.EngineOptions(model=base_model, served_name="base", socket=socket, cpu=True)
+    argv, env = server.command(options, os.environ | {"PYTHONPATH": str(tmp_path)})
+    ended = subprocess.run(argv, env=env, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert ended.returncode != 0
+    assert "do not agree with this vLLM" in ended.stderr + ended.stdout
+    assert not socket.exists()
