@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from service.contract.base import Wire
 from service.contract.sampling import Sampling
-from service.contract.tools import ResponseFormat, Tool, check_tool_choice
+from service.contract.tools import ResponseFormat, Tool, check_tool_choice, check_tools
 
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
@@ -61,6 +61,11 @@ class ChatRequest(Sampling):
         if top is not None and not info.data.get("logprobs"):
             raise ValueError("'top_logprobs' needs 'logprobs': true")
         return top
+
+    @field_validator("tools")
+    @classmethod
+    def _small_together(cls, tools: list[Tool] | None) -> list[Tool] | None:
+        return check_tools(tools)
 
     @field_validator("tool_choice")
     @classmethod

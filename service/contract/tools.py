@@ -3,15 +3,12 @@
 Knows nothing of messages; whether a model makes sense of its tools is the model's own matter.
 """
 
-import json
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from service.contract.base import Wire
-
-MAX_SCHEMA = 100_000
-"""Characters of one JSON schema, at most: the engine compiles it before the first token."""
+from service.contract.schemas import check_schemas
 
 
 class Function(Wire):
@@ -78,7 +75,12 @@ def check_tool_choice(choice: Any, tools: list[Tool] | None) -> Any:
     return {"type": "function", "function": {"name": function["name"]}}
 
 
+def check_tools(tools: list[Tool] | None) -> list[Tool] | None:
+    """The functions' parameters together: all of them are compiled into one automaton. Raises `ValueError`."""
+    check_schemas(tool.function.parameters for tool in tools or ())
+    return tools
+
+
 def _checked(schema: dict[str, Any] | None) -> dict[str, Any] | None:
-    if schema is not None and len(json.dumps(schema)) > MAX_SCHEMA:
-        raise ValueError(f"a schema holds at most {MAX_SCHEMA} characters")
+    check_schemas([schema])
     return schema
