@@ -9,7 +9,9 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import orjson
@@ -17,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.deps import ON_BEHALF_OF, House
-from service.contract.batches import Answer, AnsweredLine, Line
+from service.contract.batches import Answer, AnsweredLine, BatchError, Line
 from service.db import tables
 from service.domain import batch_lines, batches, files
 from service.errors import TailorbirdError
@@ -31,8 +33,18 @@ PATIENCE = 30.0
 """Seconds that a line lets people go before; then one goes though the house is never quiet."""
 ATTEMPTS = 3
 """How often a line is asked while the engine breaks off its answer."""
-REST = 10.0
-"""Seconds until a batch that our own failure stopped is taken up again."""
+OUTAGES = 6
+"""How often a line is asked while what it needs is away, though the engine is there: an adapter that cannot be
+loaded, or a line that kills the engine. The pauses grow, two minutes in all; then the refusal is its answer."""
+REST, LONGEST_REST = 10.0, 300.0
+"""Seconds until a batch that our own failure stopped is taken up again: twice as long each time, up to the second."""
+STOPS = 8
+"""How often in a row, with no line answered in between, before it is given up: a quarter of an hour in all."""
+GIVEN_UP = BatchError(
+    code="service_failed",
+    message=f"The service failed {STOPS} times at this batch; its log says why. What was answered is in the files. "
+    "Make a batch of the rest.",
+)
 
 
 @dataclass
@@ -51,6 +63,8 @@ class Batches:
         self._turn = asyncio.Lock()
         self._asking = 0
         self._runs: dict[str, _Run] = {}
+        self._stops: dict[str, tuple[int, int]] = {}
+        """{batch: (how often it was stopped in a row, lines it had then)}."""
 
     async def run(self) -> None:
         """Follow every batch to its end, until cancelled; what is being asked then is asked again later."""
@@ -84,10 +98,15 @@ class Batches:
         """A batch that something of ours stopped rests a while, and is then taken up again."""
         error = run.task.exception()
         if error is None:
+            self._stops.pop(batch_id, None)
             return True
         if run.again_at is None:
-            log.error("batch stopped", exc_info=error, extra={"fields": {"batch": batch_id}})
-            run.again_at = time.monotonic() + REST
+            stops, lines = self._stops.get(batch_id, (0, 0))
+            self._stops[batch_id] = (stops + 1, lines)
+            log.error(
+                "batch stopped", exc_info=error, extra={"fields": {"batch": batch_id, "times": stops + 1}}
+            )
+            run.again_at = time.monotonic() + min(REST * 2**stops, LONGEST_REST)
         return time.monotonic() > run.again_at
 
     async def _follow(self, batch_id: str, cancelled: asyncio.Event) -> None:
@@ -96,6 +115,9 @@ class Batches:
             batch = await batches.get_batch(session, None, batch_id)
             source = await files.get_kept(session, batch.input_file_id)
         path = self._house.store.file(source.sha256)
+        if self._stops.get(batch_id, (0, 0))[0] >= STOPS:
+            await self._give_up(batch_id, path)
+            return
         if batch.status == "validating":
             found = await asyncio.to_thread(batch_lines.check, path, batch.endpoint)
             async with self._house.database.writing() as session:
@@ -104,6 +126,8 @@ class Batches:
         if batch.status == "failed":
             return
         results = await asyncio.to_thread(Results, self._house.store.batch(batch_id))
+        if batch_id in self._stops and len(results.done) > self._stops[batch_id][1]:
+            self._stops[batch_id] = (0, len(results.done))
         try:
             end = await self._until_end(batch, batch_lines.read_lines(path, results.done), results, cancelled)
             if end == "completed":
@@ -117,6 +141,19 @@ class Batches:
             results.close()
         self._house.store.drop_batch(batch_id)
         log.info("batch ended", extra={"fields": {"batch": batch_id, "status": end}})
+
+    async def _give_up(self, batch_id: str, path: Path) -> None:
+        """The batch fails with what it has; lines of an input that cannot be read are not told of."""
+        results = await asyncio.to_thread(Results, self._house.store.batch(batch_id))
+        try:
+            with suppress(OSError):
+                rest = batch_lines.never_asked(path, batch_id, results.done, "failed")
+                await asyncio.to_thread(results.add, rest)
+            await self._end(batch_id, results, "failed")
+        finally:
+            results.close()
+        self._house.store.drop_batch(batch_id)
+        log.error("batch given up", extra={"fields": {"batch": batch_id}})
 
     async def _until_end(
         self, batch: tables.Batch, lines: Iterator[Line], results: Results, cancelled: asyncio.Event
@@ -161,14 +198,16 @@ class Batches:
                 group.create_task(one_by_one())
 
     async def _answer(self, batch: tables.Batch, line: Line) -> Answer:
-        """What the endpoint says. While it is full or starting the line waits; a break is tried again."""
+        """What the endpoint says. While it is full the line waits; an outage or a break is asked again a few times."""
         attempts = 0
         while True:
             response = await self._in_turn(batch, line)
             attempts += 1
-            wait = response.headers.get("retry-after")
-            if response.status_code in (429, 503) and wait is not None:
-                await asyncio.sleep(min(float(wait), 60.0))
+            wait = float(response.headers.get("retry-after", 0))
+            if response.status_code == 429 and wait:
+                await asyncio.sleep(min(wait, 60.0))
+            elif response.status_code == 503 and wait and attempts < OUTAGES:
+                await asyncio.sleep(min(wait * 2 ** (attempts - 1), 60.0))
             elif response.status_code >= 500 and attempts < ATTEMPTS:
                 await asyncio.sleep(1.0)
             else:
@@ -224,6 +263,8 @@ class Batches:
             for part, (sha256, size) in kept.items():
                 await batches.add_result(session, batch, part, sha256=sha256, size=size, rows=rows[part])
             await batches.note(session, batch_id, results.counts(batch.total), results.usage)
+            if end == "failed":
+                batch.errors = [GIVEN_UP.model_dump()]
             await batches.end(session, batch, end)
 
 

@@ -65,7 +65,7 @@ class Answer(Wire):
 class LineError(Wire):
     """Why a line was never asked."""
 
-    code: Literal["batch_expired", "batch_cancelled"]
+    code: Literal["batch_expired", "batch_cancelled", "batch_failed"]
     message: str
 
 

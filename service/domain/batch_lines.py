@@ -26,6 +26,9 @@ NEVER_ASKED: dict[str, LineError] = {
     "cancelled": LineError(
         code="batch_cancelled", message="The batch was cancelled before this request was answered."
     ),
+    "failed": LineError(
+        code="batch_failed", message="The batch was given up before this request was answered."
+    ),
 }
 
 

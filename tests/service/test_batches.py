@@ -1,6 +1,7 @@
 """How batches run: beside people, across a kill, and to each of their ends."""
 
 import asyncio
+import itertools
 import json
 import os
 import shutil
@@ -17,11 +18,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.responses import JSONResponse
 
 import service.batches as running
 from service import first_start
 from service.app import create_app
 from service.domain import batches
+from service.errors import EngineUnavailable
 from service.settings import Settings
 from tests.fake_engine import create_fake_engine
 from tests.serving import free_port, serving
@@ -37,6 +40,8 @@ class Paced:
     def __init__(self) -> None:
         self.inner = create_fake_engine()
         self.seconds, self.under_way, self.most = 0.0, 0, 0
+        self.dead = self.refused = 0
+        """Answers still to be refused as by an engine whose core has died; how many were."""
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] != "http" or scope["path"] != CHAT:
@@ -45,6 +50,11 @@ class Paced:
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         try:
+            if self.dead > 0:
+                self.dead, self.refused = self.dead - 1, self.refused + 1
+                error = {"error": {"message": "EngineDeadError", "type": "EngineDeadError", "code": 500}}
+                await JSONResponse(error, 500)(scope, receive, send)
+                return
             await asyncio.sleep(self.seconds)
             await self.inner(scope, receive, send)
         finally:
@@ -286,6 +296,57 @@ def test_lines_wait_for_a_limit_of_their_key(place: Place, monkeypatch: pytest.M
         last = ended(client, begin(client, 4))
         assert last["request_counts"] == {"total": 4, "completed": 4, "failed": 0}
         assert place.engine.most == 1
+
+
+def test_an_outage_is_waited_out_and_one_without_end_becomes_the_lines_answer(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(EngineUnavailable, "retry_after", 0.05)  # told as a second: headers hold whole ones
+    monkeypatch.setattr(running, "OUTAGES", 3)
+    with place.gateway() as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        place.engine.dead = 2
+        last = ended(client, begin(client, 1))
+        assert last["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+        assert place.engine.refused == 2
+        place.engine.dead, place.engine.refused = 1000, 0
+        last = ended(client, begin(client, 2))
+        assert (last["status"], last["request_counts"]) == (
+            "completed",
+            {"total": 2, "completed": 0, "failed": 2},
+        )
+        refused = lines_of(client, last["error_file_id"])
+        assert {one["response"]["status_code"] for one in refused.values()} == {503}
+        assert {one["response"]["body"]["error"]["code"] for one in refused.values()} == {
+            "engine_unavailable"
+        }
+        assert place.engine.refused == 2 * running.OUTAGES
+
+
+def test_a_batch_that_our_own_failure_stops_again_and_again_is_given_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(running, "REST", 0.05)
+    ask, asked = running.Batches._ask_all, []
+
+    async def fails(self: running.Batches, batch, lines, results) -> None:
+        asked.append(len(results.done))
+        if len(results.done) < 2:  # a stop that comes after progress is the first in its row
+            await ask(self, batch, itertools.islice(lines, 1), results)
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(running.Batches, "_ask_all", fails)
+    with place.gateway() as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        last = ended(client, begin(client, 4))
+        assert last["status"] == "failed"
+        assert [error["code"] for error in last["errors"]["data"]] == ["service_failed"]
+        assert last["request_counts"] == {"total": 4, "completed": 2, "failed": 0}
+        assert set(lines_of(client, last["output_file_id"])) == {"q0", "q1"}
+        never = lines_of(client, last["error_file_id"])
+        assert {one["error"]["code"] for one in never.values()} == {"batch_failed"}
+        assert set(never) == {"q2", "q3"}
+        assert len(asked) == 2 + running.STOPS
 
 
 def test_an_expired_input_stays_until_its_batch_has_ended(place: Place):
