@@ -129,7 +129,12 @@ def _open_house(settings: Settings, engine_urls: list[str]) -> House:
     store = Store(settings.home)
     store.prepare()
     database = Database(settings.database)
-    engines = Engines([Engine(url, stream_timeout=settings.answer_timeout) for url in engine_urls])
+    # One adapter less than the engine takes: the worker proves a new one there meanwhile.
+    places = max(1, settings.max_loras - 1)
+    engines = Engines(
+        Engine(url, stream_timeout=settings.answer_timeout, base=settings.model_name, places=places)
+        for url in engine_urls
+    )
 
     async def desired() -> dict[str, str]:
         async with database.reading() as session:
@@ -139,7 +144,7 @@ def _open_house(settings: Settings, engine_urls: list[str]) -> House:
         async with database.reading() as session:
             return await deleted_adapters(session, before=now() - GRACE)
 
-    reconciler = Reconciler(engines, desired, gone)
+    reconciler = Reconciler(engines, desired, gone, base=settings.model_name)
     return House(
         settings, database, store, Hasher.of_home(settings.home), engines, reconciler,
         width=server.hidden_size(Path(settings.base_folder)),

@@ -3,13 +3,15 @@
 Owns `Engine.ready` and `Engine.models`. The wanted adapters are asked for at each look, so a restart, a
 new engine or an adapter published elsewhere need no message. Knows nothing of where the list comes from.
 An adapter that cannot be loaded is left out and named in `problems`: requests for it are refused, all
-others are served.
+others are served. So is one whose files are gone: an engine that has pushed it out of memory reads them again in
+the middle of a step, for everybody's requests, and vLLM 0.32 dies of what it does not find there.
 """
 
 import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from service.engine.client import Engine, Engines
 from service.errors import EngineError, EngineTimeout, EngineUnavailable, TailorbirdError
@@ -27,6 +29,8 @@ async def _nothing() -> set[str]:
     return set()
 
 
+WEIGHTS = "adapter_model.safetensors"
+_NOT_THERE = "Its files are gone from the store. Put them back from a backup, or delete the model."
 RETRY_AFTER = 30.0
 """Seconds until an adapter that was refused is tried again on the same engine."""
 PATIENCE = 5
@@ -37,9 +41,18 @@ class Reconciler:
     """Run `run` as a task; `problems` holds {adapter: why an engine refused it}."""
 
     def __init__(
-        self, engines: Engines, desired: Desired, gone: Gone = _nothing, *, interval: float = 1.0
+        self,
+        engines: Engines,
+        desired: Desired,
+        gone: Gone = _nothing,
+        *,
+        base: str | None = None,
+        interval: float = 1.0,
     ) -> None:
+        """`base` is the base model's name: an engine that comes up is asked it for the kinds of work it compiles at
+        first use, so that nobody waits for that later."""
         self.problems: dict[str, str] = {}
+        self._base = base
         self._engines, self._desired, self._gone, self._interval = engines, desired, gone, interval
         self._dropped: set[tuple[str, str]] = set()
         self._slow: dict[str, int] = {}
@@ -59,6 +72,8 @@ class Reconciler:
         try:
             if not engine.ready:
                 engine.release = f"vllm {await engine.version()}"
+                if self._base is not None:
+                    await engine.warm_up(self._base)
             served = await engine.served()
             wanted, gone = await self._desired(), await self._gone()
         except EngineTimeout:
@@ -80,8 +95,10 @@ class Reconciler:
         """Load one adapter on every engine that is up, now.
 
         One that is down loads it before it is ready again, if it is wanted by then. Raises `EngineError`
-        with the reason if any engine refuses it, `EngineUnavailable` if none is up.
+        with the reason if any engine refuses it or its files are gone, `EngineUnavailable` if none is up.
         """
+        if not await asyncio.to_thread(_there, path):
+            raise EngineError(_NOT_THERE)
         up = [engine for engine in self._engines if await engine.health()]
         if not up:
             raise EngineUnavailable("No engine is running, so the adapter cannot be loaded. Try again soon.")
@@ -119,11 +136,16 @@ class Reconciler:
         self, engine: Engine, served: set[str], wanted: dict[str, str], gone: set[str]
     ) -> set[str]:
         """What the engine serves after loading what is missing and forgetting what is gone."""
+        lost = await asyncio.to_thread(_lost_files, wanted)
         for name, path in wanted.items():
-            if name not in served and await self._load(engine, name, path):
+            if name in lost:
+                self._note(engine, name, _NOT_THERE)
+                served.discard(name)
+            elif name not in served and await self._load(engine, name, path):
                 served.add(name)
         for name in (served & gone) - wanted.keys():
-            if await self._drop(engine, name):
+            # Its name must last as long as requests that were let in with it may reach the engine.
+            if not engine.in_use(name) and await self._drop(engine, name):
                 served.remove(name)
         for name in self.problems.keys() - (wanted.keys() - served):
             del self.problems[name]
@@ -137,12 +159,16 @@ class Reconciler:
             await engine.load(name, path)
         except (EngineError, EngineUnavailable, EngineTimeout, ValueError) as error:
             self._refused[key] = time.monotonic() + RETRY_AFTER
-            self.problems[name] = str(error)
-            logger.warning("the engine at %s does not serve adapter %s: %s", engine.url, name, error)
+            self._note(engine, name, str(error))
             return False
         self._refused.pop(key, None)
         logger.info("the engine at %s has loaded adapter %s", engine.url, name)
         return True
+
+    def _note(self, engine: Engine, name: str, why: str) -> None:
+        if self.problems.get(name) != why:
+            logger.warning("the engine at %s does not serve adapter %s: %s", engine.url, name, why)
+        self.problems[name] = why
 
     async def _drop(self, engine: Engine, name: str) -> bool:
         """Have the engine forget an adapter, once: who loads it again after that has a reason to."""
@@ -156,3 +182,12 @@ class Reconciler:
         self._dropped.add((engine.url, name))
         logger.info("the engine at %s has forgotten adapter %s", engine.url, name)
         return True
+
+
+def _lost_files(wanted: dict[str, str]) -> set[str]:
+    return {name for name, path in wanted.items() if not _there(path)}
+
+
+def _there(path: str) -> bool:
+    """Whether the folder holds weights."""
+    return (Path(path) / WEIGHTS).is_file()

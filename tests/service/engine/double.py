@@ -18,6 +18,7 @@ class Double:
         self.url = f"unix:{socket}"
         self.loaded: dict[str, str] = {}
         self.loads = 0
+        self.warmed: list[dict] = []
         self.refuses: set[str] = set()
         self.cut = asyncio.Event()
         self.healthy = True
@@ -53,6 +54,13 @@ class Double:
 
     async def metrics(self, _: web.Request) -> web.Response:
         return web.Response(text=f'vllm:iteration_tokens_total_count{{engine="0"}} {float(self.steps)}\n')
+
+    async def complete(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        self.warmed.append(body)
+        if body["model"] not in (BASE, *self.loaded):
+            return _error(404, f"The model `{body['model']}` does not exist.", "NotFoundError")
+        return web.json_response({"choices": [{"index": 0, "finish_reason": "length"}]})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -107,6 +115,7 @@ async def double_engine(folder: Path) -> AsyncIterator[Double]:
     app.router.add_post("/v1/load_lora_adapter", double.load)
     app.router.add_post("/v1/unload_lora_adapter", double.unload)
     app.router.add_post("/v1/chat/completions", double.chat)
+    app.router.add_post("/v1/completions", double.complete)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.2)
     await runner.setup()
     await web.UnixSite(runner, str(folder / "engine.sock")).start()

@@ -1,18 +1,29 @@
 """An engine is ready only with all its adapters, and one bad adapter spoils nothing else."""
 
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
 from service.engine.client import Engine, Engines
-from service.engine.reconciler import Reconciler
+from service.engine.reconciler import WEIGHTS, Reconciler
 from service.errors import EngineError, EngineUnavailable
 from tests.service.engine.double import BASE, double_engine
 
 
-def _wants(*names: str):
+def _folder(place: Path, name: str) -> str:
+    """Where an adapter lies, with what tells that it is there."""
+    folder = place / "adapters" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WEIGHTS).touch()
+    return str(folder)
+
+
+def _wants(place: Path, *names: str):
+    folders = {name: _folder(place, name) for name in names}
+
     async def desired() -> dict[str, str]:
-        return {name: f"/adapters/{name}" for name in names}
+        return folders
 
     return desired
 
@@ -20,9 +31,9 @@ def _wants(*names: str):
 async def test_an_engine_becomes_ready_after_everything_missing_is_loaded(tmp_path: Path):
     async with double_engine(tmp_path) as double:
         engine = Engine(double.url)
-        await Reconciler(Engines([engine]), _wants("a", "b")).look(engine)
+        await Reconciler(Engines([engine]), _wants(tmp_path, "a", "b")).look(engine)
         assert engine.ready
-        assert double.loaded == {"a": "/adapters/a", "b": "/adapters/b"}
+        assert double.loaded == {"a": _folder(tmp_path, "a"), "b": _folder(tmp_path, "b")}
         assert engine.models == {BASE, "a", "b"}
         await engine.close()
 
@@ -32,7 +43,7 @@ async def test_a_bad_adapter_is_named_and_left_out_and_the_others_are_served(tmp
         double.refuses = {"bad"}
         engine = Engine(double.url)
         engines = Engines([engine])
-        reconciler = Reconciler(engines, _wants("bad", "good"))
+        reconciler = Reconciler(engines, _wants(tmp_path, "bad", "good"))
         await reconciler.look(engine)
         assert engines.pick("good") is engine
         with pytest.raises(EngineUnavailable):
@@ -46,7 +57,7 @@ async def test_a_bad_adapter_is_named_and_left_out_and_the_others_are_served(tmp
 
 async def test_an_engine_that_dies_is_not_ready_and_gets_everything_again_when_it_is_back(tmp_path: Path):
     engine = Engine(f"unix:{tmp_path}/engine.sock")
-    reconciler = Reconciler(Engines([engine]), _wants("a"))
+    reconciler = Reconciler(Engines([engine]), _wants(tmp_path, "a"))
     async with double_engine(tmp_path):
         await reconciler.look(engine)
         assert engine.ready
@@ -55,7 +66,7 @@ async def test_an_engine_that_dies_is_not_ready_and_gets_everything_again_when_i
     assert engine.models == set()
     async with double_engine(tmp_path) as again:
         await reconciler.look(engine)
-        assert again.loaded == {"a": "/adapters/a"}
+        assert again.loaded == {"a": _folder(tmp_path, "a")}
         assert engine.ready
     await engine.close()
 
@@ -63,7 +74,7 @@ async def test_an_engine_that_dies_is_not_ready_and_gets_everything_again_when_i
 async def test_an_engine_whose_core_is_dead_is_not_ready(tmp_path: Path):
     async with double_engine(tmp_path) as double:
         engine = Engine(double.url)
-        reconciler = Reconciler(Engines([engine]), _wants())
+        reconciler = Reconciler(Engines([engine]), _wants(tmp_path))
         await reconciler.look(engine)
         double.healthy = False
         await reconciler.look(engine)
@@ -80,7 +91,7 @@ async def test_without_the_list_of_adapters_a_new_engine_waits_and_an_old_one_go
         engines = Engines([engine])
         await Reconciler(engines, broken).look(engine)
         assert not engine.ready
-        await Reconciler(engines, _wants()).look(engine)
+        await Reconciler(engines, _wants(tmp_path)).look(engine)
         await Reconciler(engines, broken).look(engine)
         assert engine.ready
         await engine.close()
@@ -92,12 +103,12 @@ async def test_ensure_loads_now_on_every_engine_that_is_up(tmp_path: Path):
     down = Engine(f"unix:{tmp_path}/none.sock")
     async with double_engine(tmp_path / "one") as one, double_engine(tmp_path / "two") as two:
         up = [Engine(one.url), Engine(two.url)]
-        reconciler = Reconciler(Engines([*up, down]), _wants())
-        await reconciler.ensure("a", "/adapters/a")
-        assert one.loaded == two.loaded == {"a": "/adapters/a"}
+        reconciler = Reconciler(Engines([*up, down]), _wants(tmp_path))
+        await reconciler.ensure("a", _folder(tmp_path, "a"))
+        assert one.loaded == two.loaded == {"a": _folder(tmp_path, "a")}
         two.refuses = {"b"}
         with pytest.raises(EngineError, match="rank 64"):
-            await reconciler.ensure("b", "/adapters/b")
+            await reconciler.ensure("b", _folder(tmp_path, "b"))
         for engine in [*up, down]:
             await engine.close()
 
@@ -105,7 +116,7 @@ async def test_ensure_loads_now_on_every_engine_that_is_up(tmp_path: Path):
 async def test_ensure_is_refused_when_no_engine_is_up(tmp_path: Path):
     engine = Engine(f"unix:{tmp_path}/none.sock")
     with pytest.raises(EngineUnavailable, match="No engine is running"):
-        await Reconciler(Engines([engine]), _wants()).ensure("a", "/adapters/a")
+        await Reconciler(Engines([engine]), _wants(tmp_path)).ensure("a", _folder(tmp_path, "a"))
     await engine.close()
 
 
@@ -115,13 +126,73 @@ async def test_an_adapter_that_is_gone_is_forgotten_once_and_one_loaded_again_is
 
     async with double_engine(tmp_path) as double:
         engine = Engine(double.url)
-        reconciler = Reconciler(Engines([engine]), _wants("a"), gone)
-        await engine.load("old", "/adapters/old")
-        await engine.load("own", "/adapters/own")
+        reconciler = Reconciler(Engines([engine]), _wants(tmp_path, "a"), gone)
+        await engine.load("old", _folder(tmp_path, "old"))
+        await engine.load("own", _folder(tmp_path, "own"))
         await reconciler.look(engine)
         assert set(double.loaded) == {"a", "own"}, "what nobody spoke of stays: it may be under proof"
         assert engine.models == {BASE, "a", "own"}
-        await engine.load("old", "/adapters/old")
+        await engine.load("old", _folder(tmp_path, "old"))
         await reconciler.look(engine)
         assert "old" in double.loaded, "whoever loads it again has a reason to"
+        await engine.close()
+
+
+async def test_a_new_engine_is_warmed_up_once_before_it_is_ready(tmp_path: Path):
+    async with double_engine(tmp_path) as double:
+        engine = Engine(double.url)
+        reconciler = Reconciler(Engines([engine]), _wants(tmp_path), base=BASE)
+        await reconciler.look(engine)
+        await reconciler.look(engine)
+        assert engine.ready
+        assert [body["model"] for body in double.warmed] == [BASE]
+        assert double.warmed[0]["prompt_logprobs"] == 0
+        await engine.close()
+
+
+async def test_an_engine_that_cannot_be_warmed_up_is_ready_all_the_same(tmp_path: Path):
+    async with double_engine(tmp_path) as double:
+        engine = Engine(double.url)
+        await Reconciler(Engines([engine]), _wants(tmp_path), base="another").look(engine)
+        assert engine.ready
+        await engine.close()
+
+
+async def test_an_adapter_whose_files_vanish_is_refused_and_served_again_when_they_are_back(tmp_path: Path):
+    async with double_engine(tmp_path) as double:
+        engine = Engine(double.url)
+        engines = Engines([engine])
+        reconciler = Reconciler(engines, _wants(tmp_path, "a", "b"))
+        await reconciler.look(engine)
+        weights = Path(_folder(tmp_path, "a")) / WEIGHTS
+        weights.unlink()
+        await reconciler.look(engine)
+        assert engines.pick("b") is engine
+        with pytest.raises(EngineUnavailable):
+            engines.pick("a")
+        with pytest.raises(EngineError, match="files are gone"):
+            await reconciler.ensure("a", str(weights.parent))
+        assert "files are gone" in reconciler.problems["a"]
+        weights.touch()
+        await reconciler.look(engine)
+        assert engines.pick("a") is engine
+        assert reconciler.problems == {}
+        await engine.close()
+
+
+async def test_an_adapter_is_forgotten_only_when_no_answer_is_being_given_with_it(tmp_path: Path):
+    async def gone() -> set[str]:
+        return {"old"}
+
+    async with double_engine(tmp_path) as double:
+        engine = Engine(double.url)
+        reconciler = Reconciler(Engines([engine]), _wants(tmp_path), gone)
+        await engine.load("old", _folder(tmp_path, "old"))
+        body = {"model": "old", "messages": [{"role": "user", "content": "long"}]}
+        async with aclosing(engine.stream(body)) as stream:
+            await anext(stream)
+            await reconciler.look(engine)
+            assert "old" in double.loaded
+        await reconciler.look(engine)
+        assert "old" not in double.loaded
         await engine.close()
