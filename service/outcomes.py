@@ -29,10 +29,12 @@ from service.db import tables
 from service.db.session import Database
 from service.domain import assistants, evaluations, files, jobs, keys, releases
 from service.domain.keys import Hasher
+from service.engine import server
 from service.engine.client import Engine
 from service.engine.proof import prove, verdict
 from service.errors import EngineUnavailable, TailorbirdError
 from service.settings import Settings
+from service.storage.adapters import Servable
 from service.storage.local import Store
 
 PATIENCE = 300.0
@@ -120,7 +122,9 @@ async def take_in(database: Database, parts: Parts, job: tables.Job, place: Path
             await jobs.end(session, fresh, "succeeded", said)
         return
     trained = TrainingReport.model_validate(folder.read_json(place / folder.REPORT))
-    digest, size = await asyncio.to_thread(parts.store.put_adapter, place / trained.adapter)
+    digest, size = await asyncio.to_thread(
+        parts.store.put_adapter, place / trained.adapter, _servable(parts.settings)
+    )
     async with database.writing() as session:
         await jobs.add_event(
             session, job.id, "Trained. The running server takes the adapter in and is held against it."
@@ -128,6 +132,10 @@ async def take_in(database: Database, parts: Parts, job: tables.Job, place: Path
     proof = await _publishable(parts, digest, place)
     async with database.writing() as session:
         await _publish(session, job.id, parts, digest, size, proof, trained)
+
+
+def _servable(settings: Settings) -> Servable:
+    return Servable(Path(settings.base_folder), settings.model_name, settings.max_lora_rank, server.LINEAR)
 
 
 async def _publishable(parts: Parts, digest: str, place: Path) -> ServingProof:

@@ -12,22 +12,17 @@ Paths come from digests and ids of ours, never from names people give. Knows no 
 
 import errno
 import hashlib
-import json
 import os
 import shutil
-import struct
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 from service.contract import folder
-from service.errors import BadInput, NoSpace, TooLarge
+from service.errors import NoSpace, TooLarge
+from service.storage.adapters import Servable, adapter_digest, check_adapter
 
-WEIGHTS = "adapter_model.safetensors"
-CONFIG = "adapter_config.json"
-ADAPTER_FILES = {WEIGHTS, CONFIG, folder.MANIFEST}
 YOUNG = 3600.0
 """Seconds a file's bytes are left alone: its row may be about to be written."""
 
@@ -158,12 +153,12 @@ class Store:
     def adapter(self, digest: str) -> Path:
         return self._adapters / _hex(digest)
 
-    def put_adapter(self, source: Path) -> tuple[str, int]:
+    def put_adapter(self, source: Path, servable: Servable) -> tuple[str, int]:
         """Keep the adapter in `source` under its digest. Returns `(digest, bytes)`; the same files, the same digest.
 
-        Raises `BadInput` unless it is exactly weights as safetensors, configuration and manifest.
+        Raises `BadInput` unless the engine can serve it: see `adapters`.
         """
-        check_adapter(source)
+        check_adapter(source, servable)
         digest = adapter_digest(source)
         target = self.adapter(digest)
         if not target.exists():
@@ -181,53 +176,6 @@ class Store:
             finally:
                 shutil.rmtree(side, ignore_errors=True)
         return digest, sum(path.stat().st_size for path in target.iterdir())
-
-
-def adapter_digest(source: Path) -> str:
-    """SHA-256 over the sorted lines `<sha256 of file>  <name>`: the format of `sha256sum`."""
-    lines = (f"{_file_digest(source / name)}  {name}\n" for name in sorted(ADAPTER_FILES))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def check_adapter(source: Path) -> None:
-    """Refuse anything but a plain LoRA in safetensors. Raises `BadInput`."""
-    found = {path.name for path in source.iterdir()}
-    if found != ADAPTER_FILES:
-        wrong = ", ".join(sorted(found ^ ADAPTER_FILES))
-        raise BadInput(
-            f"An adapter holds exactly {', '.join(sorted(ADAPTER_FILES))}; missing or extra: {wrong}."
-        )
-    if any(path.is_symlink() for path in source.iterdir()):
-        raise BadInput("An adapter's files must be plain files, not links.")
-    names = safetensors_header(source / WEIGHTS)
-    if not any(".lora_A." in name for name in names):
-        raise BadInput("The adapter's weights hold no LoRA matrices.")
-    settings = json.loads((source / CONFIG).read_text())
-    if settings.get("peft_type") != "LORA" or settings.get("use_dora") or settings.get("modules_to_save"):
-        raise BadInput("Only plain LoRA adapters can be served: no DoRA, no fully trained modules.")
-
-
-def safetensors_header(path: Path) -> dict[str, Any]:
-    """The tensors of a safetensors file: name to dtype, shape and offsets. Raises `BadInput`."""
-    with open(path, "rb") as file:
-        start = file.read(8)
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-        if not 0 < length < 100_000_000:
-            raise BadInput("The adapter's weights are not a safetensors file.")
-        try:
-            header: dict[str, Any] = json.loads(file.read(length))
-        except ValueError:
-            raise BadInput("The adapter's weights are not a safetensors file.") from None
-    header.pop("__metadata__", None)
-    ends = [tensor["data_offsets"][1] for tensor in header.values()]
-    if path.stat().st_size != 8 + length + max(ends, default=0):
-        raise BadInput("The adapter's weights are cut short.")
-    return header
-
-
-def _file_digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hex(digest: str) -> str:

@@ -1,0 +1,54 @@
+"""A tiny base checkpoint and adapters that fit it, or do not, written byte by byte."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from service.storage.adapters import CONFIG, WEIGHTS, Servable
+
+LAYER = "model.layers.0.self_attn.q_proj"
+WIDTH = 2
+
+
+def safetensors(tensors: dict[str, tuple[str, list[int], bytes]]) -> bytes:
+    """A file of `{name: (dtype, shape, data)}`."""
+    header, data = {}, b""
+    for name, (dtype, shape, content) in tensors.items():
+        ends = [len(data), len(data) + len(content)]
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": ends}
+        data += content
+    head = json.dumps(header).encode()
+    return struct.pack("<Q", len(head)) + head + data
+
+
+def servable(place: Path) -> Servable:
+    """What an engine of rank 4 takes over a base model of one layer, two wide."""
+    base = place / "base"
+    base.mkdir(exist_ok=True)
+    weights = {f"{LAYER}.weight": ("F32", [WIDTH, WIDTH], bytes(4 * WIDTH * WIDTH))}
+    (base / "model.safetensors").write_bytes(safetensors(weights))
+    return Servable(base, "base", 4, ("q_proj", "v_proj"))
+
+
+def lora(
+    layer: str = LAYER, *, rank: int = 1, columns: int | None = None, width: int = WIDTH,
+    dtype: str = "F32", number: bytes = struct.pack("<f", 0.5),
+) -> bytes:  # fmt: skip
+    """The weights of one layer, every number `number`."""
+    b_rank = rank if columns is None else columns
+    return safetensors(
+        {
+            f"base_model.model.{layer}.lora_A.weight": (dtype, [rank, width], number * rank * width),
+            f"base_model.model.{layer}.lora_B.weight": (dtype, [width, b_rank], number * width * b_rank),
+        }
+    )
+
+
+def adapter(place: Path, *, weights: bytes | None = None, config: Any = None, manifest: Any = None) -> Path:
+    """The folder of an adapter that is served, but for what is given."""
+    place.mkdir()
+    (place / WEIGHTS).write_bytes(lora() if weights is None else weights)
+    (place / CONFIG).write_text(json.dumps({"peft_type": "LORA"} if config is None else config))
+    (place / "manifest.json").write_text(json.dumps({"base_model": "base"} if manifest is None else manifest))
+    return place
