@@ -13,7 +13,7 @@ from service import sample
 from service.contract.assistants import AssistantCreate
 from service.contract.users import UserCreate
 from service.db import tables
-from service.db.session import Database, migrate
+from service.db.session import Database, check, migrate
 from service.domain import assistants, files, keys, users
 from service.domain.keys import Hasher
 from service.settings import Settings
@@ -25,9 +25,12 @@ TRAINING_FILE = "fanal-training.jsonl"
 
 
 async def prepare(settings: Settings) -> None:
-    """Bring the home up to date. Leaves `admin.key` in it, mode 0600, the first time."""
+    """Bring the home up to date. Leaves `admin.key` in it, mode 0600, the first time.
+
+    Raises `DatabaseUnavailable` when the database is damaged."""
     store = Store(settings.home)
     store.prepare()
+    await check(settings.database)
     await migrate(settings.database)
     database, hasher = Database(settings.database), Hasher.of_home(settings.home)
     try:

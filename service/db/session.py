@@ -5,17 +5,19 @@ Only an edge commits: a request, a step of the worker, the end of a stream.
 """
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
 
 from service.db.sqlite import connect
+from service.errors import DatabaseUnavailable
 
 
 class Database:
@@ -67,6 +69,32 @@ class Database:
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+
+async def check(url: str) -> None:
+    """Raise `DatabaseUnavailable` when SQLite finds its file damaged; a few seconds for a gigabyte.
+
+    A log of writes (`-wal`) that a crash or the disk cut short is no damage: SQLite takes what was committed
+    before the first bad frame, and nothing after it.
+    """
+    path = make_url(url).database
+    if url.startswith("sqlite") and path and Path(path).exists():
+        await asyncio.to_thread(_check_sqlite, Path(path))
+
+
+def _check_sqlite(path: Path) -> None:
+    try:
+        with closing(sqlite3.connect(path, timeout=15)) as connection:
+            said = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.OperationalError:
+        return  # locked, or not to be opened: whoever needs it will say so
+    except sqlite3.DatabaseError as error:
+        said = str(error)
+    if said != "ok":
+        raise DatabaseUnavailable(
+            f"The database at {path} is damaged: {' '.join(said.split())[:200]}. It is left as it is. Put a backup in its "
+            "place, or move it away to begin anew."
+        )
 
 
 async def migrate(url: str) -> None:
