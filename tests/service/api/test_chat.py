@@ -52,6 +52,18 @@ def test_the_base_model_gets_no_instructions(gateway: Gateway):
     assert [message["role"] for message in gateway.engine_bodies[-1]["messages"]] == ["user"]
 
 
+def test_what_the_engine_remembers_of_prompts_is_each_persons_own(gateway: Gateway):
+    question = {"model": "fanal", "messages": [{"role": "user", "content": "hello"}]}
+    with gateway.client_of("anna") as anna, gateway.client_of("ben") as ben:
+        for client in (anna, anna, ben):
+            client.post("/v1/chat/completions", json=question).raise_for_status()
+        prompt = {"model": gateway.settings.model_name, "prompt": "hello"}
+        ben.post("/v1/completions", json=prompt).raise_for_status()
+    first, again, other, raw = [body["cache_salt"] for body in gateway.engine_bodies[-4:]]
+    assert first == again != other == raw
+    assert len(first) >= 32
+
+
 def test_store_false_leaves_no_record(gateway: Gateway):
     assert record(gateway, ask(gateway, store=False).json()["id"]) == {}
 

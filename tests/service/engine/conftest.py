@@ -39,10 +39,12 @@ class RealEngine:
 
     async def running(self) -> int:
         """Requests the engine is working on now, by its own count."""
+        return int(await self.counted("vllm:num_requests_running"))
+
+    async def counted(self, name: str) -> float:
+        """A figure of the engine's own."""
         lines = (await self.client.metrics()).splitlines()
-        return sum(
-            int(float(line.split()[-1])) for line in lines if line.startswith("vllm:num_requests_running")
-        )
+        return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
 
 
 @pytest.fixture(scope="session")

@@ -83,6 +83,20 @@ async def test_cutting_a_stream_ends_the_work_in_the_engine(engine: RealEngine):
             await asyncio.sleep(0.05)
 
 
+async def test_who_has_another_salt_learns_nothing_of_what_is_cached(engine: RealEngine):
+    """The gateway gives each person a salt of their own: how soon an answer begins must not tell what others asked."""
+    body = _ask(engine.base, "The sea is wide. " * 120, tokens=1)
+
+    async def found(salt: str) -> float:
+        before = await engine.counted("vllm:prefix_cache_hits_total")
+        await engine.client.chat(body | {"cache_salt": salt})
+        return await engine.counted("vllm:prefix_cache_hits_total") - before
+
+    assert await found("anna") == 0
+    assert await found("anna") > 0
+    assert await found("ben") == 0
+
+
 async def test_what_is_said_is_not_logged(engine: RealEngine):
     await engine.client.chat(_ask(engine.base, "What do you know of the zyxomma dragonfly?", tokens=4))
     assert "zyxomma" not in engine.log.read_text()
