@@ -2,15 +2,18 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 
 import httpx
 import psutil
 import pytest
 
 from service import sample
+from service.engine.server import socket_path
 from tests.loop.steps import answer, child, examples, finished, sdk, upload, wait_until
 from tests.running import ROOT, Running, start_service
 
@@ -46,6 +49,30 @@ def test_a_confirmed_rating_survives_kill_9_of_every_process(service: Running):
     assert [one["id"] for one in kept] == [given["id"]]
     assert again == given
     assert answer(client, "fanal", "Hello")
+
+
+@pytest.mark.parametrize("how", ["before the first token", "in the middle of a stream", "of a whole answer"])
+def test_a_reader_who_leaves_frees_the_engine_and_leaves_an_interrupted_record(service: Running, how: str):
+    body = {
+        "model": "smollm2-135m-instruct", "messages": [{"role": "user", "content": f"I leave {how}."}],
+        "max_tokens": 1500, "ignore_eos": True, "stream": how != "of a whole answer",
+    }  # fmt: skip
+    with service.client() as http:
+        if how == "in the middle of a stream":
+            with http.stream("POST", "/v1/chat/completions", json=body) as response:
+                next(response.iter_lines())
+        else:
+            seconds = 0.05 if body["stream"] else 2.0
+            with pytest.raises(httpx.ReadTimeout):
+                http.post("/v1/chat/completions", json=body, timeout=seconds)
+        wait_until(lambda: _of_engine(service, "vllm:num_requests_running") == 0, 10, "the engine works on")
+        wait_until(
+            lambda: http.get("/api/status").json()["chats_under_way"] == 0, 10, "a place is still taken"
+        )
+    with closing(sqlite3.connect(service.home / "tailorbird.db")) as records:
+        newest = records.execute("select status, messages from completions order by rowid desc").fetchone()
+    assert newest[0] == "interrupted"
+    assert f"I leave {how}." in newest[1]
 
 
 def test_a_job_whose_worker_is_killed_is_taken_up_again_and_succeeds(service: Running):
@@ -144,6 +171,13 @@ def _status(service: Running, path: str) -> int:
         return httpx.get(service.api_url + path, timeout=3).status_code
     except httpx.HTTPError:
         return 0
+
+
+def _of_engine(service: Running, name: str) -> float:
+    """A figure of the engine's own, asked where the gateway asks it."""
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket_path(service.home)))) as engine:
+        lines = engine.get("http://engine/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
 
 
 def _steps(client, job_id: str) -> int:
