@@ -18,6 +18,7 @@ class Double:
         self.url = f"unix:{socket}"
         self.loaded: dict[str, str] = {}
         self.loads = 0
+        self.load_fields: set[str] = set()
         self.warmed: list[dict] = []
         self.refuses: set[str] = set()
         self.cut = asyncio.Event()
@@ -38,6 +39,7 @@ class Double:
     async def load(self, request: web.Request) -> web.Response:
         body = await request.json()
         self.loads += 1
+        self.load_fields = set(body)
         name = body["lora_name"]
         if name in self.refuses:
             return _error(500, "rank 64 is greater than max_lora_rank 16", "InternalServerError")

@@ -96,6 +96,7 @@ async def test_loading_twice_is_a_success_and_a_refusal_says_why(tmp_path: Path)
     async with _pair(tmp_path) as (double, engine):
         await engine.load("a", "/adapters/a")
         await engine.load("a", "/adapters/a")
+        assert double.load_fields == {"lora_name", "lora_path"}, "nothing is ever loaded in place of another"
         assert await engine.served() == {BASE, "a"}
         double.refuses = {"b"}
         with pytest.raises(EngineError, match="rank 64 is greater"):
