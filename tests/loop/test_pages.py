@@ -16,7 +16,9 @@ pytestmark = pytest.mark.heavy
 
 def test_the_python_examples_for_applications_run(service: Running):
     page = (ROOT / "service" / "README.md").read_text()
-    ask, correct, tune, pause, make_webhook, receive = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    ask, correct, compare, tune, pause, make_webhook, receive = re.findall(
+        r"```python\n(.*?)```", page, re.DOTALL
+    )
     names: dict[str, Any] = {}
 
     def run(block: str, **changes: str) -> None:
@@ -31,6 +33,8 @@ def test_the_python_examples_for_applications_run(service: Running):
     with service.client() as http:
         given = http.get("/api/feedback", params={"completion_id": names["answer"].id}).json()["data"]
         assert [one["type"] for one in given] == ["correction"]
+        run(compare)
+        assert names["decided"].json()["names"]["a"] == 0
         _tune(tune, pause, run, names)
         _hear(make_webhook, receive, run, names, http, service)
 
