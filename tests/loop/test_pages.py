@@ -34,7 +34,7 @@ def test_the_python_examples_for_applications_run(service: Running):
         given = http.get("/api/feedback", params={"completion_id": names["answer"].id}).json()["data"]
         assert [one["type"] for one in given] == ["correction"]
         run(compare)
-        assert names["decided"].json()["names"]["a"] == 0
+        assert names["decided"].json()["choice"] == "a"
         _tune(tune, pause, run, names)
         _hear(make_webhook, receive, run, names, http, service)
 

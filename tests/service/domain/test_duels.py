@@ -2,8 +2,11 @@ from collections import Counter
 
 import pytest
 
+from service.contract.duels import DuelCreate, Vote
+from service.domain import duels
 from service.domain.duels import drawn
-from service.errors import BadInput
+from service.errors import BadInput, Conflict
+from tests.service.domain.conftest import World
 
 SEEDS = [f"{number:032x}" for number in range(400)]
 
@@ -36,3 +39,24 @@ def test_the_base_model_alone_is_asked_twice():
     assert {drawn(seed, [0], None).releases for seed in SEEDS[:20]} == {(0, 0)}
     with pytest.raises(BadInput, match="more releases"):
         drawn(SEEDS[0], [0, 1], "releases")
+
+
+async def test_what_is_drawn_is_written_before_anybody_is_asked_and_asked_as_written(world: World):
+    async with world.database.writing() as session:
+        row = await duels.begin(session, world.user, DuelCreate(assistant="desk", question=" which? "))
+        first, second = await duels.requests(session, row)
+    assert (row.status, row.a_completion_id, row.contestants) == ("writing", None, [0])
+    assert (first.model, second.model) == ("desk@0", "desk@0")
+    assert [one.messages[0].text() for one in (first, second)] == ["which?", "which?"]
+    assert first.seed != second.seed
+    assert first.temperature == second.temperature == duels.LIVELY
+
+
+async def test_what_a_killed_process_was_writing_will_never_be_complete(world: World):
+    async with world.database.writing() as session:
+        row = await duels.begin(session, world.user, DuelCreate(assistant="desk", question="which?"))
+    async with world.database.writing() as session:
+        await duels.end_abandoned(session)
+    with pytest.raises(Conflict, match="never completed"):
+        async with world.database.writing() as session:
+            await duels.vote(session, world.user, row.id, Vote(choice="a"))
