@@ -32,7 +32,7 @@ async def give_review(
     earlier = await idempotency.earlier_answer(session, caller.user_id, idempotency_key, body)
     if earlier is not None:
         return Review.model_validate(earlier)
-    given = await reviews.shown(session, await reviews.give(session, caller, wanted))
+    (given,) = await reviews.shown(session, [await reviews.give(session, caller, wanted)])
     await idempotency.remember(session, caller.user_id, idempotency_key, body, given.model_dump())
     return given
 
@@ -43,7 +43,7 @@ async def list_reviews(
 ) -> dict[str, Any]:
     """One's own, newest first, each with what the others said."""
     rows = await reviews.list_reviews(session, caller, limit=limit)
-    return as_list([await reviews.shown(session, row) for row in rows])
+    return as_list(await reviews.shown(session, rows))
 
 
 @router.get("/agreement")
@@ -75,4 +75,5 @@ async def remove_golden(completion_id: str, session: WriteDep, _: ReviewerDep) -
 @router.delete("/{review_id}")
 async def undo_review(review_id: str, session: WriteDep, caller: ReviewerDep) -> Review:
     """Take one's own verdict back, and the correction that came with it."""
-    return await reviews.shown(session, await reviews.undo(session, caller, review_id))
+    (undone,) = await reviews.shown(session, [await reviews.undo(session, caller, review_id)])
+    return undone

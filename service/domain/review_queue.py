@@ -10,12 +10,12 @@
 import hashlib
 import time
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import cast
 
 from sqlalchemy import delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import load_only
 
 from service.contract.reviews import Outcome, Why
 from service.db import tables
@@ -35,7 +35,7 @@ ORDER: tuple[Why, ...] = ("disagreement", "correction", "low_rated", "preference
 
 @dataclass
 class Item:
-    """One answer with all that was said of it and all verdicts on it."""
+    """One answer with all that was said of it and all verdicts on it. Gathered first, then asked."""
 
     completion_id: str
     said: list[tables.Feedback] = field(default_factory=list)
@@ -45,12 +45,12 @@ class Item:
     undone_by: set[str] = field(default_factory=set)
     golden: tables.GoldenItem | None = None
 
-    @property
+    @cached_property
     def at(self) -> float:
         """When the last word on it was said."""
         return max((one.at for one in self.said), default=0.0)
 
-    @property
+    @cached_property
     def verdicts(self) -> list[tables.Review]:
         """Those that saw everything that is said now; one that skipped gave none."""
         return [one for one in self.reviews if one.verdict != "skip" and one.at >= self.at]
@@ -75,7 +75,7 @@ class Item:
             return None
         if self.outcome == "disputed":
             return "disagreement"
-        if len(self.verdicts) >= (2 if _one_in(TWICE, "twice", self.completion_id) else 1):
+        if self.verdicts and len(self.verdicts) >= (2 if _one_in(TWICE, "twice", self.completion_id) else 1):
             return None
         kinds = {one.type for one in self.said if one.preference in (None, "better")}
         ratings = {one.rating for one in self.said if one.type == "rating"}
@@ -113,16 +113,14 @@ class Waiting:
 async def items_of(session: AsyncSession, *, assistant: str | None = None) -> dict[str, Item]:
     """Every answer on which feedback stands, or that is golden, by the id of its completion."""
     completion, given = tables.Completion, tables.Feedback
+    # Plain rows: there may be tens of thousands, of which nobody needs the texts nor objects.
     query = (
-        select(given)
+        select(
+            given.id, given.completion_id, given.user_id, given.type, given.rating, given.supersedes, given.at,
+            given.preference,
+        )
         .join(completion, completion.id == given.completion_id)
         .where(completion.status == "complete", completion.deleted_at.is_(None), completion.assistant.is_not(None))
-        .options(
-            load_only(
-                given.completion_id, given.user_id, given.type, given.rating, given.supersedes, given.at,
-                given.preference,
-            )
-        )
     )  # fmt: skip
     judged = select(tables.Review).order_by(tables.Review.at)
     fixed = select(tables.GoldenItem).join(completion, completion.id == tables.GoldenItem.completion_id)
@@ -132,7 +130,7 @@ async def items_of(session: AsyncSession, *, assistant: str | None = None) -> di
     reviews = list(await session.scalars(judged))
     written = {one.feedback_id for one in reviews if one.feedback_id}
     found: dict[str, Item] = {}
-    for row in feedback.in_force(list(await session.scalars(query))):
+    for row in feedback.in_force(cast(list[tables.Feedback], list(await session.execute(query)))):
         if row.id not in written:
             found.setdefault(row.completion_id, Item(row.completion_id)).said.append(row)
     for row in await session.scalars(fixed):

@@ -115,27 +115,11 @@ async def withheld(session: AsyncSession, assistant: str) -> dict[str, str]:
     return found
 
 
-async def shown(session: AsyncSession, row: tables.Review) -> Review:
-    """A review as its author sees it, with what the others said, unless it was undone."""
-    outcome, others = None, []
-    if row.undone_at is None:
-        found = await review_queue.items_of(session, assistant=row.assistant)
-        item = found.get(row.completion_id) or Item(row.completion_id, reviews=[row])
-        outcome = item.outcome
-        names = {user.id: user.name for user in await session.scalars(select(tables.User))}
-        others = [
-            _opinion(one, names[one.user_id])
-            for one in item.reviews
-            if one.user_id != row.user_id and one.verdict != "skip"
-        ]
-    return Review(
-        id=row.id, completion_id=row.completion_id, assistant=row.assistant or "",
-        verdict=cast(Verdict, row.verdict), why=cast(Why, row.why), correction=row.correction,
-        skip_reason=cast(SkipReason | None, row.skip_reason), rubric=row.rubric, comment=row.comment,
-        personal_data=row.personal_data, expected=cast(Verdict | None, row.expected),
-        outcome=cast(Outcome | None, outcome), others=others, feedback_id=row.feedback_id,
-        undone=row.undone_at is not None, created_at=int(row.at),
-    )  # fmt: skip
+async def shown(session: AsyncSession, rows: list[tables.Review]) -> list[Review]:
+    """Reviews as their author sees them, each with what the others said, unless it was undone."""
+    found = await review_queue.items_of(session)
+    names = {user.id: user.name for user in await session.scalars(select(tables.User))}
+    return [_shown(row, found.get(row.completion_id) or Item(row.completion_id), names) for row in rows]
 
 
 def _reason(item: Item) -> str | None:
@@ -172,7 +156,7 @@ async def _item(
 
 
 async def _said(session: AsyncSession, feedback_id: str) -> Said:
-    row = await session.get_one(tables.Feedback, feedback_id, populate_existing=True)
+    row = await session.get_one(tables.Feedback, feedback_id)
     other = await session.get(tables.Completion, row.preferred_completion_id or "")
     return Said(
         type=cast(Any, row.type), rating=row.rating, reasons=row.reasons, comment=row.comment,
@@ -193,4 +177,23 @@ def _opinion(row: tables.Review, name: str) -> Opinion:
     return Opinion(
         name=name, verdict=cast(Verdict, row.verdict), correction=row.correction, comment=row.comment,
         personal_data=row.personal_data, created_at=int(row.at),
+    )  # fmt: skip
+
+
+def _shown(row: tables.Review, item: Item, names: dict[str, str]) -> Review:
+    outcome, others = None, []
+    if row.undone_at is None:
+        outcome = item.outcome
+        others = [
+            _opinion(one, names[one.user_id])
+            for one in item.reviews
+            if one.user_id != row.user_id and one.verdict != "skip"
+        ]
+    return Review(
+        id=row.id, completion_id=row.completion_id, assistant=row.assistant or "",
+        verdict=cast(Verdict, row.verdict), why=cast(Why, row.why), correction=row.correction,
+        skip_reason=cast(SkipReason | None, row.skip_reason), rubric=row.rubric, comment=row.comment,
+        personal_data=row.personal_data, expected=cast(Verdict | None, row.expected),
+        outcome=cast(Outcome | None, outcome), others=others, feedback_id=row.feedback_id,
+        undone=row.undone_at is not None, created_at=int(row.at),
     )  # fmt: skip

@@ -59,12 +59,12 @@ async def judge(world: World, caller: Caller, number: int, verdict: Verdict, **m
     more |= {"correction": f"best {number} by {caller.name}"} if verdict == "correct" else {}
     wanted = ReviewCreate(completion_id=f"chatcmpl-{number}", verdict=verdict, **more)
     async with world.database.writing() as session:
-        return await reviews.shown(session, await reviews.give(session, caller, wanted))
+        return (await reviews.shown(session, [await reviews.give(session, caller, wanted)]))[0]
 
 
 async def undo(world: World, caller: Caller, review: Review) -> Review:
     async with world.database.writing() as session:
-        return await reviews.shown(session, await reviews.undo(session, caller, review.id))
+        return (await reviews.shown(session, [await reviews.undo(session, caller, review.id)]))[0]
 
 
 async def golden(world: World, caller: Caller, number: int, expected: Any = "approve") -> None:
