@@ -40,7 +40,10 @@ class Place:
         return "/fr" if self.w.language == "fr" else ""
 
 
-@pytest.fixture(params=[("en", DESK), ("fr", PHONE), ("fr", DESK), ("en", PHONE)], ids=str)
+@pytest.fixture(
+    params=[("en", DESK), ("fr", PHONE), ("fr", DESK), ("en", PHONE)],
+    ids=("desk-en", "phone-fr", "desk-fr", "phone-en"),
+)
 def place(request: pytest.FixtureRequest) -> Place:
     language, options = request.param
     return Place(words(language), options | {"locale": f"{language}-{'GB' if language == 'en' else 'FR'}"})
@@ -54,7 +57,8 @@ def screens(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> Iterator[
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
+def playwright(screens: Screens) -> Iterator[Playwright]:
+    """After the screens: it runs a loop of its own in this thread, in which they could not be prepared."""
     with sync_playwright() as started:
         yield started
 
