@@ -118,7 +118,7 @@ def _clear(run: Path) -> None:
 
 
 def _fail(run: Path, error: RunError) -> int:
-    for place in (run / folder.ADAPTER, *run.glob(f"{folder.CHECKPOINT}*")):
+    for place in (run / folder.ADAPTER, *run.glob(f"*{folder.CHECKPOINT}*")):
         shutil.rmtree(place, ignore_errors=True)
     folder.write_json(run / folder.ERROR, error.model_dump())
     print(f"{error.code}: {error.message}", file=sys.stderr)  # noqa: T201  a command line

@@ -47,9 +47,8 @@ def find(run: Path, spec: TrainingSpec) -> Path | None:
 
 def forget(run: Path) -> None:
     """Remove all checkpoints: the run is done, or will not go on."""
-    for pattern in (f"{folder.CHECKPOINT}*", f".{folder.CHECKPOINT}*"):
-        for place in run.glob(pattern):
-            shutil.rmtree(place, ignore_errors=True)
+    for place in run.glob(f"*{folder.CHECKPOINT}*"):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 class Resumable:

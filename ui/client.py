@@ -234,6 +234,12 @@ class Gateway:
         """Newest first."""
         return await self._list(JobEvent, token, f"/v1/fine_tuning/jobs/{_part(job_id)}/events", limit=limit)
 
+    async def pause_job(self, token: str, job_id: str) -> Job:
+        return await self._one(Job, token, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/pause")
+
+    async def resume_job(self, token: str, job_id: str) -> Job:
+        return await self._one(Job, token, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/resume")
+
     async def cancel_job(self, token: str, job_id: str) -> Job:
         return await self._one(Job, token, "POST", f"/v1/fine_tuning/jobs/{_part(job_id)}/cancel")
 

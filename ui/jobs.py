@@ -1,4 +1,4 @@
-"""Training jobs as people see them: a list, one in detail with its curves, started and cancelled.
+"""Training jobs as people see them: a list, one in detail with its curves, started, paused and cancelled.
 
 Owns how a job's events become a share done, a time left and a curve. Keeps nothing.
 """
@@ -72,13 +72,17 @@ async def start(gateway: Gateway, token: str, assistant: str, file: str, method:
 
 
 def points(w: Words, events: list[JobEvent], names: dict[str, str]) -> pandas.DataFrame:
-    """Columns `step`, `value` and `kind`, oldest first, for the figures in `names`."""
-    rows: list[dict[str, Any]] = []
+    """Columns `step`, `value` and `kind`, oldest first, for the figures in `names`.
+
+    A step that was made again after an interruption is one point.
+    """
+    rows: dict[tuple[int, str], dict[str, Any]] = {}
     for event in reversed(events):
         for name, kind in names.items():
             if event.type == "metrics" and name in event.data and "step" in event.data:
-                rows.append({"step": event.data["step"], "value": float(event.data[name]), "kind": w(kind)})
-    return pandas.DataFrame(rows, columns=["step", "value", "kind"])
+                step = event.data["step"]
+                rows[step, kind] = {"step": step, "value": float(event.data[name]), "kind": w(kind)}
+    return pandas.DataFrame(list(rows.values()), columns=["step", "value", "kind"])
 
 
 def colours(w: Words) -> dict[str, str]:

@@ -240,8 +240,11 @@ class Studio(Screen):
         act = read(event)
         with self.spoken():
             token, _ = await self.person(request)
-            if act.act == "cancel":
-                await self.gateway.cancel_job(token, act.id)
+            acts = {
+                "cancel": self.gateway.cancel_job, "pause": self.gateway.pause_job, "resume": self.gateway.resume_job,
+            }  # fmt: skip
+            if act.act in acts:
+                await acts[act.act](token, act.id)
                 return job
             return act.id if act.act == "open" else job
 

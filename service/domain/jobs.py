@@ -154,7 +154,7 @@ async def set_aside(session: AsyncSession, job: tables.Job) -> None:
     job.worker = job.lease_until = job.estimated_finish = None
     told = "Paused. It goes on from here when it is resumed."
     if job.status == "queued":
-        told = "Interrupted: the job goes on from here when its turn comes."
+        told = f"Interrupted: the job {_again(job)} when its turn comes."
     await add_event(session, job.id, told)
 
 
@@ -208,12 +208,8 @@ async def requeue_lost(session: AsyncSession, attempts: int) -> int:
             await end(session, job, "failed", error.message, error)
         else:
             job.status = "queued"
-            await add_event(
-                session,
-                job.id,
-                "The worker was lost; the job goes on from its last checkpoint.",
-                level="warn",
-            )
+            told = f"The worker was lost; the job {_again(job)}."
+            await add_event(session, job.id, told, level="warn")
     return len(jobs)
 
 
@@ -292,6 +288,10 @@ def shown(job: tables.Job) -> Job:
         hyperparameter_reasons=job.reasons or {}, method={"type": name, name: {"hyperparameters": used}},
         seed=job.settings["seed"], estimated_finish=job.estimated_finish, metadata=job.request.get("metadata"),
     )  # fmt: skip
+
+
+def _again(job: tables.Job) -> str:
+    return "starts again" if job.kind == "evaluation" else "goes on from its last checkpoint"
 
 
 def _refuse_ended(job: tables.Job) -> None:

@@ -105,11 +105,11 @@ class Store:
         return self._jobs / _id(job_id)
 
     def interrupted(self) -> set[str]:
-        """Ids of the jobs that have checkpoints to go on from."""
-        return {path.parent.name for path in self._jobs.glob(f"*/{folder.CHECKPOINT}*")}
+        """Ids of the jobs that have checkpoints, whole or half."""
+        return {path.parent.name for path in self._jobs.glob(f"*/*{folder.CHECKPOINT}*")}
 
     def drop_checkpoints(self, job_id: str) -> None:
-        for path in self.job(job_id).glob(f"{folder.CHECKPOINT}*"):
+        for path in self.job(job_id).glob(f"*{folder.CHECKPOINT}*"):
             shutil.rmtree(path, ignore_errors=True)
 
     def upload(self, upload_id: str) -> Path:

@@ -122,6 +122,7 @@ async def test_checkpoints_go_with_the_end_of_their_job_and_stay_while_it_may_go
                     created_at=1,
                 )  # fmt: skip
             )
-        (house.store.job(f"ftjob-{status}") / "checkpoint-7").mkdir(parents=True)
+        for name in ("checkpoint-7", ".checkpoint-8"):
+            (house.store.job(f"ftjob-{status}") / name).mkdir(parents=True)
     await tidy(house)
     assert house.store.interrupted() == {"ftjob-paused", "ftjob-queued", "ftjob-running"}

@@ -148,6 +148,8 @@ async def test_a_job_is_drawn_in_every_state_with_and_without_figures(language: 
         head, loss, ranking, _ = await jobs.detail(gateway, "t", w, "ftjob-1")
         cards = await jobs.listing(gateway, "t", w, [Job(**shown)], "ftjob-1")
         assert ('data-do="cancel"' in head) is not ended
+        assert ('data-do="pause"' in head) is (status in ("queued", "running"))
+        assert ('data-do="resume"' in head) is (status in ("pausing", "paused"))
         assert "<went>" not in head
         assert w(f"job_{status}") in cards
         assert len(loss) == len(events)
@@ -155,7 +157,8 @@ async def test_a_job_is_drawn_in_every_state_with_and_without_figures(language: 
 
 
 def test_a_curve_has_its_points_oldest_first_and_says_which_rows_they_are_of():
-    events = [JobEvent(**step(2, valid_loss=1.5, train_loss=1.0)), JobEvent(**step(1, train_loss=2.0))]
+    again = JobEvent(**step(1, train_loss=2.0))
+    events = [JobEvent(**step(2, valid_loss=1.5, train_loss=1.0)), again, again]
     points = jobs.points(EN, events, jobs.CURVES)
     assert points.to_dict("records") == [
         {"step": 1, "value": 2.0, "kind": "training rows"},

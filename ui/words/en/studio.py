@@ -98,6 +98,8 @@ SENTENCES: dict[str, str] = {
     "curve_train": "training rows",
     "curve_held_out": "held-out rows",
     "what_happened": "What happened",
+    "pause_job": "Pause",
+    "resume_job": "Resume",
     "cancel_job": "Cancel",
     "cancel_confirm": "Cancel it? Nothing will be published.",
     "cancelled": "It is being cancelled.",

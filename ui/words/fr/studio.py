@@ -101,6 +101,8 @@ SENTENCES: dict[str, str] = {
     "curve_train": "lignes d’entraînement",
     "curve_held_out": "lignes réservées",
     "what_happened": "Ce qui s’est passé",
+    "pause_job": "Mettre en pause",
+    "resume_job": "Reprendre",
     "cancel_job": "Annuler",
     "cancel_confirm": "Annuler ? Rien ne sera publié.",
     "cancelled": "L’annulation est en cours.",
