@@ -41,7 +41,7 @@ def find(run: Path, spec: TrainingSpec) -> Path | None:
         if kept is None and folder.read_json(place / ABOUT)["job"] == _job(run, spec):
             kept = place
         else:
-            shutil.rmtree(place)
+            _remove(place)
     return kept
 
 
@@ -79,12 +79,11 @@ class Resumable:
         folder.write_json(side / ABOUT, self.moments.about(self.state))
         for file in side.iterdir():
             _sync(file)
-        shutil.rmtree(run / name, ignore_errors=True)
         os.rename(side, run / name)
         _sync(run)
         for place in run.glob(f"{folder.CHECKPOINT}*"):
             if place.name != name:
-                shutil.rmtree(place)
+                _remove(place)
         self.moments.wrote(time.monotonic() - began)
 
     def _load_from_checkpoint(self: Any, checkpoint: str, model: Any = None) -> None:
@@ -173,6 +172,14 @@ def _job(run: Path, spec: TrainingSpec) -> str:
 
 def _step(place: Path) -> int:
     return int(place.name.removeprefix(folder.CHECKPOINT))
+
+
+def _remove(place: Path) -> None:
+    """Out of sight first, so that an end in the midst of it leaves no half of a checkpoint."""
+    aside = place.with_name(f".{place.name}.old")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.rename(place, aside)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

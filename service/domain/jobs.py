@@ -266,11 +266,12 @@ async def list_checkpoints(session: AsyncSession, job: tables.Job) -> list[Check
     if adapter is None:
         return []
     report = adapter.report
+    step = report.get("kept_step") or report["steps"]
     return [
         Checkpoint(
             id=f"ftckpt-{adapter.digest[:24]}", created_at=adapter.created_at, fine_tuning_job_id=job.id,
-            fine_tuned_model_checkpoint=adapter.model, step_number=report["steps"],
-            metrics={"step": report["steps"], **report["metrics"]},
+            fine_tuned_model_checkpoint=adapter.model, step_number=step,
+            metrics={"step": step, **report["metrics"]},
         )
     ]  # fmt: skip
 
