@@ -6,6 +6,7 @@ Owns the HTTP client, the reading of refusals and of streamed answers. Knows no 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -19,6 +20,7 @@ from service.contract.duels import Duel, Vote
 from service.contract.evaluations import Evaluation
 from service.contract.feedback import Feedback, FeedbackCreate
 from service.contract.files import File
+from service.contract.imports import Import, ImportPlan, Preview
 from service.contract.jobs import Job, JobCreate, JobEvent
 from service.contract.learnt import LearntList
 from service.contract.releases import Adapter, Move, Release, Trial
@@ -210,6 +212,31 @@ class Gateway:
 
     async def files(self, token: str, purpose: str) -> list[File]:
         return await self._list(File, token, "/v1/files", purpose=purpose, limit=200)
+
+    async def bring(self, token: str, path: Path) -> Import:
+        """Hand a file of any format on, as it lies on disk: it may be large."""
+        with open(path, "rb") as file:
+            files = {"file": (path.name, file, "application/octet-stream")}
+            return await self._one(
+                Import, token, "POST", "/api/imports", files=files, timeout=httpx.Timeout(300)
+            )
+
+    async def imports(self, token: str, limit: int) -> list[Import]:
+        return await self._list(Import, token, "/api/imports", limit=limit)
+
+    async def one_import(self, token: str, import_id: str) -> Import:
+        return await self._one(Import, token, "GET", f"/api/imports/{_part(import_id)}")
+
+    async def preview_import(self, token: str, import_id: str, plan: ImportPlan) -> Preview:
+        path, body = f"/api/imports/{_part(import_id)}/preview", plan.model_dump()
+        return await self._one(Preview, token, "POST", path, json=body, timeout=httpx.Timeout(90))
+
+    async def start_import(self, token: str, import_id: str, plan: ImportPlan) -> Import:
+        path = f"/api/imports/{_part(import_id)}/start"
+        return await self._one(Import, token, "POST", path, json=plan.model_dump())
+
+    async def cancel_import(self, token: str, import_id: str) -> Import:
+        return await self._one(Import, token, "POST", f"/api/imports/{_part(import_id)}/cancel")
 
     async def datasets(self, token: str, assistant: str) -> list[Dataset]:
         return await self._list(Dataset, token, "/api/datasets", assistant=assistant)

@@ -15,6 +15,7 @@ from service.contract.jobs import ENDED
 from service.contract.releases import Adapter
 from ui import datasets, evaluations, jobs, releases
 from ui.client import Refused
+from ui.imports import ImportTab
 from ui.panel import panel, read
 from ui.screens import AT_ONCE, Parts, Screen
 from ui.words import Words
@@ -29,6 +30,7 @@ class Studio(Screen):
     def __init__(self, parts: Parts, w: Words) -> None:
         super().__init__(parts, w)
         self._adapters: dict[str, Adapter] = {}
+        self._imports = ImportTab(self)
 
     def build(self) -> gr.Blocks:
         w = self.w
@@ -47,6 +49,8 @@ class Studio(Screen):
                 with gr.Tabs(elem_id="tabs") as parts["tabs"]:
                     with gr.Tab(w("tab_round"), id="round"):
                         self._round_tab(parts)
+                    with gr.Tab(w("tab_import"), id="import") as parts["bring"]:
+                        self._imports.build()
                     with gr.Tab(w("tab_training"), id="training"):
                         self._training_tab(parts)
                     with gr.Tab(w("tab_evaluations"), id="evaluations"):
@@ -114,6 +118,7 @@ class Studio(Screen):
         p["assistant"].input(self.other, p["assistant"], p["job"], **many).then(
             self.redraw, place, everything, **many
         )
+        self._imports.wire(p["bring"], p["file"])
         p["clock"].tick(self.look, place, moving, **many)
         p["readiness"].click(self.start_round, p["assistant"], [p["job"], p["tabs"]], **many).success(
             self.redraw, place, everything, **many

@@ -19,8 +19,8 @@ from service.contract.sheets import Twins
 from service.intake import minhash, rows
 from service.intake.words import alike, runs, words
 
-SLICE = 500_000
-"""Numbers that are held in memory at once while repetitions are looked for: about 60 MB."""
+SLICE = 100_000
+"""Numbers that are held in memory at once while repetitions are looked for: about 15 MB."""
 RECENT = 256
 """Rows whose runs are kept in memory: the first of many alike is compared with each."""
 FLUSH = 8192

@@ -1,0 +1,181 @@
+"""Bringing in training data from elsewhere: the file, what its first rows become, the columns, what came of it.
+
+Owns the tab's events and how an import is drawn. Reads no file: the gateway has it looked at.
+"""
+
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import gradio as gr
+
+from service.contract.assistants import Assistant
+from service.contract.imports import Column, Format, Import, ImportPlan, Preview
+from ui import datasets
+from ui.acts import Act
+from ui.client import Refused
+from ui.pages import render
+from ui.panel import panel, read
+from ui.screens import AT_ONCE, Screen
+from ui.words import Words
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+COLUMNS: tuple[Column, ...] = get_args(Column)
+LIST = 8
+"""Earlier imports that are listed."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks at one that runs."""
+TYPES = [".jsonl", ".json", ".csv", ".tsv", ".txt", ".xlsx"]
+
+
+class ImportTab:
+    """One tab of a screen, in the screen's language."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen, self.w, self.gateway = screen, screen.w, screen.gateway
+
+    def build(self) -> None:
+        """The tab's components and their events."""
+        w = self.w
+        with gr.Column(elem_classes="box", elem_id="import-file"):
+            gr.HTML(
+                f"<h2>{w('import_title')}</h2><p class='soft'>{w('import_text')}</p>", apply_default_css=False
+            )
+            upload = gr.UploadButton(
+                w("import_bring"),
+                file_types=TYPES,
+                file_count="single",
+                elem_id="import-upload",
+                variant="primary",
+            )
+        here = gr.Textbox(visible=False)
+        shown = panel("import")
+        clock = gr.Timer(LOOK_EVERY, active=False)
+        many: dict[str, Any] = {
+            "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
+        }  # fmt: skip
+        upload.upload(self.bring, upload, [here, shown, upload], **many)
+        shown.click(self.act, here, [here, shown, clock], trigger_mode="multiple", **many)
+        clock.tick(self.look, here, [shown, clock], **many)
+        self._shown = [here, shown, clock]
+
+    def wire(self, tab: gr.Tab, files: gr.Dropdown) -> None:
+        """Draw the tab when it is chosen; what was read in stands among the training `files` at once."""
+        many: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        here, *drawn = self._shown
+        tab.select(self.load, here, drawn, concurrency_limit=AT_ONCE, **many)
+        self._shown[1].change(self.choices, None, files, concurrency_limit=AT_ONCE, **many)
+
+    async def load(self, request: gr.Request, here: str) -> tuple[str, Any]:
+        """What the tab shows when the screen opens."""
+        with self.screen.spoken():
+            token, _ = await self.screen.person(request)
+            return await self._drawn(token, here)
+
+    async def choices(self, request: gr.Request) -> Any:
+        with self.screen.spoken():
+            token, _ = await self.screen.person(request)
+            return gr.Dropdown(await datasets.files(self.gateway, token))
+
+    async def bring(self, request: gr.Request, path: str | None) -> tuple[Any, Any, Any]:
+        with self.screen.spoken():
+            token, _ = await self.screen.person(request)
+            if path is None:
+                return gr.skip(), gr.skip(), gr.skip()
+            try:
+                brought = await self.gateway.bring(token, Path(path))
+            finally:
+                Path(path).unlink(missing_ok=True)
+            drawn, _ = await self._drawn(token, brought.id)
+            return brought.id, drawn, gr.UploadButton(value=None)
+
+    async def act(self, event: gr.EventData, request: gr.Request, here: str) -> tuple[str, Any, Any]:
+        """What was pressed: another look, the start, the end, an earlier import."""
+        act = read(event)
+        with self.screen.spoken():
+            token, _ = await self.screen.person(request)
+            if act.act == "open":
+                here = act.id
+            elif act.act == "look":
+                await self.gateway.preview_import(token, act.id, await self._plan(token, act))
+            elif act.act == "start":
+                await self.gateway.start_import(token, act.id, await self._plan(token, act))
+            elif act.act == "cancel":
+                await self.gateway.cancel_import(token, act.id)
+            return here, *await self._drawn(token, here)
+
+    async def look(self, request: gr.Request, here: str) -> tuple[Any, Any]:
+        """How far it is. A passing failure of the timer leaves the tab as it is."""
+        try:
+            token, _ = await self.screen.person(request)
+            return await self._drawn(token, here)
+        except Refused:
+            return gr.skip(), gr.skip()
+
+    async def _drawn(self, token: str, here: str) -> tuple[str, Any]:
+        listed = await self.gateway.imports(token, LIST)
+        one = await self.gateway.one_import(token, here) if here else None
+        everyone = await self.gateway.assistants(token)
+        drawn = draw(self.w, one, [other for other in listed if other.id != here], everyone)
+        return drawn, gr.Timer(active=one is not None and one.status == "running")
+
+    async def _plan(self, token: str, act: Act) -> ImportPlan:
+        everyone = {one.name: one for one in await self.gateway.assistants(token)}
+        return plan_of(act, everyone)
+
+
+def draw(w: Words, one: Import | None, earlier: list[Import], assistants: list[Assistant]) -> str:
+    """The open import and the earlier ones."""
+    return render(
+        "imports", w, one=one, earlier=earlier, assistants=assistants, formats=FORMATS, columns=COLUMNS,
+        table=_table(one.preview) if one is not None and one.preview is not None else [],
+    )  # fmt: skip
+
+
+def plan_of(act: Act, assistants: dict[str, Assistant]) -> ImportPlan:
+    """The plan that a form says; what is not known in it is left out."""
+
+    def field(name: str) -> str:
+        return (act.fields.get(name) or [""])[0].strip()
+
+    form = field("format")
+    chosen: Format | None = cast(Format, form) if form in FORMATS else None
+    mapping = {column: field(f"column_{column}") for column in COLUMNS if field(f"column_{column}")}
+    assistant = assistants.get(field("assistant"))
+    instructions = assistant.instructions if assistant is not None and "instructions" in act.fields else None
+    return ImportPlan(
+        format=chosen, mapping=mapping if chosen == "columns" else {}, sheet=field("sheet") or None,
+        instructions=instructions or None,
+        assistant=assistant.name if assistant is not None else None, source=field("source")[:500] or None,
+        licence=field("licence")[:200] or None, near_duplicates="leave_out" if "near" in act.fields else "keep",
+        bad_rows="refuse" if "strict" in act.fields else "leave_out",
+    )  # fmt: skip
+
+
+def _table(preview: Preview) -> list[list[tuple[str, str]]]:
+    """The first rows as cells: what each is called, and its text."""
+    rows: list[list[tuple[str, str]]] = []
+    for row in cast(list[dict[str, Any]], preview.rows):
+        if "messages" in row:
+            cells = [
+                ("import_prompt", _said(row["messages"][:-1])),
+                ("import_answer", _said(row["messages"][-1:])),
+            ]
+        elif "input" in row:
+            cells = [
+                ("import_prompt", _said(row["input"]["messages"])),
+                ("import_chosen", _said(row["preferred_output"])),
+                ("import_rejected", _said(row["non_preferred_output"])),
+            ]
+        else:
+            cells = [("import_prompt", _said(row["prompt"])), ("import_answer", _said(row["completion"]))]
+            cells.append(("import_label", "👍" if row["label"] else "👎"))
+        rows.append(cells)
+    return rows
+
+
+def _said(messages: list[dict[str, Any]]) -> str:
+    texts = [
+        str(one.get("content") or "") for one in messages if one.get("role") not in ("system", "developer")
+    ]
+    text = " … ".join(texts)
+    return text if len(text) <= 280 else f"{text[:280]}…"
