@@ -30,6 +30,7 @@ ROOMS = {
     "service/db": "tables, transactions, migrations",
     "service/domain": "the rules; a session comes first, nothing commits",
     "service/engine": "the local vLLM: kept alive, spoken to, proved",
+    "service/intake": "files that people bring: recognised, converted, measured, in a process of its own",
     "service/sample": "an invented company with its facts, questions and corrections",
     "service/storage": "files and adapters, by digest",
     "training": "a run folder in, an adapter out: `python -m training FOLDER`",

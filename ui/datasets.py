@@ -37,9 +37,9 @@ async def upload(gateway: Gateway, token: str, path: Path) -> File:
 
 
 def method_of(choices: list[tuple[str, str]], file: str | None) -> str:
-    """What a file holds as far as its name tells: our own files of pairs are named so."""
+    """What a file holds as far as its name tells: our own files are named by what they hold."""
     name = next((shown for shown, value in choices if value == file), "")
-    return "dpo" if "-dpo-" in name else "supervised"
+    return next((kind for kind in ("dpo", "kto") if f"-{kind}-" in name), "supervised")
 
 
 def escaped(text: str) -> str:

@@ -1,6 +1,6 @@
 """Bringing in training data from elsewhere: the file, what its first rows become, the columns, what came of it.
 
-Owns the tab's events and how an import is drawn. Reads no file: the gateway has it looked at.
+Owns the section's events and how an import is drawn. Reads no file: the gateway has it looked at.
 """
 
 from pathlib import Path
@@ -27,14 +27,14 @@ LOOK_EVERY = 1.0
 TYPES = [".jsonl", ".json", ".csv", ".tsv", ".txt", ".xlsx"]
 
 
-class ImportTab:
-    """One tab of a screen, in the screen's language."""
+class ImportSection:
+    """A part of a screen, in the screen's language."""
 
     def __init__(self, screen: Screen) -> None:
         self.screen, self.w, self.gateway = screen, screen.w, screen.gateway
 
     def build(self) -> None:
-        """The tab's components and their events."""
+        """The section's components."""
         w = self.w
         with gr.Column(elem_classes="box", elem_id="import-file"):
             gr.HTML(
@@ -47,34 +47,19 @@ class ImportTab:
                 elem_id="import-upload",
                 variant="primary",
             )
-        here = gr.Textbox(visible=False)
-        shown = panel("import")
-        clock = gr.Timer(LOOK_EVERY, active=False)
+        self._upload, self._here = upload, gr.Textbox(visible=False)
+        self._shown, self._clock = panel("import"), gr.Timer(LOOK_EVERY, active=False)
+
+    def wire(self, page: gr.Blocks, files: gr.Dropdown) -> None:
+        """The section's events. What was read in is chosen among the training `files` at once."""
         many: dict[str, Any] = {
             "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
         }  # fmt: skip
-        upload.upload(self.bring, upload, [here, shown, upload], **many)
-        shown.click(self.act, here, [here, shown, clock], trigger_mode="multiple", **many)
-        clock.tick(self.look, here, [shown, clock], **many)
-        self._shown = [here, shown, clock]
-
-    def wire(self, tab: gr.Tab, files: gr.Dropdown) -> None:
-        """Draw the tab when it is chosen; what was read in stands among the training `files` at once."""
-        many: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        here, *drawn = self._shown
-        tab.select(self.load, here, drawn, concurrency_limit=AT_ONCE, **many)
-        self._shown[1].change(self.choices, None, files, concurrency_limit=AT_ONCE, **many)
-
-    async def load(self, request: gr.Request, here: str) -> tuple[str, Any]:
-        """What the tab shows when the screen opens."""
-        with self.screen.spoken():
-            token, _ = await self.screen.person(request)
-            return await self._drawn(token, here)
-
-    async def choices(self, request: gr.Request) -> Any:
-        with self.screen.spoken():
-            token, _ = await self.screen.person(request)
-            return gr.Dropdown(await datasets.files(self.gateway, token))
+        here, drawn = self._here, [self._shown, self._clock, files]
+        page.load(self.look, here, drawn, **many)
+        self._upload.upload(self.bring, self._upload, [here, self._shown, self._upload], **many)
+        self._shown.click(self.act, here, [here, *drawn], trigger_mode="multiple", **many)
+        self._clock.tick(self.look, here, drawn, **many)
 
     async def bring(self, request: gr.Request, path: str | None) -> tuple[Any, Any, Any]:
         with self.screen.spoken():
@@ -85,10 +70,10 @@ class ImportTab:
                 brought = await self.gateway.bring(token, Path(path))
             finally:
                 Path(path).unlink(missing_ok=True)
-            drawn, _ = await self._drawn(token, brought.id)
+            drawn, *_ = await self._drawn(token, brought.id)
             return brought.id, drawn, gr.UploadButton(value=None)
 
-    async def act(self, event: gr.EventData, request: gr.Request, here: str) -> tuple[str, Any, Any]:
+    async def act(self, event: gr.EventData, request: gr.Request, here: str) -> tuple[Any, ...]:
         """What was pressed: another look, the start, the end, an earlier import."""
         act = read(event)
         with self.screen.spoken():
@@ -103,20 +88,25 @@ class ImportTab:
                 await self.gateway.cancel_import(token, act.id)
             return here, *await self._drawn(token, here)
 
-    async def look(self, request: gr.Request, here: str) -> tuple[Any, Any]:
-        """How far it is. A passing failure of the timer leaves the tab as it is."""
+    async def look(self, request: gr.Request, here: str) -> tuple[Any, ...]:
+        """How far it is. A passing failure of the timer leaves the section as it is."""
         try:
             token, _ = await self.screen.person(request)
             return await self._drawn(token, here)
         except Refused:
-            return gr.skip(), gr.skip()
+            return gr.skip(), gr.skip(), gr.skip()
 
-    async def _drawn(self, token: str, here: str) -> tuple[str, Any]:
+    async def _drawn(self, token: str, here: str) -> tuple[Any, ...]:
+        """The panel, the timer, and the training files where they may be others now."""
         listed = await self.gateway.imports(token, LIST)
         one = await self.gateway.one_import(token, here) if here else None
         everyone = await self.gateway.assistants(token)
         drawn = draw(self.w, one, [other for other in listed if other.id != here], everyone)
-        return drawn, gr.Timer(active=one is not None and one.status == "running")
+        runs = one is not None and one.status == "running"
+        if one is None or one.file_id is None:
+            return drawn, gr.Timer(active=runs), gr.skip()
+        files = gr.Dropdown(await datasets.files(self.gateway, token), value=one.file_id)
+        return drawn, gr.Timer(active=runs), files
 
     async def _plan(self, token: str, act: Act) -> ImportPlan:
         everyone = {one.name: one for one in await self.gateway.assistants(token)}
@@ -133,20 +123,16 @@ def draw(w: Words, one: Import | None, earlier: list[Import], assistants: list[A
 
 def plan_of(act: Act, assistants: dict[str, Assistant]) -> ImportPlan:
     """The plan that a form says; what is not known in it is left out."""
-
-    def field(name: str) -> str:
-        return (act.fields.get(name) or [""])[0].strip()
-
-    form = field("format")
+    form = act.text("format")
     chosen: Format | None = cast(Format, form) if form in FORMATS else None
-    mapping = {column: field(f"column_{column}") for column in COLUMNS if field(f"column_{column}")}
-    assistant = assistants.get(field("assistant"))
+    mapping = {column: act.text(f"column_{column}") for column in COLUMNS if act.text(f"column_{column}")}
+    assistant = assistants.get(act.text("assistant"))
     instructions = assistant.instructions if assistant is not None and "instructions" in act.fields else None
     return ImportPlan(
-        format=chosen, mapping=mapping if chosen == "columns" else {}, sheet=field("sheet") or None,
+        format=chosen, mapping=mapping if chosen == "columns" else {}, sheet=act.text("sheet") or None,
         instructions=instructions or None,
-        assistant=assistant.name if assistant is not None else None, source=field("source")[:500] or None,
-        licence=field("licence")[:200] or None, near_duplicates="leave_out" if "near" in act.fields else "keep",
+        assistant=assistant.name if assistant is not None else None, source=act.text("source")[:500] or None,
+        licence=act.text("licence")[:200] or None, near_duplicates="leave_out" if "near" in act.fields else "keep",
         bad_rows="refuse" if "strict" in act.fields else "leave_out",
     )  # fmt: skip
 

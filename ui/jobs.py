@@ -58,7 +58,7 @@ async def start(gateway: Gateway, token: str, assistant: str, file: str, method:
     """Queue a job on a file, on top of what answers now; its id. `passes` 0 leaves the number to the service."""
     if not file:
         raise Refused(400, "no_file", "Choose a file first.")
-    name = "dpo" if method == "dpo" else "supervised"
+    name = method if method in ("dpo", "kto") else "supervised"
     settings = {"hyperparameters": {"n_epochs": int(passes) or "auto"}}
     chosen = Method.model_validate({"type": name, name: settings})
     wanted = JobCreate(

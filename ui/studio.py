@@ -15,7 +15,7 @@ from service.contract.jobs import ENDED
 from service.contract.releases import Adapter
 from ui import datasets, evaluations, jobs, releases
 from ui.client import Refused
-from ui.imports import ImportTab
+from ui.imports import ImportSection
 from ui.panel import panel, read
 from ui.screens import AT_ONCE, Parts, Screen
 from ui.words import Words
@@ -30,7 +30,7 @@ class Studio(Screen):
     def __init__(self, parts: Parts, w: Words) -> None:
         super().__init__(parts, w)
         self._adapters: dict[str, Adapter] = {}
-        self._imports = ImportTab(self)
+        self._imports = ImportSection(self)
 
     def build(self) -> gr.Blocks:
         w = self.w
@@ -49,8 +49,6 @@ class Studio(Screen):
                 with gr.Tabs(elem_id="tabs") as parts["tabs"]:
                     with gr.Tab(w("tab_round"), id="round"):
                         self._round_tab(parts)
-                    with gr.Tab(w("tab_import"), id="import") as parts["bring"]:
-                        self._imports.build()
                     with gr.Tab(w("tab_training"), id="training"):
                         self._training_tab(parts)
                     with gr.Tab(w("tab_evaluations"), id="evaluations"):
@@ -64,6 +62,7 @@ class Studio(Screen):
     def _round_tab(self, parts: dict[str, Any]) -> None:
         w = self.w
         parts["readiness"] = panel("readiness")
+        self._imports.build()
         with gr.Column(elem_classes="box", elem_id="on-file"):
             gr.HTML(
                 f"<h2>{w('file_title')}</h2><p class='soft'>{w('file_text')}</p>", apply_default_css=False
@@ -75,7 +74,7 @@ class Studio(Screen):
                 )
             with gr.Row():
                 parts["method"] = gr.Radio(
-                    [(w("method_supervised"), "supervised"), (w("method_dpo"), "dpo")], value="supervised",
+                    [(w(f"method_{name}"), name) for name in ("supervised", "dpo", "kto")], value="supervised",
                     label=w("method"), elem_id="method", scale=3,
                 )  # fmt: skip
                 parts["passes"] = gr.Dropdown(
@@ -118,7 +117,7 @@ class Studio(Screen):
         p["assistant"].input(self.other, p["assistant"], p["job"], **many).then(
             self.redraw, place, everything, **many
         )
-        self._imports.wire(p["bring"], p["file"])
+        self._imports.wire(page, p["file"])
         p["clock"].tick(self.look, place, moving, **many)
         p["readiness"].click(self.start_round, p["assistant"], [p["job"], p["tabs"]], **many).success(
             self.redraw, place, everything, **many

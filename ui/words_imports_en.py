@@ -1,7 +1,6 @@
-"""The English sentences of the tab that brings data in, by name. `words_imports_fr` has the same names."""
+"""The English sentences of the section that brings data in, by name. `words_imports_fr` has the same names."""
 
 IMPORTS: dict[str, str] = {
-    "tab_import": "Bring data",
     "import_title": "Bring training data",
     "import_text": "JSON lines, a JSON array, CSV or Excel: OpenAI chat and preferences, prompt and completion, rated answers, ShareGPT, Alpaca, or columns of your own. You see what the first rows become before anything is read in.",
     "import_bring": "Choose a file",
@@ -68,7 +67,7 @@ IMPORTS: dict[str, str] = {
     "import_held_out": "held-out questions",
     "import_cases": "Held against {n} held-out questions.",
     "import_cases_one": "Held against one held-out question.",
-    "import_next": "The rows are a training file now: choose it under “Next round”.",
+    "import_next": "The rows are a training file now, chosen below under “Train on a file”.",
     "import_problems": "Refused rows, and how to mend them",
     "import_line": "Line {line}",
     "import_field": "field",

@@ -1,7 +1,6 @@
-"""The French sentences of the tab that brings data in, by name. `words_imports_en` has the same names."""
+"""The French sentences of the section that brings data in, by name. `words_imports_en` has the same names."""
 
 IMPORTS: dict[str, str] = {
-    "tab_import": "Apporter",
     "import_title": "Apporter des données d’entraînement",
     "import_text": "Lignes JSON, tableau JSON, CSV ou Excel : dialogues et préférences d’OpenAI, question et réponse, réponses notées, ShareGPT, Alpaca, ou vos propres colonnes. Vous voyez ce que deviennent les premières lignes avant toute lecture.",
     "import_bring": "Choisir un fichier",
@@ -68,7 +67,7 @@ IMPORTS: dict[str, str] = {
     "import_held_out": "questions réservées",
     "import_cases": "Comparé à {n} questions réservées.",
     "import_cases_one": "Comparé à {n} question réservée.",
-    "import_next": "Les lignes sont désormais un fichier d’entraînement : choisissez-le sous « Prochain tour ».",
+    "import_next": "Les lignes sont désormais un fichier d’entraînement, choisi plus bas sous « Entraîner sur un fichier ».",
     "import_problems": "Lignes refusées, et comment les corriger",
     "import_line": "Ligne {line}",
     "import_field": "champ",

@@ -106,8 +106,8 @@ async def succeed(
 ) -> None:
     """The rows that were taken are a file from now on, with its data sheet."""
     file = await files.add_file(
-        session, user_id=found.user_id, filename=f"{Path(found.filename).stem}.jsonl", purpose="fine-tune",
-        sha256=sha256, size=size, kind=report.kind, rows=report.taken,
+        session, user_id=found.user_id, filename=f"{Path(found.filename).stem}-{report.kind}-import.jsonl",
+        purpose="fine-tune", sha256=sha256, size=size, kind=report.kind, rows=report.taken,
     )  # fmt: skip
     await sheets.keep(session, file.id, report.sheet)
     found.report, found.file_id, found.status, found.finished_at = (

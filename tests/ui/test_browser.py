@@ -183,6 +183,39 @@ def test_the_screens_fit_a_phone_in_french_and_in_the_dark(browser: Browser, scr
     watched.close()
 
 
+@pytest.mark.parametrize(("language", "width"), [("en", 1440), ("fr", 390)])
+def test_a_file_of_strange_columns_is_looked_at_told_apart_and_read_in(
+    browser: Browser, screens: Screens, tmp_path: Path, language: str, width: int
+):
+    rows = "".join(f"How high is tide {n}?;It is {n} metres high.;It is high.\n" for n in range(12))
+    (tmp_path / "tides.csv").write_text(f"A;B;C\n{rows}Why?;;no\n")
+    watched = signed_in(
+        browser, screens, f"Importer {language}", "reviewer", locale=language,
+        viewport={"width": width, "height": 900},
+    )  # fmt: skip
+    page = watched.page
+    page.goto(f"{screens.url}{'/fr' if language == 'fr' else ''}/studio/")
+    with page.expect_file_chooser() as chooser:
+        page.locator("#import-upload").click()
+    chooser.value.set_files(tmp_path / "tides.csv")
+    expect(page.locator("[data-import] h2")).to_have_text("tides.csv")
+    expect(page.locator("[data-do=start]")).to_be_disabled()
+    for column, name in (("prompt", "A"), ("chosen", "B"), ("rejected", "C")):
+        page.locator(f"select[name=column_{column}]").select_option(name)
+    page.locator("[data-do=look]").click()
+    expect(page.locator("[data-import] td").nth(1)).to_have_text("It is 0 metres high.")
+    page.locator("input[name=licence]").fill("CC BY 4.0")
+    page.locator("[data-do=start]").click()
+    done = page.locator("[data-import][data-status=succeeded]")
+    expect(done).to_contain_text("CC BY 4.0")
+    expect(done).to_contain_text({"en": "12 of 13 rows were taken", "fr": "12 lignes sur 13"}[language])
+    expect(done).to_contain_text({"en": "Line 14, field B", "fr": "Ligne 14, champ B"}[language])
+    expect(page.locator("#file input")).to_have_value(re.compile("tides-dpo-import"))
+    expect(page.locator("#method input[value=dpo]")).to_be_checked()
+    assert no_sideways_scroll(page)
+    watched.close()
+
+
 # Before the service itself
 
 

@@ -75,7 +75,7 @@ def test_what_was_taken_is_a_file_that_a_job_learns_from_at_once(gateway: Gatewa
     assert report["refused"] == {"empty_field": 1, "not_json": 1}
     assert report["left_out"] == {"duplicate": 1}
     file = gateway.admin.get(f"/v1/files/{done['file_id']}").json()
-    assert (file["purpose"], file["filename"]) == ("fine-tune", "boats.jsonl")
+    assert (file["purpose"], file["filename"]) == ("fine-tune", "boats-sft-import.jsonl")
     content = gateway.admin.get(f"/v1/files/{file['id']}/content").content
     assert len(content.splitlines()) == 5
     job = gateway.admin.post("/v1/fine_tuning/jobs", json={"model": "fanal", "training_file": file["id"]})

@@ -107,7 +107,7 @@ def test_bad_rows_among_many_good_ones_are_found_each_with_its_line(tmp_path: Pa
 
 @pytest.mark.heavy
 def test_ten_times_the_rows_take_hardly_more_memory(tmp_path: Path):
-    """What is held does not grow with the rows but for a byte or two of each, and their numbers up to a slice of them."""
+    """What is held grows by a byte or two for each row, and by their numbers up to a slice of them."""
     peaks = {}
     for count in (20_000, 200_000):
         path = tmp_path / f"{count}.csv"

@@ -1,0 +1,145 @@
+import re
+from typing import Any
+
+import pytest
+
+from service.contract.assistants import Assistant
+from service.contract.imports import (
+    Import,
+    ImportError,
+    ImportPlan,
+    ImportProgress,
+    ImportReport,
+    Preview,
+    Problem,
+)
+from service.contract.sheets import DataSheet, Lengths, Touch, Twins
+from service.intake.problems import MENDS
+from ui.acts import Act
+from ui.imports import COLUMNS, FORMATS, draw, plan_of
+from ui.words import words
+from ui.words_en import ENGLISH
+
+LANGUAGES = ("en", "fr")
+EVIL = "<script>alert(1)</script>"
+PROBLEM = Problem(
+    file="f.csv", line=12, field=EVIL, reason="empty_field", problem="The field is empty.", mend="Fill it in."
+)
+
+
+def preview(**more: Any) -> Preview:
+    fields: dict[str, Any] = {
+        "container": "csv", "encoding": "utf-8", "delimiter": ",", "sheets": ["A", EVIL], "sheet": "A",
+        "columns": ["Q", EVIL], "recognised": None, "format": "columns", "mapping": {"prompt": "Q"}, "kind": "sft",
+        "looked_at": 9, "rows": [], "raw": [{"Q": EVIL}], "problems": [PROBLEM], "refused": 1,
+    }  # fmt: skip
+    return Preview(**fields | more)
+
+
+def report() -> ImportReport:
+    some = Lengths(mean=1.0, least=1, median=2, p95=3, most=4, total=12_345)
+    sheet = DataSheet(
+        kind="dpo", rows=2, sha256="ab", prompt_words=some, answer_words=some, tokens=some,
+        languages={"en": 1, "unclear": 1}, labels={EVIL: 3, "b": 1}, longer_chosen=1, exact_duplicates=1,
+        near_duplicates=1, near_examples=[Twins(line=3, like=2, share=0.9)], sources={EVIL: 1}, source=EVIL,
+        licence=None, filename=EVIL, filename_sha256="cd", created_at=1,
+    )  # fmt: skip
+    return ImportReport(
+        format="columns", kind="dpo", read=1_000_004, taken=1_000_000, refused={"empty_field": 1}, problems=[PROBLEM],
+        left_out={"held_out_case": 1}, cases=1, touched=[Touch(line=4, case=EVIL, how="same", share=1)], seconds=1,
+        peak_mb=1, sheet=sheet,
+    )  # fmt: skip
+
+
+def brought(status: str = "ready", **more: Any) -> Import:
+    fields: dict[str, Any] = {
+        "id": "import_1", "filename": EVIL, "bytes": 1, "status": status, "plan": ImportPlan(), "preview": None,
+        "progress": None, "report": None, "error": None, "file_id": None, "created_at": 1, "finished_at": None,
+    }  # fmt: skip
+    return Import(**fields | more)
+
+
+ROWS = {
+    "sft": {"messages": [{"role": "user", "content": EVIL}, {"role": "assistant", "content": "a"}]},
+    "dpo": {
+        "input": {"messages": [{"role": "user", "content": "q"}]},
+        "preferred_output": [{"role": "assistant", "content": EVIL}],
+        "non_preferred_output": [{"role": "assistant", "content": "b"}],
+    },
+    "kto": {
+        "prompt": [{"role": "user", "content": "q"}],
+        "completion": [{"role": "assistant", "content": EVIL}],
+        "label": True,
+    },
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "one",
+    [
+        brought(preview=preview()),
+        *(brought(preview=preview(kind=kind, rows=[row], recognised="kto")) for kind, row in ROWS.items()),
+        brought(preview=preview(kind=None)),
+        brought("running", progress=ImportProgress(phase="comparing", share=0.65, rows=1234, refused=1)),
+        brought("succeeded", report=report(), preview=preview()),
+        brought(
+            "failed", error=ImportError(code="bad_row", message=EVIL, problem=PROBLEM), preview=preview()
+        ),
+        brought("failed", error=ImportError(code="no_rows", message=EVIL)),
+        brought("cancelled", preview=preview()),
+    ],
+)
+def test_an_import_is_drawn_in_every_state_and_nothing_in_it_is_markup(language: str, one: Import):
+    drawn = draw(words(language), one, [brought("succeeded", report=report())], [])
+    assert "&lt;script&gt;" in drawn
+    assert "<script" not in drawn
+
+
+def test_a_refusal_on_the_screen_names_the_line_the_field_and_the_mend_in_both_languages():
+    failed = brought("failed", error=ImportError(code="bad_row", message="m", problem=PROBLEM))
+    for language, said in (("en", "Line 12, field"), ("fr", "Ligne 12, champ")):
+        drawn = " ".join(draw(words(language), failed, [], []).split())
+        assert said in drawn
+        assert words(language)("mend_empty_field") in drawn
+
+
+def test_every_code_of_a_refusal_and_every_choice_has_a_sentence():
+    wanted = {f"{start}_{reason}" for reason in MENDS for start in ("why", "mend")}
+    wanted |= {f"format_{name.replace('-', '_')}" for name in FORMATS} | {
+        f"column_{name}" for name in COLUMNS
+    }
+    wanted |= {f"phase_{name}" for name in ("waiting", "reading", "comparing", "writing")}
+    wanted |= {f"import_{name}" for name in ("ready", "running", "succeeded", "failed", "cancelled")}
+    wanted |= {f"language_{name}" for name in ("en", "fr", "other", "unclear")}
+    wanted |= {f"kind_{name}" for name in ("sft", "dpo", "kto")}
+    assert wanted - ENGLISH.keys() == set()
+
+
+def assistant(instructions: str) -> Assistant:
+    return Assistant(
+        id="a", name="fanal", title="Fanal", description="", instructions=instructions, starters=[], languages=["en"],
+        temperature=0.2, max_tokens=10, live_release=None, cases_file=None, created_at=1,
+    )  # fmt: skip
+
+
+def test_the_form_becomes_a_plan_and_columns_count_only_for_columns_of_ones_own():
+    fields = {
+        "format": ["columns"], "column_prompt": ["Q"], "column_completion": ["A"], "column_label": [""],
+        "assistant": ["fanal"], "source": [" our wiki "], "licence": [""], "instructions": ["on"], "strict": ["on"],
+    }  # fmt: skip
+    known = {"fanal": assistant("Be kind.")}
+    plan = plan_of(Act(fields=fields), known)
+    assert plan == ImportPlan(
+        format="columns", mapping={"prompt": "Q", "completion": "A"}, assistant="fanal", instructions="Be kind.",
+        source="our wiki", bad_rows="refuse",
+    )  # fmt: skip
+    other = plan_of(Act(fields={**fields, "format": ["kto"], "assistant": ["nobody"], "near": ["on"]}), known)
+    assert (other.format, other.mapping, other.assistant, other.instructions) == ("kto", {}, None, None)
+    assert other.near_duplicates == "leave_out"
+    assert plan_of(Act(fields={"format": ["parquet"]}), known) == ImportPlan()
+
+
+def test_large_numbers_are_readable():
+    drawn = draw(words("en"), brought("succeeded", report=report()), [], [])
+    assert re.search(r"1[\u202f ]000[\u202f ]000 of 1[\u202f ]000[\u202f ]004 rows were taken", drawn)
