@@ -52,8 +52,8 @@ def recognise(columns: Iterable[str]) -> Format | None:
     return None
 
 
-def suggest(columns: list[str]) -> dict[Column, str]:
-    """Which column seems to hold what. A column is used once; what is not told by its name is left out."""
+def suggest(columns: list[str], values: Iterable[Fields] = ()) -> dict[Column, str]:
+    """Which column seems to hold what, by its name. Each is used once; one of labels must hold labels in `values`."""
     free = {column.strip().casefold().replace(" ", "_"): column for column in reversed(columns)}
     found: dict[Column, str] = {}
 
@@ -69,6 +69,8 @@ def suggest(columns: list[str]) -> dict[Column, str]:
         if name == "label" and "completion" not in found:
             continue
         take(name)
+    if "label" in found and not all(messages.is_label(value.get(found["label"])) for value in values):
+        del found["label"]
     return found
 
 
@@ -117,7 +119,7 @@ def _openai_chat(value: Fields) -> tuple[Kind, dict[str, Any]]:
 
 def _openai_preference(value: Fields) -> tuple[Kind, dict[str, Any]]:
     names = ("input", "preferred_output", "non_preferred_output", "tailorbird")
-    return "dpo", {name: messages.parsed(value[name]) for name in names if value.get(name)}
+    return "dpo", {name: messages.whole(value[name]) for name in names if value.get(name)}
 
 
 def _prompt_completion(value: Fields) -> tuple[Kind, dict[str, Any]]:
@@ -156,14 +158,14 @@ def _sharegpt(value: Fields) -> tuple[Kind, dict[str, Any]]:
     if value.get("kto_tag") not in (None, ""):
         return "kto", _rated(value, talk[:-1], talk[-1:], "kto_tag")
     if talk[-1]["role"] != "assistant":
-        where = f"conversations[{len(messages.parsed(value['conversations'])) - 1}]"
+        where = f"conversations[{len(messages.whole(value['conversations'])) - 1}]"
         raise BadRecord("last_message", "The conversation ends with the person's message.", field=where)
     return "sft", {"messages": talk}
 
 
 def _alpaca(value: Fields) -> tuple[Kind, dict[str, Any]]:
     talk = messages.instructions(value, "system")
-    for number, turn in enumerate(messages.parsed(value.get("history")) or []):
+    for number, turn in enumerate(messages.whole(value.get("history")) or []):
         if not isinstance(turn, list | tuple) or len(turn) != 2:
             raise BadRecord(
                 "wrong_type", "A turn of 'history' is a question and an answer.", field=f"history[{number}]"

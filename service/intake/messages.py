@@ -46,7 +46,7 @@ def said(value: Fields, name: str, role: str) -> list[dict[str, Any]]:
 
 def listed(value: Fields, name: str) -> list[dict[str, Any]]:
     """A field that must be a list of messages, or the JSON text of one."""
-    found = parsed(value.get(name))
+    found = whole(value.get(name))
     if name not in value:
         raise BadRecord("missing_field", f"The field '{name}' is missing.", field=name)
     if not isinstance(found, list):
@@ -61,17 +61,20 @@ def instructions(value: Fields, name: str | None) -> list[dict[str, Any]]:
 
 
 def parsed(found: Any) -> Any:
-    """A cell that holds JSON of messages, parsed; everything else as it is."""
+    """A cell that holds the JSON of a list of messages, parsed; everything else as it is, other JSON too: an answer
+    may be JSON itself."""
+    value = whole(found) if isinstance(found, str) else found
+    spoken = isinstance(value, list) and all(isinstance(one, dict) and _speaks(one) for one in value)
+    return value if spoken and value else found
+
+
+def whole(found: Any) -> Any:
+    """A cell that must hold JSON, parsed."""
     if isinstance(found, str) and found.lstrip()[:1] in ("[", "{"):
         try:
-            value = orjson.loads(found)
+            return orjson.loads(found)
         except orjson.JSONDecodeError:
             return found
-        spoken = value if isinstance(value, list) else [value]
-        if spoken and all(
-            isinstance(one, dict) and {"role", "from", "messages"} & one.keys() for one in spoken
-        ):
-            return value
     return found
 
 
@@ -79,10 +82,14 @@ def label(value: Fields, name: str) -> bool:
     """Whether a row is desirable."""
     if name not in value:
         raise BadRecord("missing_field", f"The field '{name}' is missing.", field=name)
-    found = str(value[name]).strip().casefold()
+    found = _plain(value[name])
     if found in GOOD or found in BAD:
         return found in GOOD
     raise BadRecord("bad_label", f"'{found[:40]}' in '{name}' says neither good nor bad.", field=name)
+
+
+def is_label(found: Any) -> bool:
+    return _plain(found) in GOOD or _plain(found) in BAD
 
 
 def as_json(found: Any) -> str:
@@ -90,6 +97,14 @@ def as_json(found: Any) -> str:
         return orjson.dumps(found).decode()
     except TypeError:
         return str(found)
+
+
+def _plain(found: Any) -> str:
+    return str(found).strip().casefold()
+
+
+def _speaks(one: dict[str, Any]) -> bool:
+    return {"role", "content"} <= one.keys() or {"from", "value"} <= one.keys()
 
 
 def _messages(found: list[Any], name: str) -> list[dict[str, Any]]:

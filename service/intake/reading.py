@@ -73,12 +73,15 @@ def way_of(source: Source, plan: ImportPlan) -> Way:
     """The format and the columns, recognised or as the plan says. Raises `BadFile` for a column that is not there."""
     columns: dict[str, None] = {}
     recognised: Format | None = None
-    for record in islice(source.records(), LOOK):
+    first = list(islice(source.records(), LOOK))
+    for record in first:
         columns |= dict.fromkeys(record.value)
         recognised = recognised or formats.recognise(record.value)
     names = list(columns)[:200]
     form = plan.format or ("columns" if plan.mapping else recognised) or "columns"
-    mapping = dict(plan.mapping) if plan.mapping else formats.suggest(names) if form == "columns" else {}
+    mapping = dict(plan.mapping) if plan.mapping else {}
+    if form == "columns" and not mapping:
+        mapping = formats.suggest(names, [record.value for record in first if record.value])
     for column, name in mapping.items():
         if name not in columns:
             raise BadFile(

@@ -114,6 +114,29 @@ def test_columns_that_nobody_agreed_on_are_suggested_by_their_names(tmp_path: Pa
     assert look.mapping == {"prompt": "text", "completion": "category"}
 
 
+def test_a_column_called_like_a_label_is_one_only_if_it_holds_labels(tmp_path: Path):
+    rated = Brought(tmp_path, b"question,answer,rating\na,b,up\nc,d,down\n").look()
+    assert (rated.kind, rated.mapping["label"]) == ("kto", "rating")
+    noted = Brought(tmp_path, b"question,answer,note\na,b,up\nc,d,ask Ann\n").look()
+    assert (noted.kind, noted.mapping) == ("sft", {"prompt": "question", "completion": "answer"})
+
+
+def test_an_answer_that_is_json_itself_stays_text_and_a_cell_of_messages_does_not(tmp_path: Path):
+    answers = [
+        '{"role": "captain", "name": "Mira"}',
+        '[{"role": "mate"}]',
+        '{"messages": []}',
+        "[1, 2]",
+        "{so",
+    ]
+    brought = Brought(tmp_path, jsonl(*({"prompt": "q", "completion": answer} for answer in answers)))
+    assert brought.read().taken == len(answers)
+    assert [row["messages"][1]["content"] for row in brought.rows()] == answers
+    cell = '"[{""role"": ""user"", ""content"": ""q""}, {""role"": ""assistant"", ""content"": ""a""}]"'
+    look = Brought(tmp_path, f"messages\n{cell}\n".encode()).look()
+    assert look.rows == [{"messages": [user("q"), assistant("a")]}]
+
+
 def test_a_mapping_says_which_column_holds_what_and_thereby_the_kind(tmp_path: Path):
     content = b"a,b,c,d\nq,good,bad,up\n"
     pair = Brought(tmp_path, content, mapping={"prompt": "a", "chosen": "b", "rejected": "c"}).look()
