@@ -58,7 +58,7 @@ from service.logs import log
 from service.metrics import REQUESTS
 from service.settings import Settings
 from service.storage.local import Store
-from service.upkeep import keep_tidy
+from service.upkeep import keep_sorted, keep_tidy
 from service.webhooks import Webhooks
 
 ROUTERS = (
@@ -98,6 +98,7 @@ def create_app(settings: Settings, engine_urls: list[str]) -> FastAPI:
                 Imports(house).run(),
                 Webhooks(house).run(),
                 keep_tidy(house),
+                keep_sorted(house),
             )
         ]
         try:

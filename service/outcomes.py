@@ -69,14 +69,25 @@ async def prepare(
     if job.validation_file:
         validation = await files.get_kept(session, job.validation_file)
         inputs[folder.VALIDATION] = store.file(validation.sha256)
+    cases = await _held_out_cases(session, job)
+    if cases is not None:
+        inputs[folder.CASES] = store.file(cases)
     spec = TrainingSpec(
         kind=cast(TrainingKind, job.kind), id=job.id, base_model=settings.base_folder,
         base_name=settings.model_name, start_digest=job.start_adapter,
         start_adapter=str(store.adapter(job.start_adapter)) if job.start_adapter else None,
-        train_sha256=training.sha256, settings=TrainingSettings.model_validate(job.settings),
+        train_sha256=training.sha256, cases_sha256=cases, settings=TrainingSettings.model_validate(job.settings),
         threads=settings.threads,
     )  # fmt: skip
     return spec.model_dump(), inputs
+
+
+async def _held_out_cases(session: AsyncSession, job: tables.Job) -> str | None:
+    """Digest of the questions that the job's assistant is measured on: the trainer refuses rows that ask them."""
+    if job.assistant is None:
+        return None
+    assistant = await assistants.get_assistant(session, job.assistant)
+    return (await files.get_kept(session, assistant.cases_file)).sha256 if assistant.cases_file else None
 
 
 async def _prepare_evaluation(

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     answer_timeout: float = Field(120.0, gt=0, description="seconds to wait for the first token")
     max_upload_mb: int = Field(512, ge=1, description="largest file that can be uploaded")
     needed_pairs: int = Field(20, ge=1, description="preference pairs a training round asks for")
+    person_share: float = Field(
+        0.5, ge=0.5, le=1, description="most that one person may give of a dataset's rows; 1: no limit"
+    )
     min_examples: int = Field(10, ge=1, description="rows a training file needs, as at OpenAI")
     threads: int | None = Field(None, ge=1, description="threads of a training job; default: all cores")
     proof_tolerance: float = Field(

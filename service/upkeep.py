@@ -1,4 +1,5 @@
-"""What the gateway tidies as time passes: what ran out or ended, files that nothing leads back to, old answers.
+"""What the gateway does as time passes: it tidies what ran out or ended and files that nothing leads back to, erases
+old answers, and takes in new feedback.
 
 A row goes first and its bytes later, so what is cut short is done at the next round. Also removes what a
 refused upload, a killed process or a job that will not go on left on disk.
@@ -10,11 +11,14 @@ from dataclasses import dataclass
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.api.deps import House
-from service.domain import audit, batches, files, imports, jobs, retention, uploads, webhooks
+from service.domain import audit, batches, files, imports, jobs, material, retention, uploads, webhooks
+from service.errors import TailorbirdError
 from service.logs import log
 
 EVERY = 600.0
 """Seconds between two rounds."""
+SOON = 2.0
+"""Seconds between two looks for feedback that was not sorted yet."""
 
 
 async def keep_tidy(house: House) -> None:
@@ -25,6 +29,19 @@ async def keep_tidy(house: House) -> None:
         except (SQLAlchemyError, OSError) as error:
             log.error("tidying failed", exc_info=error)
         await asyncio.sleep(EVERY)
+
+
+async def keep_sorted(house: House) -> None:
+    """Take in what people say soon after they said it, until cancelled: a screen that asks need not wait for it."""
+    while True:
+        await asyncio.sleep(SOON)
+        try:
+            async with house.database.reading() as session:
+                behind = await material.waiting(session)
+            for assistant in behind:
+                await house.sort_feedback(assistant)
+        except (SQLAlchemyError, OSError, TailorbirdError) as error:
+            log.error("sorting feedback failed", exc_info=error)
 
 
 @dataclass

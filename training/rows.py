@@ -1,6 +1,7 @@
 """Reads the rows a run learns from, and refuses data that must not be trained on.
 
-Owns the check of the training file's hash and the search for held-out rows that leaked into training.
+Owns the check of the files' hashes and the search for what is held out and stands in training all the same: rows
+of the validation file, and the assistant's held-out questions.
 Knows no tokenizer: a refusal here costs no model load.
 """
 
@@ -10,9 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from service.contract import folder
+from service.contract.blocklist import Blocklist
 from service.contract.chat import Message
-from service.contract.datasets import BadRow, Example, PreferencePair, Row, read_rows
+from service.contract.datasets import BadRow, Example, PreferencePair, Row, read_objects, read_rows
+from service.contract.evaluations import Case
 from service.contract.jobs import TrainingSpec
 from training.refusal import Refused
 
@@ -35,8 +40,8 @@ class Rows:
 def read(run: Path, spec: TrainingSpec) -> Rows:
     """Read and check `train.jsonl` and, where it stands, `validation.jsonl`.
 
-    Raises `Refused` with code `file_missing`, `wrong_sha256`, `bad_row`, `no_rows` or
-    `held_out_in_training`.
+    Raises `Refused` with code `file_missing`, `wrong_sha256`, `bad_row`, `no_rows`, `held_out_in_training` or
+    `held_out_case`.
     """
     path = run / folder.TRAIN
     if not path.is_file():
@@ -55,6 +60,7 @@ def read(run: Path, spec: TrainingSpec) -> Rows:
     held_out = _parse(held_path.read_bytes(), folder.VALIDATION, spec.kind) if held_path.is_file() else []
     rows = Rows(train=train, held_out=held_out)
     _refuse_leaks(rows)
+    _refuse_cases(rows, _cases(run, spec))
     return rows
 
 
@@ -80,6 +86,43 @@ def _parse(content: bytes, name: str, kind: str) -> list[NamedRow]:
     if not rows:
         raise Refused("no_rows", f"{name} holds no rows. Add some, or leave the file out.", name)
     return [NamedRow(f"{name} line {number}", row) for number, row in zip(numbers, rows, strict=True)]
+
+
+def _cases(run: Path, spec: TrainingSpec) -> Blocklist:
+    """The held-out questions, which stand in the run folder if the job names them: else the check would be none."""
+    if spec.cases_sha256 is None:
+        return Blocklist([])
+    path = run / folder.CASES
+    if not path.is_file():
+        raise Refused(
+            "file_missing",
+            f"{folder.CASES}, the held-out questions, is not in the run folder. Start the job again.",
+            folder.CASES,
+        )
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != spec.cases_sha256:
+        raise Refused(
+            "wrong_sha256",
+            f"{folder.CASES} holds other questions than the job names. Start the job again.",
+            "cases_sha256",
+        )
+    try:
+        return Blocklist(Case.model_validate(value) for _, value in read_objects(content.splitlines()))
+    except (BadRow, ValidationError) as error:
+        raise Refused("bad_row", f"{folder.CASES} cannot be read: {error}", folder.CASES) from None
+
+
+def _refuse_cases(rows: Rows, cases: Blocklist) -> None:
+    """A held-out question that is learned from can no longer tell whether anything was learned."""
+    for named in rows.train:
+        asked = (message.text() for message in prompt_messages(named.row) if message.role == "user")
+        if (name := cases.asked(asked)) is not None:
+            raise Refused(
+                "held_out_case",
+                f"{named.name} asks what the held-out question '{name}' asks, by which releases are measured. "
+                "Remove the row, or the question from the assistant's held-out ones.",
+                folder.TRAIN,
+            )
 
 
 def _refuse_leaks(rows: Rows) -> None:

@@ -8,7 +8,8 @@ from service.api.deps import AdministratorDep, CallerDep, HouseDep, NoteDep, Rea
 from service.api.lists import as_list
 from service.contract.assistants import Assistant, AssistantChange, AssistantCreate, Readiness
 from service.contract.releases import Rollback, Trial
-from service.domain import assistants, datasets, releases, staging
+from service.domain import assistants, releases, staging
+from service.domain import readiness as rules
 
 router = APIRouter(prefix="/api/assistants", tags=["assistants"])
 
@@ -46,8 +47,10 @@ async def change_assistant(
 
 @router.get("/{name}/readiness")
 async def readiness(name: str, session: ReadDep, house: HouseDep, _: ReviewerDep) -> Readiness:
-    """How much usable feedback there is, and what is left out and why."""
-    return await datasets.readiness(session, house.store, name, needed=house.settings.needed_pairs)
+    """How much usable feedback there is, what is left out and why, and what it is worth."""
+    await house.sort_feedback(name)
+    settings = house.settings
+    return await rules.readiness(session, name, needed=settings.needed_pairs, share=settings.person_share)
 
 
 @router.get("/{name}/history")

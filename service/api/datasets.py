@@ -4,25 +4,34 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from service.api.deps import HouseDep, ReadDep, ReviewerDep, WriteDep
+from service.api.deps import House, HouseDep, ReadDep, ReviewerDep
 from service.api.lists import as_list
-from service.contract.datasets import Dataset, DatasetCreate
+from service.contract.datasets import Dataset, DatasetCreate, Kind, SplitBy
 from service.domain import datasets
 
 router = APIRouter(prefix="/api/datasets", tags=["datasets"])
 
 
 @router.post("", status_code=201)
-async def freeze_dataset(
-    wanted: DatasetCreate, session: WriteDep, house: HouseDep, caller: ReviewerDep
-) -> Dataset:
+async def freeze_dataset(wanted: DatasetCreate, house: HouseDep, caller: ReviewerDep) -> Dataset:
     """Freeze the usable feedback on an assistant; its two files can be trained on like any upload."""
-    return datasets.shown(await datasets.freeze(session, house.store, caller, wanted.assistant, wanted.kind))
+    made = await draft(house, wanted.assistant, wanted.kind, wanted.split_by)
+    async with house.database.writing() as session:
+        return datasets.shown(await datasets.record(session, caller, made))
 
 
 @router.get("")
 async def list_datasets(session: ReadDep, _: ReviewerDep, assistant: str | None = None) -> dict[str, Any]:
     return as_list([datasets.shown(dataset) for dataset in await datasets.list_datasets(session, assistant)])
+
+
+async def draft(house: House, assistant: str, kind: Kind, split_by: SplitBy) -> datasets.Draft:
+    """Everything that takes as long as there is feedback, before the transaction that writes."""
+    await house.sort_feedback(assistant)
+    async with house.database.reading() as session:
+        return await datasets.draft(
+            session, house.store, assistant, kind, split_by=split_by, share=house.settings.person_share
+        )
 
 
 @router.get("/{dataset_id}")

@@ -19,7 +19,7 @@ from service.contract.audit import Action
 from service.db.group_commit import GroupCommit
 from service.db.recent import Recent
 from service.db.session import Database
-from service.domain import audit, keys
+from service.domain import audit, keys, material
 from service.domain.chat import Route
 from service.domain.keys import Caller, Hasher
 from service.engine.client import Engines
@@ -56,6 +56,15 @@ class House:
         """By the `model` of a request."""
         self.records = GroupCommit(self.database)
         """Writes down what is asked and answered."""
+
+    async def sort_feedback(self, assistant: str) -> None:
+        """Take in what was said of an assistant's answers since the last time: in slices, so that others can write."""
+        while True:
+            async with self.database.reading() as session:
+                if not await material.behind(session, self.store, assistant):
+                    return
+            async with self.database.writing(records=True) as session:
+                await material.take_in(session, self.store, assistant)
 
 
 async def house_of(request: Request) -> House:

@@ -1,16 +1,19 @@
 """`/v1/fine_tuning/jobs` on OpenAI's wire, and `/api/rounds`: freeze the feedback and train on it."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 
+from service.api.datasets import draft
 from service.api.deps import CallerDep, HouseDep, NoteDep, ReadDep, RetryDep, ReviewerDep, WriteDep
 from service.api.lists import as_list, metadata_wanted
 from service.contract.jobs import Checkpoint, Job, JobCreate, Method, RoundCreate
-from service.domain import datasets, jobs
+from service.domain import audit, datasets, jobs, rounds
 
 router = APIRouter(tags=["jobs"])
 BASE = "/v1/fine_tuning/jobs"
+METHODS: dict[str, Literal["supervised", "dpo", "kto"]] = {"sft": "supervised", "dpo": "dpo", "kto": "kto"}
+"""The method's name on OpenAI's wire, by the kind of rows."""
 
 
 @router.post(BASE)
@@ -96,20 +99,34 @@ async def list_checkpoints(
 
 
 @router.post("/api/rounds")
-async def start_round(
-    wanted: RoundCreate, session: WriteDep, house: HouseDep, caller: ReviewerDep, note: NoteDep
-) -> dict[str, Any]:
-    """Freeze the feedback on an assistant as a dataset and queue a job that trains its live release on it."""
-    dataset = await datasets.freeze(session, house.store, caller, wanted.assistant, wanted.method)
-    method = Method(type="dpo" if wanted.method == "dpo" else "supervised")
-    create = JobCreate(
-        model=wanted.assistant, training_file=dataset.training_file, validation_file=dataset.validation_file,
-        suffix=wanted.assistant, method=method,
-        metadata={"assistant": wanted.assistant, "dataset": dataset.id},
-    )  # fmt: skip
-    job = await _create(create, session, house, caller, min_rows=1, retry=False)
-    await note("round.started", job.id, assistant=wanted.assistant, dataset=dataset.id)
-    return {"dataset": datasets.shown(dataset).model_dump(), "job": jobs.shown(job).model_dump()}
+async def start_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerDep) -> dict[str, Any]:
+    """Freeze the feedback on an assistant as a dataset and queue a job that trains its live release on it.
+
+    A round whose data would teach the wrong thing is held; with `override_reason` it starts all the same.
+    """
+    await house.sort_feedback(wanted.assistant)
+    async with house.database.reading() as session:
+        found = await datasets.measure(session, wanted.assistant, wanted.method)
+    rounds.check(found, wanted.override_reason)
+    made = await draft(house, wanted.assistant, wanted.method, wanted.split_by)
+    async with house.database.writing() as session:
+        dataset = await datasets.record(session, caller, made)
+        metadata = {"assistant": wanted.assistant, "dataset": dataset.id}
+        if made.signal.verdict == "bad" and wanted.override_reason is not None:
+            metadata["override_reason"] = wanted.override_reason
+        create = JobCreate(
+            model=wanted.assistant, training_file=dataset.training_file, validation_file=dataset.validation_file,
+            suffix=wanted.assistant, method=Method(type=METHODS[wanted.method]), metadata=metadata,
+        )  # fmt: skip
+        job = await _create(create, session, house, caller, min_rows=1, retry=False)
+        await rounds.explain(session, caller, job, made.signal, wanted.override_reason)
+        told = {
+            "assistant": wanted.assistant,
+            "dataset": dataset.id,
+            "override_reason": wanted.override_reason,
+        }
+        await audit.note(session, house.hasher, caller, "round.started", job.id, **told)
+        return {"dataset": datasets.shown(dataset).model_dump(), "job": jobs.shown(job).model_dump()}
 
 
 async def _create(

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from service.contract.base import Strict
+from service.contract.signal import Signal
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
 Language = Literal["en", "fr"]
@@ -62,7 +63,7 @@ class Readiness(Strict):
     pairs: int
     """Preference pairs ready for DPO."""
     rated: int
-    """Rated completions: answers with a thumb and no correction."""
+    """Rated completions ready for KTO: answers with a thumb."""
     up: int
     down: int
     people: int
@@ -70,6 +71,9 @@ class Readiness(Strict):
     needed: int
     """Pairs a round asks for at least."""
     excluded: dict[str, int]
-    """Feedback that cannot train, counted by reason."""
+    """Corrections and preferences that make no pair, counted by reason."""
+    signals: dict[Literal["dpo", "sft", "kto"], Signal] = {}
+    """What was measured of each kind of rows."""
     ready: bool
+    """Enough pairs, and nothing in their signal holds a round."""
     advice: str

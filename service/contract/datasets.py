@@ -13,7 +13,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from service.contract.base import Strict, Wire
 from service.contract.chat import Message
+from service.contract.signal import Signal
 
+SplitBy = Literal["conversation", "person"]
+"""What is wholly in training or wholly held out: a conversation, or all conversations of a person."""
 Kind = Literal["sft", "dpo", "kto"]
 MAX_LINE = 4 * 1024 * 1024
 """Bytes of one row, at most."""
@@ -123,6 +126,10 @@ class Dataset(Strict):
     held_out: int
     people: int
     excluded: dict[str, int]
+    """Rows that were left out, by reason."""
+    split_by: SplitBy = "conversation"
+    signal: Signal | None = None
+    """What was measured when it was frozen; none for what is older than that."""
     created_at: int
     created_by: str
 
@@ -130,6 +137,7 @@ class Dataset(Strict):
 class DatasetCreate(Strict):
     assistant: str
     kind: Kind = "dpo"
+    split_by: SplitBy = "conversation"
 
 
 def read_rows(lines: Iterable[bytes], kind: str) -> Iterator[Row]:

@@ -30,6 +30,8 @@ class FeedbackCreate(Strict):
     preference: Outcome | None = None
     """Of a preference: whether the preferred answer is `better` (also when left out), or the two are a `tie` or
     `both_bad`: then `preferred_completion_id` only names the other answer."""
+    left_completion_id: str | None = Field(default=None, max_length=100)
+    """Of a preference between two answers shown side by side: the one on the left. Without it no side is counted."""
 
     @model_validator(mode="after")
     def _says_what_its_type_promises(self) -> "FeedbackCreate":
@@ -41,8 +43,10 @@ class FeedbackCreate(Strict):
                 raise ValueError(
                     f"'{field}' belongs to feedback of type '{type_}'; send it as a feedback of its own"
                 )
-        if self.preference is not None and self.type != "preference":
-            raise ValueError("'preference' belongs to feedback of type 'preference'")
+        if self.type != "preference" and (self.preference or self.left_completion_id):
+            raise ValueError("'preference' and 'left_completion_id' belong to feedback of type 'preference'")
+        if self.left_completion_id not in (None, self.completion_id, self.preferred_completion_id):
+            raise ValueError("'left_completion_id' is neither of the two answers that are compared")
         return self
 
 
@@ -56,6 +60,7 @@ class Feedback(Strict):
     correction: str | None
     preferred_completion_id: str | None
     preference: Outcome | None = None
+    left_completion_id: str | None = None
     person: str
     """Pseudonym of who said it."""
     supersedes: str | None

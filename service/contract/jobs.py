@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from service.contract.base import Strict, Wire
+from service.contract.datasets import SplitBy
 
 TrainingKind = Literal["sft", "dpo", "kto"]
 JobKind = Literal["sft", "dpo", "kto", "evaluation"]
@@ -150,7 +151,10 @@ class RoundCreate(Strict):
     """`POST /api/rounds`: freeze the feedback on an assistant and train on it, in one call."""
 
     assistant: str
-    method: Literal["dpo", "sft"] = "dpo"
+    method: Literal["dpo", "sft", "kto"] = "dpo"
+    split_by: SplitBy = "conversation"
+    override_reason: str | None = Field(default=None, min_length=10, max_length=500)
+    """Why to train though a finding holds the round; kept with the job, with the name of who gave it."""
 
 
 # The run folder --------------------------------------------------------------------------------
@@ -195,6 +199,8 @@ class TrainingSpec(Strict):
     start_digest: str | None = None
     train_sha256: str
     """Of `train.jsonl`, checked before the first step."""
+    cases_sha256: str | None = None
+    """Of `cases.jsonl`, the held-out questions of the assistant: no row may ask one of them. None: it has none."""
     settings: TrainingSettings
     threads: int | None = None
     checkpoint_seconds: float = 60.0

@@ -7,6 +7,7 @@ before it in time. Two that follow the same one are branches, and one path throu
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Collection
 from typing import cast
 
 from sqlalchemy import ColumnElement, func, or_, select
@@ -136,6 +137,8 @@ async def change(
         conversation.pinned = wanted.pinned
     if wanted.training is not None:
         conversation.training = wanted.training
+        row = tables.Completion
+        await feedback.sort_again(session, select(row.id).where(row.conversation_id == conversation.id))
     if wanted.shown is not None:
         turn = await session.get(tables.Completion, wanted.shown)
         if turn is None or turn.conversation_id != conversation.id:
@@ -149,6 +152,16 @@ async def remove(session: AsyncSession, caller: Caller, conversation_id: str) ->
     back to them, and so does the choice whether they may train."""
     conversation = await own_conversation(session, caller, conversation_id)
     conversation.deleted_at, conversation.title, conversation.share = now(), "", None
+
+
+async def kept_from_training(session: AsyncSession, completion_ids: Collection[str]) -> set[str]:
+    """Those of these answers whose conversation its owner keeps from training."""
+    query = (
+        select(tables.Completion.id)
+        .join(tables.Conversation, tables.Conversation.id == tables.Completion.conversation_id)
+        .where(tables.Conversation.training.is_(False), tables.Completion.id.in_(completion_ids))
+    )
+    return set(await session.scalars(query))
 
 
 def may_train() -> ColumnElement[bool]:

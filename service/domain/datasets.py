@@ -1,132 +1,121 @@
-"""From feedback to frozen training data, by written rules. Never commits.
+"""Feedback frozen into numbered, hashed versions: read in pages, written as a stream. Never commits.
 
-- A standing correction makes a preference pair: prompt as it was sent, chosen = the correction,
-  rejected = the answer given. A preference between two answers to one prompt makes a pair as well.
-- A lone thumb makes a rated completion, never a pair.
-- Left out, and counted by reason: answers cut off or not ended, several choices in one answer,
-  corrections equal to the answer, second corrections of one answer, repeated pairs, questions
-  that stand among the held-out cases, and what reviewers withhold.
-- A conversation is wholly in training or wholly held out: decided by a hash of its id.
+First a draft, which only reads and takes as long as there are rows; then its record, a short transaction. What makes
+a row is decided by `preferences`, which rows train stands in `subjects`. A conversation, or all of a person's, is
+wholly in training or wholly held out, decided by a hash. Where one person gave too much, the rows that stay are
+drawn by a hash too, so that the same feedback gives the same dataset.
 """
 
+import asyncio
 import hashlib
 import json
+import tempfile
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, insert, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.contract.assistants import Readiness
-from service.contract.chat import Message
-from service.contract.datasets import Dataset, Kind
+from service.contract.datasets import Dataset, Kind, SplitBy
+from service.contract.signal import Signal
 from service.db import tables
-from service.domain import assistants, conversations, feedback, files, reviews
-from service.domain.identity import new_id, now, pseudonym
+from service.domain import assistants, files, material, signal
+from service.domain.identity import new_id, now
 from service.domain.keys import Caller
+from service.domain.preferences import row_of
+from service.domain.readiness import left_out, live_adapter
 from service.errors import BadInput, NotFound
-from service.storage.local import Store
+from service.storage.local import Incoming, Store
 
 HELD_OUT_SHARE = 5
 """One conversation in so many is held out."""
+PAGE = 200
+"""Rows read at once."""
+CHUNK = 5000
+"""Records written at once."""
 
 
 @dataclass
-class Built:
-    """What the feedback on an assistant amounts to: rows by split, and what was left out."""
+class Draft:
+    """A dataset whose files lie in the store, without a record of it yet."""
 
-    rows: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
-    """`(split, feedback id, row)`, in the order the feedback came."""
-    excluded: Counter[str] = field(default_factory=Counter)
-    people: set[str] = field(default_factory=set)
-
-    def split(self, name: str) -> list[dict[str, Any]]:
-        return [row for split, _, row in self.rows if split == name]
-
-
-async def build(session: AsyncSession, assistant: str, kind: Kind, *, cases: set[str]) -> Built:
-    """Rows of `kind` from the standing feedback on `assistant`. `cases` are normalised held-out questions."""
-    built = Built()
-    seen: set[str] = set()
-    corrected: set[str] = set()
-    withheld = await reviews.withheld(session, assistant)
-    for given, completion, other in await _standing(session, assistant):
-        row = _row(given, completion, other, kind)
-        if row is None:
-            continue
-        ids = (completion.id, given.id, given.preferred_completion_id or "")
-        reason = next((withheld[id_] for id_ in ids if id_ in withheld), None)
-        reason = reason or _why_not(given, completion, row, cases, kind)
-        if reason is None and kind != "kto" and completion.id in corrected:
-            reason = "corrected_twice"
-        identity = _digest({key: value for key, value in row.items() if key != "tailorbird"})
-        if reason is None and identity in seen:
-            reason = "duplicate"
-        if reason is not None:
-            built.excluded[reason] += 1
-            continue
-        seen.add(identity)
-        corrected.add(completion.id)
-        built.people.add(given.user_id)
-        built.rows.append((split_of(completion.conversation_id or completion.id), given.id, row))
-    return built
+    assistant: str
+    kind: Kind
+    split_by: SplitBy
+    signal: Signal
+    excluded: dict[str, int]
+    members: IO[str] = field(default_factory=lambda: tempfile.TemporaryFile("w+"))
+    """`<feedback id> <split>` on each line: on disk, as there may be a million."""
+    people: dict[str, Counter[str]] = field(default_factory=dict)
+    """By person, how many rows of each split."""
+    kept: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    """By split: digest, bytes and rows of its file; none for a split without rows."""
+    sha256: str = ""
 
 
-def split_of(conversation: str) -> str:
-    """`train` or `held_out`, for good: it depends on the id alone."""
-    first = hashlib.sha256(f"split:{conversation}".encode()).digest()[0]
-    return "held_out" if first % HELD_OUT_SHARE == 0 else "train"
+async def measure(session: AsyncSession, name: str, kind: Kind) -> Signal:
+    """What a dataset frozen now would be worth."""
+    assistant = await assistants.get_assistant(session, name)
+    counts = await signal.counts(session, name, kind)
+    return signal.measured(kind, counts, live=await live_adapter(session, assistant))
 
 
-async def freeze(
-    session: AsyncSession, store: Store, caller: Caller, assistant: str, kind: Kind
-) -> tables.Dataset:
-    """A new numbered, hashed version of the data, as two files; the same content gives the same version again."""
-    found = await assistants.get_assistant(session, assistant)
-    built = await build(session, assistant, kind, cases=await case_questions(session, store, found))
-    train, held_out = built.split("train"), built.split("held_out")
-    if not train:
-        raise BadInput(
-            f"There is no usable feedback on '{assistant}' for this yet ({_counted(built.excluded)}). "
-            "Correct some answers in the chat, then start again.",
-            code="no_data",
-        )
-    data = {"train": _jsonl(train), "held_out": _jsonl(held_out)}
-    sha256 = hashlib.sha256(data["train"] + data["held_out"]).hexdigest()
-    same = await session.scalar(
-        select(tables.Dataset).where(
-            tables.Dataset.assistant == assistant,
-            tables.Dataset.kind == kind,
-            tables.Dataset.sha256 == sha256,
-        )
-    )
+async def draft(
+    session: AsyncSession, store: Store, name: str, kind: Kind, *, split_by: SplitBy, share: float
+) -> Draft:
+    """Write the files of a new version. `share` is the most that one person may give. Raises `BadInput` for no rows."""
+    counts = await signal.counts(session, name, kind)
+    made = Draft(name, kind, split_by, await measure(session, name, kind), left_out(counts, share))
+    limit = await _limit(session, name, kind, counts, share)
+    with ExitStack() as stack:
+        sides = {split: stack.enter_context(store.incoming()) for split in ("train", "held_out")}
+        async for page in _pages(session, name, kind):
+            await _write(session, made, sides, [row for row in page if limit is None or limit.lets(row)])
+        if sides["train"].lines == 0:
+            raise BadInput(
+                f"There is no usable feedback on '{name}' for this yet ({_said(made.excluded)}). "
+                "Correct some answers in the chat, then start again.",
+                code="no_data",
+            )
+        await asyncio.to_thread(_keep_files, made, sides)
+    return made
+
+
+async def record(session: AsyncSession, caller: Caller, made: Draft) -> tables.Dataset:
+    """Write the draft down as the next version; the same content gives the same version again."""
+    row = tables.Dataset
+    mine = (row.assistant == made.assistant, row.kind == made.kind)
+    same = await session.scalar(select(row).where(*mine, row.sha256 == made.sha256))
     if same is not None:
         return same
-    return await _keep(session, store, caller, built, data, assistant=assistant, kind=kind, sha256=sha256)
-
-
-async def readiness(session: AsyncSession, store: Store, name: str, *, needed: int) -> Readiness:
-    """What the feedback on one assistant can support today, in figures and one sentence."""
-    assistant = await assistants.get_assistant(session, name)
-    cases = await case_questions(session, store, assistant)
-    pairs = await build(session, name, "dpo", cases=cases)
-    rated = await build(session, name, "kto", cases=cases)
-    count = len(pairs.rows)
-    labels = Counter(bool(row["label"]) for _, _, row in rated.rows)
-    talks = {row["tailorbird"]["conversation"] for _, _, row in pairs.rows + rated.rows}
-    if count >= needed:
-        advice = f"{count} corrected answers are ready. A training round can start."
-    else:
-        advice = (
-            f"{count} of {needed} corrected answers. {needed - count} more make a training round worthwhile."
-        )
-    return Readiness(
-        assistant=name, pairs=count, rated=len(rated.rows), up=labels[True], down=labels[False],
-        people=len(pairs.people | rated.people), conversations=len(talks), needed=needed,
-        excluded=dict(pairs.excluded), ready=count >= needed, advice=advice,
+    number = (await session.scalar(select(func.max(row.number)).where(*mine)) or 0) + 1
+    kept: dict[str, tables.File] = {}
+    for split, (sha256, size, rows) in made.kept.items():
+        kept[split] = await files.add_file(
+            session, user_id=caller.user_id, filename=f"{made.assistant}-{made.kind}-{number}-{split}.jsonl",
+            purpose="fine-tune", sha256=sha256, size=size, kind=made.kind, rows=rows,
+        )  # fmt: skip
+    held_out = kept.get("held_out")
+    dataset = tables.Dataset(
+        id=new_id("ds_"), assistant=made.assistant, kind=made.kind, number=number, sha256=made.sha256,
+        training_file=kept["train"].id, validation_file=held_out.id if held_out else None,
+        rows=kept["train"].rows, held_out=held_out.rows if held_out else 0, people=len(made.people),
+        excluded=made.excluded, split_by=made.split_by, signal=made.signal.model_dump(), created_at=now(),
+        created_by=caller.user_id,
     )  # fmt: skip
+    session.add(dataset)
+    await session.flush()
+    await _record_members(session, dataset.id, made)
+    return dataset
+
+
+def split_of(unit: str) -> str:
+    """`train` or `held_out`, for good: it depends on the id of the conversation or person alone."""
+    first = hashlib.sha256(f"split:{unit}".encode()).digest()[0]
+    return "held_out" if first % HELD_OUT_SHARE == 0 else "train"
 
 
 async def get_dataset(session: AsyncSession, dataset_id: str) -> tables.Dataset:
@@ -147,136 +136,100 @@ def shown(dataset: tables.Dataset) -> Dataset:
     return Dataset.model_validate(dataset)
 
 
-async def case_questions(session: AsyncSession, store: Store, assistant: tables.Assistant) -> set[str]:
-    """The held-out questions of an assistant, normalised: the blocklist of its training data."""
-    if assistant.cases_file is None:
-        return set()
-    file = await files.get_kept(session, assistant.cases_file)
-    questions: set[str] = set()
-    with open(store.file(file.sha256)) as lines:
-        for line in lines:
-            if line.strip():
-                case = json.loads(line)
-                last = case["messages"][-1] if case.get("messages") else {"content": case.get("question")}
-                questions.add(_normal(Message(role="user", content=last["content"]).text()))
-    return questions
+@dataclass(frozen=True)
+class _Limit:
+    """One person's rows stay up to a number of the draw."""
+
+    user_id: str
+    below: int
+
+    def lets(self, row: Any) -> bool:
+        return row.user_id != self.user_id or row.draw < self.below
 
 
-async def _standing(
-    session: AsyncSession, assistant: str
-) -> list[tuple[tables.Feedback, tables.Completion, tables.Completion | None]]:
-    """Feedback in force on an assistant's answers, each with its completion, and the preferred one if any."""
-    given = select(tables.Feedback).where(tables.Feedback.assistant == assistant, conversations.may_train())
-    rows = list(await session.scalars(given))
-    query = select(tables.Completion).where(tables.Completion.assistant == assistant)
-    found = {completion.id: completion for completion in await session.scalars(query)}
-    return [
-        (row, found[row.completion_id], found.get(row.preferred_completion_id or ""))
-        for row in feedback.in_force(rows)
-    ]
-
-
-def _row(
-    given: tables.Feedback, completion: tables.Completion, other: tables.Completion | None, kind: Kind
-) -> dict[str, Any] | None:
-    """The row that this feedback makes for `kind`, or none: a thumb makes no pair, a correction no label."""
-    origin = {
-        "completion_id": completion.id, "feedback_id": given.id, "person": pseudonym(given.user_id),
-        "release": completion.release_number, "adapter": completion.adapter, "sampling": completion.sampling,
-        "conversation": completion.conversation_id or completion.id,
-    }  # fmt: skip
-    if given.preference in ("tie", "both_bad"):
-        return None  # neither answer is the better one
-    answer = {"role": "assistant", "content": completion.output}
-    if kind == "kto":
-        if given.type != "rating":
-            return None
-        return {
-            "prompt": completion.messages,
-            "completion": [answer],
-            "label": given.rating == 1,
-            "tailorbird": origin,
-        }
-    if given.preference not in (None, "better"):
+async def _limit(
+    session: AsyncSession, name: str, kind: Kind, counts: signal.Counts, share: float
+) -> _Limit | None:
+    over = counts.over_share(share)
+    if over == 0 or counts.largest is None:
         return None
-    better = given.correction if given.type == "correction" else other.output if other else None
-    if better is None:
-        return None
-    chosen = {"role": "assistant", "content": better.strip()}
-    if kind == "sft":
-        return {"messages": [*completion.messages, chosen], "tailorbird": origin}
-    return {
-        "input": {"messages": completion.messages},
-        "preferred_output": [chosen],
-        "non_preferred_output": [answer],
-        "tailorbird": origin,
-    }
+    user_id, rows = counts.largest
+    piece = tables.Material
+    query = _training(name, kind).where(piece.user_id == user_id).order_by(piece.draw)
+    first_out = (await session.execute(query.offset(rows - over).limit(1))).one()
+    return _Limit(user_id, first_out.draw)
 
 
-def _why_not(
-    given: tables.Feedback, completion: tables.Completion, row: dict[str, Any], cases: set[str], kind: Kind
-) -> str | None:
-    """Why this row must not train, as a code that can be counted; none when it may."""
-    if completion.status != "complete":
-        return "interrupted"
-    if completion.finish_reason == "length" and kind != "sft":
-        return "truncated"
-    if completion.sampling.get("n", 1) != 1:
-        return "several_choices"
-    if "tools" in completion.sampling or "response_format" in completion.sampling:
-        return "bound_answer"  # what bound it would not stand in the row: another prompt than was served
-    if not completion.output.strip():
-        return "empty_answer"
-    if kind == "dpo" and row["preferred_output"][0]["content"] == completion.output.strip():
-        return "unchanged"
-    if _normal(Message.model_validate(completion.messages[-1]).text()) in cases:
-        return "held_out_case"
-    return None
-
-
-async def _keep(
-    session: AsyncSession, store: Store, caller: Caller, built: Built, data: dict[str, bytes], *,
-    assistant: str, kind: Kind, sha256: str,
-) -> tables.Dataset:  # fmt: skip
-    newest = await session.scalar(
-        select(func.max(tables.Dataset.number)).where(
-            tables.Dataset.assistant == assistant, tables.Dataset.kind == kind
-        )
+def _training(name: str, kind: Kind) -> Any:
+    """The rows that train, one for each subject."""
+    subject, piece = tables.Subject, tables.Material
+    row = (
+        (piece.feedback_id == subject.first)
+        & (piece.kind == subject.kind)
+        & (piece.subject == subject.subject)
     )
-    number = (newest or 0) + 1
-    kept: dict[str, tables.File] = {}
-    for split, content in data.items():
-        if content:
-            kept[split] = await files.add_file(
-                session, user_id=caller.user_id, filename=f"{assistant}-{kind}-{number}-{split}.jsonl",
-                purpose="fine-tune", sha256=store.put_bytes(content), size=len(content), kind=kind,
-                rows=content.count(b"\n"),
-            )  # fmt: skip
-    dataset = tables.Dataset(
-        id=new_id("ds_"), assistant=assistant, kind=kind, number=number, sha256=sha256,
-        training_file=kept["train"].id, validation_file=kept["held_out"].id if "held_out" in kept else None,
-        rows=kept["train"].rows, held_out=kept["held_out"].rows if "held_out" in kept else 0,
-        people=len(built.people), excluded=dict(built.excluded), created_at=now(), created_by=caller.user_id,
-    )  # fmt: skip
-    session.add(dataset)
-    await session.flush()
-    for split, feedback_id, _ in built.rows:
-        session.add(tables.DatasetRow(dataset_id=dataset.id, feedback_id=feedback_id, split=split))
-    await session.flush()
-    return dataset
+    return (
+        select(subject.first, subject.first_at, piece.user_id, piece.owner, piece.conversation, piece.draw)
+        .join(piece, row)
+        .where(subject.assistant == name, subject.kind == kind, subject.trains.is_(True))
+    )
 
 
-def _jsonl(rows: Iterable[dict[str, Any]]) -> bytes:
-    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+async def _pages(session: AsyncSession, name: str, kind: Kind) -> AsyncIterator[Sequence[Any]]:
+    place = (tables.Subject.first_at, tables.Subject.first)
+    query = _training(name, kind).order_by(*place).limit(PAGE)
+    page = (await session.execute(query)).all()
+    while page:
+        yield page
+        last = page[-1]
+        page = (await session.execute(query.where(tuple_(*place) > (last.first_at, last.first)))).all()
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+async def _write(session: AsyncSession, made: Draft, sides: dict[str, Incoming], page: Sequence[Any]) -> None:
+    feedback = cast(Table, tables.Feedback.__table__)
+    wanted = select(feedback).where(feedback.c.id.in_([row.first for row in page]))
+    events = {event.id: event for event in await session.execute(wanted)}
+    ids = [id_ for e in events.values() for id_ in (e.completion_id, e.preferred_completion_id) if id_]
+    answers = await material.answers_of(session, ids)
+    for row in page:
+        event = events[row.first]
+        split = split_of(row.owner if made.split_by == "person" else row.conversation)
+        other = answers.get(event.preferred_completion_id or "")
+        content = row_of(made.kind, material.said_of(event), answers[event.completion_id], other)
+        sides[split].write_line(json.dumps(content, ensure_ascii=False).encode() + b"\n")
+        made.members.write(f"{row.first} {split}\n")
+        made.people.setdefault(row.user_id, Counter())[split] += 1
 
 
-def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
+def _keep_files(made: Draft, sides: dict[str, Incoming]) -> None:
+    """Keep what was written; the version's digest is of the training file's bytes, then the held-out file's."""
+    whole = hashlib.sha256()
+    for split, side in sides.items():
+        side.file.seek(0)
+        while chunk := side.file.read(1 << 20):
+            whole.update(chunk)
+        if side.lines:
+            made.kept[split] = (side.keep(), side.size, side.lines)
+    made.sha256 = whole.hexdigest()
 
 
-def _counted(excluded: Counter[str]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in excluded.most_common()) or "none was given"
+async def _record_members(session: AsyncSession, dataset_id: str, made: Draft) -> None:
+    made.members.seek(0)
+    rows: list[dict[str, str]] = []
+    for line in made.members:
+        feedback_id, split = line.split()
+        rows.append({"dataset_id": dataset_id, "feedback_id": feedback_id, "split": split})
+        if len(rows) == CHUNK:
+            await session.execute(insert(cast(Table, tables.DatasetRow.__table__)), rows)
+            rows = []
+    if rows:
+        await session.execute(insert(cast(Table, tables.DatasetRow.__table__)), rows)
+    people = [
+        {"dataset_id": dataset_id, "user_id": user_id, "rows": n["train"], "held_out": n["held_out"]}
+        for user_id, n in made.people.items()
+    ]
+    await session.execute(insert(cast(Table, tables.DatasetPerson.__table__)), people)
+
+
+def _said(excluded: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in excluded.items()) or "none was given"

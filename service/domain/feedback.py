@@ -4,9 +4,10 @@ Owns the rule of what a person's feedback amounts to now. Knows no HTTP and neve
 """
 
 import time
+from collections.abc import Collection
 from typing import cast
 
-from sqlalchemy import select
+from sqlalchemy import Select, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.feedback import Feedback, FeedbackCreate, FeedbackType, Outcome, Preference, Standing
@@ -18,10 +19,12 @@ from service.errors import BadInput, Conflict, NotFound
 
 
 async def give(session: AsyncSession, caller: Caller, wanted: FeedbackCreate) -> tables.Feedback:
-    """Save one signal. A rating supersedes the caller's earlier rating of that answer, a correction the earlier one."""
+    """Save one signal. It supersedes what the caller said of the same before: a rating or a correction of that answer,
+    a preference between the same two answers."""
     completion = await completions.get_visible(session, caller, wanted.completion_id)
     if completion.status == "running":
         raise Conflict("This answer is still being written. Send the feedback when it has ended.")
+    other = None
     if wanted.preferred_completion_id is not None:
         other = await completions.get_visible(session, caller, wanted.preferred_completion_id)
         if other.id == completion.id:
@@ -31,16 +34,18 @@ async def give(session: AsyncSession, caller: Caller, wanted: FeedbackCreate) ->
                 "The two answers were given to different prompts; a preference compares answers to one prompt.",
                 param="preferred_completion_id",
             )
-    earlier = await _latest(session, caller.user_id, completion.id, wanted.type)
+    earlier = await _latest(session, caller.user_id, completion.id, wanted.type, other.id if other else None)
     row = tables.Feedback(
         id=new_id("fb_"), completion_id=completion.id, user_id=caller.user_id, key_id=caller.key_id,
         assistant=completion.assistant, type=wanted.type, rating=wanted.rating, reasons=list(wanted.reasons),
         comment=wanted.comment, correction=wanted.correction, supersedes=earlier.id if earlier else None,
-        preferred_completion_id=wanted.preferred_completion_id, at=time.time(),
+        preferred_completion_id=other.id if other else None, at=time.time(),
         preference=(wanted.preference or "better") if wanted.type == "preference" else None,
+        left_completion_id=wanted.left_completion_id and response_objects.completion_id(wanted.left_completion_id),
     )  # fmt: skip
     session.add(row)
     await session.flush()
+    await _judged_anew(session, completion.id)
     return row
 
 
@@ -62,7 +67,18 @@ async def retract(session: AsyncSession, caller: Caller, feedback_id: str) -> ta
     )  # fmt: skip
     session.add(retraction)
     await session.flush()
+    await _judged_anew(session, row.completion_id)
     return retraction
+
+
+async def sort_again(session: AsyncSession, completions: Collection[str] | Select[str]) -> None:
+    """Let what was said of these answers be judged once more by the rules of what trains: something they look at
+    has changed."""
+    row = tables.Feedback
+    mine = or_(row.completion_id.in_(completions), row.preferred_completion_id.in_(completions))
+    await session.execute(
+        update(row).where(mine, row.sorted).values(sorted=False).execution_options(synchronize_session=False)
+    )
 
 
 async def list_feedback(
@@ -114,16 +130,30 @@ def shown(row: tables.Feedback) -> Feedback:
     return Feedback(
         id=row.id, completion_id=row.completion_id, type=cast(FeedbackType, row.type), rating=row.rating,
         reasons=row.reasons, comment=row.comment, correction=row.correction,
-        preferred_completion_id=row.preferred_completion_id, preference=cast(Outcome | None, row.preference),
+        preferred_completion_id=row.preferred_completion_id,
+        preference=cast(Outcome | None, row.preference), left_completion_id=row.left_completion_id,
         person=pseudonym(row.user_id), supersedes=row.supersedes, created_at=int(row.at),
     )  # fmt: skip
 
 
+async def _judged_anew(session: AsyncSession, completion_id: str) -> None:
+    """A reviewer's verdict counts for what was said before it: a new word makes it count no more."""
+    if await session.scalar(select(exists().where(tables.Review.completion_id == completion_id))):
+        await sort_again(session, [completion_id])
+
+
 async def _latest(
-    session: AsyncSession, user_id: str, completion_id: str, type_: str
+    session: AsyncSession, user_id: str, completion_id: str, type_: str, other_id: str | None
 ) -> tables.Feedback | None:
+    """What a person said last of an answer, or of two, whichever way round they were compared."""
+    answers = {completion_id, other_id} - {None}
     query = select(tables.Feedback).where(
-        tables.Feedback.user_id == user_id, tables.Feedback.completion_id == completion_id
+        tables.Feedback.user_id == user_id, tables.Feedback.completion_id.in_(answers)
     )
-    rows = [row for row in in_force(list(await session.scalars(query))) if row.type == type_]
+    standing = in_force(list(await session.scalars(query)))
+    rows = [row for row in standing if row.type == type_ and answers == _answers(row)]
     return rows[-1] if rows else None
+
+
+def _answers(row: tables.Feedback) -> set[str | None]:
+    return {row.completion_id, row.preferred_completion_id} - {None}

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.contract.chat import Message
 from service.contract.reviews import GoldenCreate, GoldenItem, Verdict
 from service.db import tables
-from service.domain import completions
+from service.domain import completions, feedback
 from service.domain.identity import now
 from service.domain.keys import Caller
 from service.errors import Conflict, NotFound
@@ -31,6 +31,7 @@ async def put(
         )
         session.add(row)
         await session.flush()
+        await feedback.sort_again(session, [completion.id])
     elif row.expected != wanted.expected:
         raise Conflict(
             "Another verdict is agreed on for this answer. Remove that first.", code="golden_differs"
@@ -42,6 +43,7 @@ async def remove(session: AsyncSession, completion_id: str) -> None:
     """It waits and trains like any other again. Again is harmless."""
     row = tables.GoldenItem
     await session.execute(delete(row).where(row.completion_id == completion_id))
+    await feedback.sort_again(session, [completion_id])
 
 
 async def list_known(session: AsyncSession, caller: Caller) -> list[GoldenItem]:

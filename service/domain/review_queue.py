@@ -9,6 +9,7 @@
 
 import hashlib
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import cast
@@ -110,8 +111,8 @@ class Waiting:
     """What waits for somebody else, as this person said something of it."""
 
 
-async def items_of(session: AsyncSession, *, assistant: str | None = None) -> dict[str, Item]:
-    """Every answer on which feedback stands, or that is golden, by the id of its completion."""
+async def items_of(session: AsyncSession, *, among: Collection[str] | None = None) -> dict[str, Item]:
+    """Every answer, or each of those, on which feedback stands or that is golden, by the id of its completion."""
     completion, given = tables.Completion, tables.Feedback
     # Plain rows: there may be tens of thousands, of which nobody needs the texts nor objects.
     query = (
@@ -124,9 +125,10 @@ async def items_of(session: AsyncSession, *, assistant: str | None = None) -> di
     )  # fmt: skip
     judged = select(tables.Review).order_by(tables.Review.at)
     fixed = select(tables.GoldenItem).join(completion, completion.id == tables.GoldenItem.completion_id)
-    if assistant is not None:
-        query, judged = (q.where(completion.assistant == assistant) for q in (query, judged.join(completion)))
-        fixed = fixed.where(completion.assistant == assistant)
+    if among is not None:
+        query = query.where(given.completion_id.in_(among))
+        judged = judged.where(tables.Review.completion_id.in_(among))
+        fixed = fixed.where(tables.GoldenItem.completion_id.in_(among))
     reviews = list(await session.scalars(judged))
     written = {one.feedback_id for one in reviews if one.feedback_id}
     found: dict[str, Item] = {}

@@ -5,6 +5,7 @@ leads back to who wrote it.
 """
 
 import time
+from collections.abc import Collection
 from typing import Any, cast
 
 from sqlalchemy import select
@@ -71,6 +72,7 @@ async def give(session: AsyncSession, caller: Caller, wanted: ReviewCreate) -> t
     session.add(row)
     await review_queue.let_go(session, completion.id)
     await session.flush()
+    await feedback.sort_again(session, [completion.id])
     return row
 
 
@@ -85,6 +87,7 @@ async def undo(session: AsyncSession, caller: Caller, review_id: str) -> tables.
         if row.feedback_id is not None:
             await feedback.retract(session, caller, row.feedback_id)
         await session.flush()
+        await feedback.sort_again(session, [row.completion_id])
     return row
 
 
@@ -100,15 +103,15 @@ async def list_reviews(session: AsyncSession, caller: Caller, *, limit: int) -> 
     return (await _own(session, caller))[:limit]
 
 
-async def withheld(session: AsyncSession, assistant: str) -> dict[str, str]:
-    """What must not be learnt from, by id, and why.
+async def withheld(session: AsyncSession, completion_ids: Collection[str]) -> dict[str, str]:
+    """What must not be learnt from among these answers and what was said of them, by id, and why.
 
     The id of a completion withholds all feedback on it, and every pair it stands in: `golden`, `personal_data`,
     `rejected`, or `disputed` until a third person has decided. The id of one feedback withholds that alone:
     `replaced`, a correction beside the one that the verdict wrote or kept.
     """
     found: dict[str, str] = {}
-    for item in (await review_queue.items_of(session, assistant=assistant)).values():
+    for item in (await review_queue.items_of(session, among=completion_ids)).values():
         if (reason := _reason(item)) is not None:
             found[item.completion_id] = reason
         found |= dict.fromkeys(_replaced(item), "replaced")

@@ -17,6 +17,7 @@ import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from service.contract import folder
@@ -76,6 +77,16 @@ class Store:
         finally:
             side.unlink(missing_ok=True)
         return digest.hexdigest(), size
+
+    @contextmanager
+    def incoming(self) -> Iterator["Incoming"]:
+        """A file that is written piece by piece; dropped unless it is kept. Raises `NoSpace`."""
+        side = Incoming(self._side / uuid.uuid4().hex, self._files)
+        try:
+            with side.file:
+                yield side
+        finally:
+            side.path.unlink(missing_ok=True)
 
     def put_bytes(self, data: bytes) -> str:
         """Keep `data`; returns its sha256."""
@@ -176,6 +187,40 @@ class Store:
             finally:
                 shutil.rmtree(side, ignore_errors=True)
         return digest, sum(path.stat().st_size for path in target.iterdir())
+
+
+class Incoming:
+    """A file on its way in."""
+
+    def __init__(self, path: Path, files: Path) -> None:
+        self.path, self.size, self.lines = path, 0, 0
+        self.file, self._files, self._digest = open(path, "w+b"), files, hashlib.sha256()
+
+    def write_line(self, data: bytes) -> None:
+        """Add a line, which ends with a line feed."""
+        try:
+            self.file.write(data)
+        except OSError as error:
+            raise no_space(error) from error
+        self._digest.update(data)
+        self.size += len(data)
+        self.lines += 1
+
+    def keep(self) -> str:
+        """Sync it and keep it; returns its sha256. Blocking."""
+        digest = self._digest.hexdigest()
+        try:
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            os.replace(self.path, self._files / digest)
+        except OSError as error:
+            raise no_space(error) from error
+        return digest
+
+
+def _file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _hex(digest: str) -> str:

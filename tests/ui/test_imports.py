@@ -2,6 +2,7 @@ import re
 from typing import Any
 
 import pytest
+from ui.words_en import ENGLISH
 
 from service.contract.assistants import Assistant
 from service.contract.imports import (
@@ -18,7 +19,6 @@ from service.intake.problems import MENDS
 from ui.acts import Act
 from ui.imports import COLUMNS, FORMATS, draw, plan_of
 from ui.words import words
-from ui.words_en import ENGLISH
 
 LANGUAGES = ("en", "fr")
 EVIL = "<script>alert(1)</script>"

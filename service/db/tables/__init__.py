@@ -8,8 +8,19 @@ from service.db.tables.applications import Batch, Delivery, File, Upload, Upload
 from service.db.tables.chat import Assistant, Completion, Conversation, Feedback
 from service.db.tables.imports import Import, Sheet
 from service.db.tables.judgements import Duel, GoldenItem, Review, ReviewReservation
+from service.db.tables.material import Material, Subject, Tally
 from service.db.tables.table import Table
-from service.db.tables.training import Adapter, Dataset, DatasetRow, Evaluation, Job, JobEvent, Move, Release
+from service.db.tables.training import (
+    Adapter,
+    Dataset,
+    DatasetPerson,
+    DatasetRow,
+    Evaluation,
+    Job,
+    JobEvent,
+    Move,
+    Release,
+)
 
 __all__ = [
     "AuditEntry",
@@ -20,6 +31,7 @@ __all__ = [
     "Completion",
     "Conversation",
     "Dataset",
+    "DatasetPerson",
     "DatasetRow",
     "Delivery",
     "Duel",
@@ -32,6 +44,7 @@ __all__ = [
     "Job",
     "JobEvent",
     "Key",
+    "Material",
     "Move",
     "Release",
     "Reservation",
@@ -39,7 +52,9 @@ __all__ = [
     "ReviewReservation",
     "Sheet",
     "Spending",
+    "Subject",
     "Table",
+    "Tally",
     "Upload",
     "UploadPart",
     "User",

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, Text
+from sqlalchemy import ForeignKey, Index, Text, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db.tables.table import Table
+
+_UNSORTED = text("NOT sorted")
 
 
 class Assistant(Table):
@@ -96,15 +98,25 @@ class Feedback(Table):
     completion_id: Mapped[str] = mapped_column(ForeignKey("completions.id"), index=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
     key_id: Mapped[str]
-    assistant: Mapped[str | None] = mapped_column(index=True)
+    assistant: Mapped[str | None]
     type: Mapped[str]
     rating: Mapped[int | None]
     reasons: Mapped[list[str]]
     comment: Mapped[str | None] = mapped_column(Text)
     correction: Mapped[str | None] = mapped_column(Text)
-    preferred_completion_id: Mapped[str | None]
+    preferred_completion_id: Mapped[str | None] = mapped_column(index=True)
     preference: Mapped[str | None]
-    """Of a preference: `better`, `tie` or `both_bad`. None of one from before there was a choice: `better`."""
-    supersedes: Mapped[str | None]
+    """Of a preference: `better`, `tie` or `both_bad`; none for what is older, where it is `better`."""
+    left_completion_id: Mapped[str | None]
+    """Of a preference between two answers side by side: which of them stood on the left."""
+    supersedes: Mapped[str | None] = mapped_column(index=True)
     at: Mapped[float]
-    __table_args__ = (Index(None, "completion_id", "user_id"),)
+    sorted: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether `material` knows of it: the one part that changes."""
+    __table_args__ = (
+        Index(None, "completion_id", "user_id"),
+        Index(None, "assistant", "at"),
+        Index(None, "user_id", "at"),
+        Index(None, "at"),
+        Index("ix_feedback_unsorted", "assistant", "at", sqlite_where=_UNSORTED, postgresql_where=_UNSORTED),
+    )

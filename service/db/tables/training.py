@@ -21,6 +21,9 @@ class Dataset(Table):
     held_out: Mapped[int]
     people: Mapped[int]
     excluded: Mapped[dict[str, Any]]
+    split_by: Mapped[str] = mapped_column(default="conversation", server_default="conversation")
+    signal: Mapped[dict[str, Any] | None]
+    """What was measured of its rows when it was frozen."""
     created_at: Mapped[int]
     created_by: Mapped[str]
     __table_args__ = (UniqueConstraint("assistant", "kind", "number"),)
@@ -33,6 +36,16 @@ class DatasetRow(Table):
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
     feedback_id: Mapped[str] = mapped_column(ForeignKey("feedback.id"), primary_key=True, index=True)
     split: Mapped[str]
+
+
+class DatasetPerson(Table):
+    """How much of a dataset is one person's: counted when it is frozen, so that nobody counts its rows again."""
+
+    __tablename__ = "dataset_people"
+    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), primary_key=True, index=True)
+    rows: Mapped[int]
+    held_out: Mapped[int]
 
 
 class Job(Table):

@@ -1,6 +1,7 @@
 """A real database in a fresh home, with an administrator; domain functions are called as the edges call them."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -8,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from service.contract.assistants import AssistantCreate
+from service.contract.assistants import AssistantCreate, Readiness
+from service.contract.datasets import Kind, SplitBy
+from service.contract.feedback import FeedbackCreate
 from service.contract.users import UserCreate
 from service.db import tables
 from service.db.session import Database
-from service.domain import assistants, files, users
+from service.domain import assistants, datasets, feedback, files, material, readiness, users
 from service.domain.keys import Caller, Hasher
 from service.storage.local import Store
 
@@ -47,6 +50,54 @@ class World:
         async with self.database.writing() as session:
             session.add(tables.Completion(**(fields | change)))
         return f"chatcmpl-{number}"
+
+    async def say(self, completion_id: str, who: Caller | None = None, **said) -> str:
+        """Give feedback on it, as the user or as `who`."""
+        async with self.database.writing() as session:
+            wanted = FeedbackCreate(completion_id=completion_id, **said)
+            return (await feedback.give(session, who or self.user, wanted)).id
+
+    async def retract(self, feedback_id: str, who: Caller | None = None) -> None:
+        async with self.database.writing() as session:
+            await feedback.retract(session, who or self.user, feedback_id)
+
+    async def reviewer(self, name: str) -> Caller:
+        async with self.database.writing() as session:
+            one = await users.create_user(session, UserCreate(name=name, role="reviewer"))
+        return Caller(one.id, one.name, one.role, "key", "api")
+
+    async def sort(self, name: str = "desk") -> None:
+        """Take in all feedback, as the gateway does."""
+        while True:
+            async with self.database.writing() as session:
+                if not await material.behind(session, self.store, name):
+                    return
+                await material.take_in(session, self.store, name)
+
+    async def freeze(
+        self, kind: Kind, split_by: SplitBy = "conversation", share: float = 0.5
+    ) -> tables.Dataset:
+        await self.sort()
+        async with self.database.reading() as session:
+            made = await datasets.draft(session, self.store, "desk", kind, split_by=split_by, share=share)
+        async with self.database.writing() as session:
+            return await datasets.record(session, self.admin, made)
+
+    async def rows(self, dataset: tables.Dataset) -> list[dict]:
+        """What stands in both files of a dataset."""
+        found: list[dict] = []
+        for file_id in (dataset.training_file, dataset.validation_file):
+            if file_id is not None:
+                async with self.database.reading() as session:
+                    file = await session.get_one(tables.File, file_id)
+                lines = await asyncio.to_thread(self.store.file(file.sha256).read_text)
+                found += [json.loads(line) for line in lines.splitlines()]
+        return found
+
+    async def readiness(self, needed: int = 20, share: float = 0.5) -> Readiness:
+        await self.sort()
+        async with self.database.reading() as session:
+            return await readiness.readiness(session, "desk", needed=needed, share=share)
 
 
 @pytest.fixture

@@ -1,45 +1,35 @@
 import json
+from collections import Counter
+
+import pytest
 
 from service.contract.assistants import AssistantChange
-from service.contract.feedback import FeedbackCreate
-from service.domain import assistants, datasets, feedback
+from service.db import tables
+from service.domain import assistants, material
 from service.domain.datasets import split_of
+from service.errors import BadInput
 from tests.service.domain.conftest import World
 
 
-async def correct(world: World, number: int, text: str = "better", **change) -> str:
-    completion = await world.answer(number, **change)
-    async with world.database.writing() as session:
-        wanted = FeedbackCreate(completion_id=completion, type="correction", correction=text)
-        return (await feedback.give(session, world.user, wanted)).id
+async def correct(world: World, number: int, text: str = "better", who=None, **change) -> str:
+    return await world.say(
+        await world.answer(number, **change), who or world.admin, type="correction", correction=text
+    )
 
 
 async def rate(world: World, number: int, rating: int) -> str:
-    completion = await world.answer(number)
-    async with world.database.writing() as session:
-        wanted = FeedbackCreate(completion_id=completion, type="rating", rating=rating)
-        return (await feedback.give(session, world.user, wanted)).id
-
-
-async def built(world: World, kind, cases: set[str] = frozenset()) -> datasets.Built:
-    async with world.database.reading() as session:
-        return await datasets.build(session, "desk", kind, cases=set(cases))
+    return await world.say(await world.answer(number), type="rating", rating=rating)
 
 
 async def test_a_correction_makes_a_pair_that_leads_back_to_everything(world: World):
-    given = await correct(world, 1, "the better answer", sampling={"temperature": 0.7})
-    ((_, feedback_id, row),) = (await built(world, "dpo")).rows
-    assert feedback_id == given
+    given = await correct(world, 1, "the better answer", world.user, sampling={"temperature": 0.7})
+    (row,) = await world.rows(await world.freeze("dpo"))
     assert row["input"]["messages"] == [{"role": "user", "content": "question 1"}]
     assert row["preferred_output"] == [{"role": "assistant", "content": "the better answer"}]
     assert row["non_preferred_output"] == [{"role": "assistant", "content": "answer 1"}]
     origin = row["tailorbird"]
-    assert (origin["completion_id"], origin["feedback_id"], origin["adapter"]) == (
-        "chatcmpl-1",
-        given,
-        "base",
-    )
-    assert origin["sampling"] == {"temperature": 0.7}
+    assert (origin["completion_id"], origin["feedback_id"]) == ("chatcmpl-1", given)
+    assert (origin["adapter"], origin["sampling"]) == ("base", {"temperature": 0.7})
     assert origin["person"].startswith("p_")
     assert world.user.name not in json.dumps(row)
 
@@ -47,82 +37,113 @@ async def test_a_correction_makes_a_pair_that_leads_back_to_everything(world: Wo
 async def test_a_lone_thumb_makes_a_rated_completion_and_never_a_pair(world: World):
     await rate(world, 1, 1)
     await rate(world, 2, -1)
-    assert (await built(world, "dpo")).rows == []
-    assert [row["label"] for _, _, row in (await built(world, "kto")).rows] == [True, False]
+    with pytest.raises(BadInput, match="no usable feedback"):
+        await world.freeze("dpo")
+    assert [row["label"] for row in await world.rows(await world.freeze("kto"))] == [True, False]
 
 
 async def test_what_was_taken_back_or_replaced_does_not_train(world: World):
-    first = await correct(world, 1, "first try")
-    async with world.database.writing() as session:
-        wanted = FeedbackCreate(completion_id="chatcmpl-1", type="correction", correction="second try")
-        await feedback.give(session, world.user, wanted)
-    gone = await correct(world, 2)
-    async with world.database.writing() as session:
-        await feedback.retract(session, world.user, gone)
-    rows = (await built(world, "dpo")).rows
-    assert [row["preferred_output"][0]["content"] for _, _, row in rows] == ["second try"]
-    assert rows[0][1] != first
-
-
-async def test_what_must_not_train_is_left_out_and_counted_by_reason(world: World):
-    await correct(world, 1, status="interrupted")
-    await correct(world, 2, finish_reason="length")
-    await correct(world, 3, text="answer 3")
-    await correct(world, 4, sampling={"n": 2})
-    await correct(world, 5)
-    same = [{"role": "user", "content": "question 5"}]
-    await correct(world, 6, messages=same, output="answer 5")
-    await correct(world, 7)
-    await correct(world, 8, sampling={"response_format": {"type": "json_object"}})
-    result = await built(world, "dpo", cases={"question 7"})
-    assert len(result.rows) == 1
-    assert result.excluded == {
-        "interrupted": 1, "truncated": 1, "unchanged": 1, "several_choices": 1, "duplicate": 1, "held_out_case": 1,
-        "bound_answer": 1,
-    }  # fmt: skip
+    await correct(world, 1, "first try")
+    await world.sort()
+    await world.say("chatcmpl-1", world.admin, type="correction", correction="second try")
+    await world.retract(await correct(world, 2), world.admin)
+    (row,) = await world.rows(await world.freeze("dpo"))
+    assert row["preferred_output"][0]["content"] == "second try"
 
 
 async def test_a_conversation_is_wholly_in_training_or_wholly_held_out(world: World):
     for number in range(60):
         await correct(world, number, text=f"better {number}", conversation_id=f"conv-{number // 3}")
-    splits: dict[str, set[str]] = {}
-    for split, _, row in (await built(world, "dpo")).rows:
-        splits.setdefault(row["tailorbird"]["conversation"], set()).add(split)
-    assert all(len(found) == 1 for found in splits.values())
-    assert {split for found in splits.values() for split in found} == {"train", "held_out"}
-    assert all(found == {split_of(conversation)} for conversation, found in splits.items())
+    dataset = await world.freeze("dpo")
+    assert (dataset.rows + dataset.held_out, dataset.held_out > 0) == (60, True)
+    async with world.database.reading() as session:
+        train = await session.get_one(tables.File, dataset.training_file)
+    learned = {
+        json.loads(line)["tailorbird"]["conversation"] for line in open(world.store.file(train.sha256))
+    }
+    assert learned == {f"conv-{n}" for n in range(20) if split_of(f"conv-{n}") == "train"}
+
+
+async def test_split_by_person_keeps_all_conversations_of_one_together(world: World):
+    people = [await world.reviewer(f"Rae {n}") for n in range(12)]
+    for number in range(36):
+        await correct(world, number, f"better {number}", user_id=people[number % 12].user_id)
+    dataset = await world.freeze("dpo", split_by="person")
+    held_out = {one.user_id for one in people if split_of(one.user_id) == "held_out"}
+    assert dataset.held_out == 3 * len(held_out)
+    assert dataset.split_by == "person"
+
+
+async def test_answers_without_a_conversation_stay_together_by_their_first_question(world: World):
+    first = [{"role": "user", "content": "hello"}]
+    then = [*first, {"role": "assistant", "content": "hi"}, {"role": "user", "content": "and then?"}]
+    for number, messages in enumerate([first, then, [{"role": "user", "content": "other"}]]):
+        await correct(world, number, messages=messages, conversation_id=None)
+    rows = await world.rows(await world.freeze("dpo"))
+    by_question = {row["input"]["messages"][-1]["content"]: row["tailorbird"]["conversation"] for row in rows}
+    assert by_question["hello"] == by_question["and then?"] != by_question["other"]
 
 
 async def test_freezing_the_same_feedback_twice_gives_the_same_version(world: World):
     for number in range(12):
         await correct(world, number, text=f"better {number}")
-    async with world.database.writing() as session:
-        one = await datasets.freeze(session, world.store, world.admin, "desk", "dpo")
-    async with world.database.writing() as session:
-        two = await datasets.freeze(session, world.store, world.admin, "desk", "dpo")
+    one, two = await world.freeze("dpo"), await world.freeze("dpo")
     assert one.id == two.id
     assert one.rows + one.held_out == 12
     await correct(world, 99, text="one more")
-    async with world.database.writing() as session:
-        three = await datasets.freeze(session, world.store, world.admin, "desk", "dpo")
+    three = await world.freeze("dpo")
     assert (three.number, three.sha256 == one.sha256) == (2, False)
 
 
-async def test_readiness_counts_and_says_what_is_missing(world: World):
-    await correct(world, 1)
-    await rate(world, 2, 1)
+async def test_nobody_gives_more_than_all_others_beyond_twenty_rows_and_a_hash_draws_which(world: World):
+    for number in range(60):
+        await correct(world, number, f"better {number}", world.user)
+    for number in range(60, 85):
+        await correct(world, number, f"better {number}", world.admin)
+    dataset = await world.freeze("dpo")
+    people = Counter(row["tailorbird"]["person"] for row in await world.rows(dataset))
+    assert sorted(people.values()) == [25, 25]
+    assert dataset.excluded == {"over_share": 35}
+    async with world.database.writing() as session:
+        await material._forget(session, "desk")
+    assert (await world.freeze("dpo")).id == dataset.id, "the same feedback, the same rows"
+    assert (await world.freeze("dpo", share=1.0)).excluded == {}
+
+
+async def test_a_lone_person_is_not_capped_but_named(world: World):
+    for number in range(30):
+        await correct(world, number, f"better {number}")
+    dataset = await world.freeze("dpo")
+    assert dataset.rows + dataset.held_out == 30
+    assert [finding["code"] for finding in dataset.signal["findings"]] == ["one_person"]
+
+
+async def test_a_dataset_larger_than_a_page_holds_every_row_once(world: World, monkeypatch):
+    monkeypatch.setattr("service.domain.datasets.PAGE", 7)
+    monkeypatch.setattr("service.domain.datasets.CHUNK", 4)
+    monkeypatch.setattr("service.domain.material.SLICE", 5)
+    given = {await correct(world, number, f"better {number}") for number in range(40)}
+    dataset = await world.freeze("sft")
+    rows = await world.rows(dataset)
+    assert sorted(row["tailorbird"]["feedback_id"] for row in rows) == sorted(given)
     async with world.database.reading() as session:
-        ready = await datasets.readiness(session, world.store, "desk", needed=20)
-    assert (ready.pairs, ready.rated, ready.up, ready.people, ready.ready) == (1, 1, 1, 1, False)
-    assert ready.advice.startswith("1 of 20")
+        member = tables.DatasetRow
+        people = await session.get_one(tables.DatasetPerson, (dataset.id, world.admin.user_id))
+        found = await session.scalars(member.__table__.select().with_only_columns(member.feedback_id))
+        assert set(found) == given
+    assert (people.rows, people.held_out) == (dataset.rows, dataset.held_out)
 
 
 async def test_a_held_out_question_of_the_assistant_is_kept_out_by_itself(world: World):
-    cases = b'{"question": "Question   1", "facts": ["x"]}\n'
-    file = await world.add_file(cases, "cases")
+    long = "Which of the two morning ferries to the northern island carries bicycles and small carts?"
+    asked = long.replace("?", " as well, please? I have one cart.")
+    cases = [{"question": "Question   1", "facts": ["x"]}, {"question": long, "facts": ["x"]}]
+    file = await world.add_file("".join(json.dumps(case) + "\n" for case in cases).encode(), "cases")
+    await correct(world, 1)
+    await correct(world, 2, messages=[{"role": "user", "content": asked}])
+    await correct(world, 3)
+    assert (await world.readiness()).excluded == {}
     async with world.database.writing() as session:
         await assistants.change_assistant(session, "desk", AssistantChange(cases_file=file))
-    await correct(world, 1)
-    async with world.database.reading() as session:
-        ready = await datasets.readiness(session, world.store, "desk", needed=1)
-    assert (ready.pairs, ready.excluded) == (0, {"held_out_case": 1})
+    ready = await world.readiness()
+    assert (ready.pairs, ready.excluded) == (1, {"held_out_case": 2}), "sorted anew when the questions change"

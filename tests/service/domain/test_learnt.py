@@ -1,16 +1,21 @@
+from service.contract.datasets import Kind
 from service.contract.feedback import FeedbackCreate
 from service.contract.learnt import LearntList
 from service.db import tables
-from service.domain import datasets, feedback
+from service.domain import assistants, feedback
+from service.domain.datasets import split_of
 from service.domain.learnt import learnt
 from tests.service.domain.conftest import World
-from tests.service.domain.test_datasets import correct
 
 
-async def release_of(world: World, number: int, kind: datasets.Kind = "dpo", *, live: bool = True) -> None:
+async def correct(world: World, number: int, text: str = "better") -> str:
+    return await world.say(await world.answer(number), type="correction", correction=text)
+
+
+async def release_of(world: World, number: int, kind: Kind = "dpo", *, live: bool = True) -> None:
     """Freeze the feedback, and write down that a job made a release of it."""
+    dataset = await world.freeze(kind)
     async with world.database.writing() as session:
-        dataset = await datasets.freeze(session, world.store, world.admin, "desk", kind)
         job = tables.Job(
             id=f"ftjob-{number}", kind=kind, status="succeeded", user_id=world.admin.user_id, request={},
             settings={}, model="base", training_file=dataset.training_file, assistant="desk", created_at=1,
@@ -30,7 +35,7 @@ async def release_of(world: World, number: int, kind: datasets.Kind = "dpo", *, 
         for row in (job, adapter, release):
             session.add(row)
             await session.flush()
-        assistant = await datasets.assistants.get_assistant(session, "desk")
+        assistant = await assistants.get_assistant(session, "desk")
         assistant.live_release_id = release.id if live else None
 
 
@@ -40,7 +45,7 @@ async def changed(world: World) -> LearntList:
 
 
 def in_training(numbers: range) -> list[int]:
-    return [number for number in numbers if datasets.split_of(f"conv-{number}") == "train"]
+    return [number for number in numbers if split_of(f"conv-{number}") == "train"]
 
 
 async def test_feedback_waits_until_a_release_has_learnt_from_it(world: World):

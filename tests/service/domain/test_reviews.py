@@ -6,9 +6,10 @@ from service.contract.feedback import FeedbackCreate
 from service.contract.reviews import GoldenCreate, Review, ReviewCreate, ReviewQueue, Verdict
 from service.contract.users import UserCreate
 from service.db import tables
-from service.domain import datasets, feedback, golden_items, review_queue, reviewers, reviews, users
+from service.domain import feedback, golden_items, review_queue, reviewers, reviews, signal, users
 from service.domain.keys import Caller
-from service.errors import Conflict
+from service.domain.readiness import left_out
+from service.errors import BadInput, Conflict
 from tests.service.domain.conftest import World
 
 
@@ -74,9 +75,14 @@ async def golden(world: World, caller: Caller, number: int, expected: Any = "app
 
 async def learnt(world: World) -> tuple[list[str], dict[str, int]]:
     """The chosen answers of the pairs that would train, and what is left out."""
+    await world.sort()
     async with world.database.reading() as session:
-        built = await datasets.build(session, "desk", "dpo", cases=set())
-    return [row["preferred_output"][0]["content"] for _, _, row in built.rows], dict(built.excluded)
+        excluded = left_out(await signal.counts(session, "desk", "dpo"), share=1)
+    try:
+        rows = await world.rows(await world.freeze("dpo", share=1))
+    except BadInput:
+        rows = []
+    return [row["preferred_output"][0]["content"] for row in rows], excluded
 
 
 async def shown_next(world: World, caller: Caller) -> tuple[str, str] | None:

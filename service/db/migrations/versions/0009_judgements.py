@@ -61,7 +61,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_golden_items_user_id")),
         sa.PrimaryKeyConstraint("completion_id", name=op.f("pk_golden_items")),
     )
-    op.add_column("feedback", sa.Column("preference", sa.String(), nullable=True))
 
 
 def _duels() -> None:
@@ -94,6 +93,5 @@ def _duels() -> None:
 
 
 def downgrade() -> None:
-    op.drop_column("feedback", "preference")
     for table in ("golden_items", "review_reservations", "reviews", "duels"):
         op.drop_table(table)

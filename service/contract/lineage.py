@@ -1,0 +1,69 @@
+"""What feedback became, and what a dataset, an adapter or a release was made of.
+
+People are pseudonyms. `learned` says that training saw the rows; held-out rows only measure.
+"""
+
+from service.contract.base import Strict
+from service.contract.jobs import JobKind, JobStatus
+
+
+class DatasetUse(Strict):
+    id: str
+    assistant: str
+    kind: str
+    number: int
+    rows: int
+    held_out: int
+    learned: bool
+
+
+class JobUse(Strict):
+    id: str
+    kind: JobKind
+    status: JobStatus
+    datasets: list[str]
+    """Ids of the datasets it was given."""
+    file: str | None
+    """Its training file when that came from no dataset: somebody uploaded it."""
+    start_adapter: str | None
+    adapter: str | None
+    learned: bool
+
+
+class AdapterUse(Strict):
+    digest: str
+    model: str
+    learned: bool
+    inherited: bool
+    """It learned this, or was made from this, only by going on from an earlier adapter."""
+    deleted: bool
+
+
+class ReleaseUse(Strict):
+    id: str
+    assistant: str
+    number: int
+    adapter: str
+    live: bool
+    learned: bool
+
+
+class PersonUse(Strict):
+    person: str
+    rows: int
+    held_out: int
+
+
+class Lineage(Strict):
+    """The same shape both ways. Lists of feedback are pages: go on with `after`."""
+
+    datasets: list[DatasetUse]
+    jobs: list[JobUse]
+    adapters: list[AdapterUse]
+    releases: list[ReleaseUse]
+    people: list[PersonUse]
+    """Whose feedback stands in the datasets, most rows first, 100 at most."""
+    feedback: list[str]
+    """Ids of the feedback in the datasets, in their order."""
+    more: bool
+    """Whether more feedback follows."""

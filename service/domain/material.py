@@ -1,0 +1,337 @@
+"""What the standing feedback amounts to, kept up to date: sorted in slices, each event once, in bounded memory.
+
+An event waits with `sorted` false until a slice takes it in; so whatever wrote it, in whatever order it was
+committed, it is not missed. What an event changes is found by keys: the work does not grow with what is there.
+When an assistant's held-out questions change, its material is forgotten and sorted again. Never commits.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from math import comb
+from pathlib import Path
+from typing import Any, cast
+
+from sqlalchemy import Table, bindparam, delete, exists, insert, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.contract.blocklist import Blocklist
+from service.contract.datasets import read_objects
+from service.contract.evaluations import Case
+from service.db import tables
+from service.domain import assistants, conversations, files, reviews, tallies
+from service.domain.preferences import KEPT, Answer, Piece, Said, Withheld, pieces, verdicts
+from service.domain.signal import AGREED, Count, counted
+from service.storage.local import Store
+
+SLICE = 500
+"""Events taken in at once."""
+Key = tuple[str, str]
+"""Kind and subject."""
+
+_MATERIAL = cast(Table, tables.Material.__table__)
+_SUBJECTS = cast(Table, tables.Subject.__table__)
+_FEEDBACK = cast(Table, tables.Feedback.__table__)
+_PIECE = [_MATERIAL.c[name] for name in Piece._fields]
+_INSERT, _INSERT_SUBJECT = insert(_MATERIAL), insert(_SUBJECTS)
+
+
+@dataclass(frozen=True)
+class Group:
+    """What was said of one subject."""
+
+    up: int = 0
+    down: int = 0
+    people_up: int = 0
+    people_down: int = 0
+    people_undecided: int = 0
+    people_torn: int = 0
+    first: str | None = None
+    first_at: float | None = None
+
+    def trains(self, kind: str) -> bool:
+        return KEPT in verdicts(kind, self.up, self.down)
+
+    def counts(self, kind: str) -> Counter[Count]:
+        """What it adds to the tallies, its row aside."""
+        found = Counter({(kind, "reason", why): n for why, n in verdicts(kind, self.up, self.down).items()})
+        sides = (self.people_up, self.people_down, self.people_undecided)
+        pairs = comb(sum(sides) + self.people_torn, 2)
+        if kind != "sft" and pairs:
+            found[kind, "compared", "all"] = 1
+            found[kind, "compared", "same"] = round(AGREED * sum(comb(n, 2) for n in sides) / pairs)
+        return found
+
+
+async def behind(session: AsyncSession, store: Store, name: str) -> bool:
+    """Whether there is something to take in for an assistant."""
+    assistant = await assistants.get_assistant(session, name)
+    waits = select(exists().where(tables.Feedback.assistant == name, ~tables.Feedback.sorted))
+    if await session.scalar(waits):
+        return True
+    known = await tallies.cases_of(session, name)
+    return known is not None and known != (await blocklist_of(session, store, assistant))[0]
+
+
+async def waiting(session: AsyncSession) -> list[str]:
+    """Names of the assistants with feedback that was not taken in yet."""
+    query = select(tables.Feedback.assistant).where(~tables.Feedback.sorted).distinct()
+    known = select(tables.Assistant.name).where(tables.Assistant.name.in_(query))
+    return list(await session.scalars(known))
+
+
+async def take_in(session: AsyncSession, store: Store, name: str) -> None:
+    """Take in the next slice of an assistant's feedback."""
+    # The row's lock: elsewhere than on SQLite, two slices at once would count the same people twice.
+    assistant = await session.scalar(
+        select(tables.Assistant).where(tables.Assistant.name == name).with_for_update()
+    )
+    if assistant is None:
+        return
+    cases, blocklist = await blocklist_of(session, store, assistant)
+    known = await tallies.cases_of(session, name)
+    if known is not None and known != cases:
+        await _forget(session, name)
+    if known != cases:
+        session.add(tables.Tally(assistant=name, kind="any", what="cases", name=cases, n=1))
+        await session.flush()
+    events = await _events(session, name)
+    if not events:
+        return
+    leaving, coming = await _moves(session, events, blocklist)
+    await _exchange(session, name, leaving, coming)
+    taken = [event.id for event in events]
+    await session.execute(update(_FEEDBACK).where(_FEEDBACK.c.id.in_(taken)).values(sorted=True))
+
+
+async def blocklist_of(
+    session: AsyncSession, store: Store, assistant: tables.Assistant
+) -> tuple[str, Blocklist]:
+    """The held-out questions of an assistant, and the digest of the file they stand in, `none` without one."""
+    if assistant.cases_file is None:
+        return "none", Blocklist([])
+    file = await files.get_kept(session, assistant.cases_file)
+    return file.sha256, _blocklist(store.file(file.sha256))
+
+
+async def answers_of(session: AsyncSession, ids: Iterable[str]) -> dict[str, Answer]:
+    """What the rules need of these completions."""
+    row = tables.Completion
+    query = select(
+        row.id, row.user_id, row.conversation_id, row.messages, row.output, row.status, row.finish_reason,
+        row.sampling, row.adapter, row.release_number,
+    ).where(row.id.in_(set(ids)))  # fmt: skip
+    return {found[0]: Answer(*found) for found in await session.execute(query)}
+
+
+def said_of(event: Any) -> Said:
+    """The rules' view of a row of `feedback`."""
+    return Said(
+        event.id, event.user_id, event.type, event.rating, event.correction, event.preference,
+        event.left_completion_id, event.at,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=8)
+def _blocklist(path: Path) -> Blocklist:
+    """Kept under the file's path, which is its digest."""
+    with open(path, "rb") as lines:
+        return Blocklist(Case.model_validate(value) for _, value in read_objects(lines))
+
+
+async def _events(session: AsyncSession, name: str) -> Sequence[Any]:
+    row = _FEEDBACK.c
+    query = select(
+        row.id, row.user_id, row.type, row.rating, row.correction, row.preference, row.left_completion_id,
+        row.at, row.completion_id, row.preferred_completion_id, row.supersedes,
+    ).where(row.assistant == name, ~row.sorted)  # fmt: skip
+    return (await session.execute(query.order_by(row.at).limit(SLICE))).all()
+
+
+async def _moves(
+    session: AsyncSession, events: Sequence[Any], blocklist: Blocklist
+) -> tuple[list[Piece], list[Piece]]:
+    """What these events take out of the material, and what they bring in."""
+    replaced = [event.supersedes for event in events if event.supersedes]
+    # An event that was taken in before comes again when what its answers may be used for has changed.
+    leaving = await _pieces(session, [*replaced, *(event.id for event in events)])
+    query = select(_FEEDBACK.c.supersedes).where(_FEEDBACK.c.supersedes.in_([event.id for event in events]))
+    gone = set(await session.scalars(query))
+    standing = [event for event in events if event.type != "retraction" and event.id not in gone]
+    ids = [id_ for event in standing for id_ in (event.completion_id, event.preferred_completion_id) if id_]
+    answers, withheld = await answers_of(session, ids), await _withheld(session, ids)
+    coming: list[Piece] = []
+    for event in standing:
+        other = answers.get(event.preferred_completion_id or "")
+        named = (event.completion_id, event.id, event.preferred_completion_id)
+        why = next((withheld[id_] for id_ in named if id_ in withheld), None)
+        coming += pieces(said_of(event), answers[event.completion_id], other, blocklist, why)
+    return leaving, coming
+
+
+async def _withheld(session: AsyncSession, completion_ids: Sequence[str]) -> dict[str | None, Withheld]:
+    """What people keep from training: by the id of an answer, or of one piece of feedback."""
+    kept = await conversations.kept_from_training(session, completion_ids)
+    found = {**await reviews.withheld(session, completion_ids), **dict.fromkeys(kept, "kept_private")}
+    return cast(dict[str | None, Withheld], found)
+
+
+async def _exchange(
+    session: AsyncSession, name: str, leaving: Sequence[Piece], coming: Sequence[Piece]
+) -> None:
+    """Take pieces out and in, and bring subjects and tallies up to date."""
+    keys = {(one.kind, one.subject) for one in (*leaving, *coming) if one.subject is not None}
+    people = {(*key, one.user_id) for one in (*leaving, *coming) if (key := (one.kind, one.subject)) in keys}
+    groups = await _groups(session, name, keys)
+    known = {(one.feedback_id, one.kind): one for one in coming if one.row}
+    firsts = [group.first for group in groups.values() if group.first is not None]
+    known |= {(one.feedback_id, one.kind): one for one in await _pieces(session, firsts) if one.row}
+    before = await _sides(session, name, people)
+    out = [one.feedback_id for one in leaving]
+    if out:
+        await session.execute(delete(_MATERIAL).where(_MATERIAL.c.feedback_id.in_(out)))
+    if coming:
+        await session.execute(_INSERT, [one._asdict() | {"assistant": name} for one in coming])
+    after = await _sides(session, name, people)
+    fresh = {key: _with_people(groups.get(key, Group()), key, before, after) for key in keys}
+    for one in leaving:
+        _count(fresh, one, -1)
+    for one in coming:
+        _count(fresh, one, 1)
+    for key in [key for key, group in fresh.items() if group.first in out]:
+        fresh[key] = replace(fresh[key], **await _first(session, name, key))
+        missing = [id_ for id_ in [fresh[key].first] if id_ is not None and (id_, key[0]) not in known]
+        known |= {(one.feedback_id, one.kind): one for one in await _pieces(session, missing) if one.row}
+    await _keep(session, name, groups, fresh)
+    await tallies.add(session, name, _difference(leaving, coming, groups, fresh, known))
+
+
+def _with_people(
+    group: Group, key: Key, before: dict[Key, Counter[str]], after: dict[Key, Counter[str]]
+) -> Group:
+    """The group with its people counted anew."""
+    change = {name: getattr(group, name) + after[key][name] - before[key][name] for name in _PEOPLE.values()}
+    return replace(group, **change)
+
+
+def _count(groups: dict[Key, Group], piece: Piece, n: int) -> None:
+    """Add a piece to its group, or take it away; the first row of all that come is the group's."""
+    if piece.subject is None or piece.fault is not None:
+        return
+    key = (piece.kind, piece.subject)
+    group = groups[key]
+    name = "up" if piece.side == 1 else "down"
+    group = replace(group, **{name: getattr(group, name) + n})
+    if n > 0 and piece.row:
+        earlier = group.first is None or (piece.at, piece.feedback_id) < (group.first_at, group.first)
+        group = replace(group, first=piece.feedback_id, first_at=piece.at) if earlier else group
+    groups[key] = group
+
+
+def _difference(
+    leaving: Sequence[Piece], coming: Sequence[Piece], old: dict[Key, Group], new: dict[Key, Group],
+    known: dict[tuple[str, str], Piece],
+) -> Counter[Count]:  # fmt: skip
+    """What the tallies change by."""
+    change: Counter[Count] = Counter()
+    for n, moved in ((-1, leaving), (1, coming)):
+        for one in moved:
+            if one.fault is not None:
+                change[one.kind, "reason", one.fault] += n
+    for n, groups in ((-1, old), (1, new)):
+        for (kind, _), group in groups.items():
+            for what, value in group.counts(kind).items():
+                change[what] += n * value
+            if group.trains(kind):
+                for what in counted(known[group.first or "", kind]):
+                    change[what] += n
+    return change
+
+
+async def _pieces(session: AsyncSession, feedback_ids: Sequence[str]) -> list[Piece]:
+    if not feedback_ids:
+        return []
+    query = select(*_PIECE).where(_MATERIAL.c.feedback_id.in_(feedback_ids))
+    return [Piece(*row) for row in await session.execute(query)]
+
+
+async def _groups(session: AsyncSession, name: str, keys: set[Key]) -> dict[Key, Group]:
+    row = _SUBJECTS.c
+    query = select(
+        row.kind, row.subject, row.up, row.down, row.people_up, row.people_down, row.people_undecided,
+        row.people_torn, row.first, row.first_at,
+    ).where(row.assistant == name, tuple_(row.kind, row.subject).in_(keys))  # fmt: skip
+    return {(kind, subject): Group(*values) for kind, subject, *values in await session.execute(query)}
+
+
+_PEOPLE = {
+    frozenset({1}): "people_up",
+    frozenset({-1}): "people_down",
+    frozenset({0}): "people_undecided",
+}
+_PEOPLE |= {
+    frozenset(sides): "people_torn" for sides in ((1, -1), (1, 0), (-1, 0), (1, -1, 0))
+}  # fmt: skip
+
+
+async def _sides(
+    session: AsyncSession, name: str, people: set[tuple[str, str | None, str]]
+) -> dict[Key, Counter[str]]:
+    """For each subject, how many of these people say what of it."""
+    row = _MATERIAL.c
+    query = (
+        select(row.kind, row.subject, row.user_id, row.side)
+        .where(row.assistant == name, tuple_(row.kind, row.subject, row.user_id).in_(people))
+        .distinct()
+    )
+    said: dict[tuple[str, str, str], set[int]] = defaultdict(set)
+    for kind, subject, user_id, side in await session.execute(query):
+        said[kind, subject, user_id].add(side)
+    found: dict[Key, Counter[str]] = defaultdict(Counter)
+    for (kind, subject, _), sides in said.items():
+        found[kind, subject][_PEOPLE[frozenset(sides)]] += 1
+    return found
+
+
+async def _first(session: AsyncSession, name: str, key: Key) -> dict[str, Any]:
+    """The first row on a subject, after the one that was has gone."""
+    row = _MATERIAL.c
+    query = select(row.feedback_id, row.at).where(
+        row.assistant == name, row.kind == key[0], row.subject == key[1], row.fault.is_(None)
+    )
+    if key[0] == "sft":
+        query = query.where(row.side == 1)
+    found = (await session.execute(query.order_by(row.at, row.feedback_id).limit(1))).first()
+    return {"first": found[0] if found else None, "first_at": found[1] if found else None}
+
+
+async def _keep(session: AsyncSession, name: str, old: dict[Key, Group], new: dict[Key, Group]) -> None:
+    rows = [
+        {"assistant": name, "kind": key[0], "subject": key[1], "trains": group.trains(key[0]), **vars(group)}
+        for key, group in new.items()
+        if group != old.get(key)
+    ]
+    added = [row for row in rows if (row["kind"], row["subject"]) not in old]
+    changed = [row for row in rows if (row["kind"], row["subject"]) in old]
+    if added:
+        await session.execute(_INSERT_SUBJECT, added)
+    if changed:
+        same = [
+            _SUBJECTS.c[column] == bindparam(f"at_{column}") for column in ("assistant", "kind", "subject")
+        ]
+        values = {column: bindparam(column) for column in (*vars(Group()), "trains")}
+        await session.execute(
+            update(_SUBJECTS).where(*same).values(values),
+            [
+                {(f"at_{k}" if k in ("assistant", "kind", "subject") else k): v for k, v in row.items()}
+                for row in changed
+            ],
+        )
+
+
+async def _forget(session: AsyncSession, name: str) -> None:
+    """Everything an assistant's feedback amounted to, so that it is taken in again."""
+    for table in (tables.Material, tables.Subject, tables.Tally):
+        await session.execute(delete(table).where(table.assistant == name))
+    await session.execute(update(_FEEDBACK).where(_FEEDBACK.c.assistant == name).values(sorted=False))

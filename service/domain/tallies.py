@@ -1,0 +1,79 @@
+"""Figures about an assistant's material: added to as it changes, read without a look at the rows. Never commits.
+
+Where each person or conversation has a figure, how many of them have one is a figure too.
+"""
+
+from collections import Counter, defaultdict
+from typing import cast
+
+from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.db import tables
+from service.domain.signal import Count
+
+_TABLE = cast(Table, tables.Tally.__table__)
+_KEY = ("assistant", "kind", "what", "name")
+_INSERT = insert(_TABLE)
+_UPDATE = (
+    update(_TABLE)
+    .where(*(_TABLE.c[column] == bindparam(f"at_{column}") for column in _KEY))
+    .values(n=bindparam("to"))
+)
+DISTINCT = ("person", "conversation")
+
+
+async def add(session: AsyncSession, name: str, change: Counter[Count]) -> None:
+    """Add to an assistant's figures."""
+    change = Counter({count: n for count, n in change.items() if n})
+    old = await _figures(session, name, change)
+    for (kind, what, _), n in _crossings(change, old).items():
+        change[kind, "distinct", what] += n
+    old |= await _figures(
+        session, name, Counter({count: n for count, n in change.items() if count[1] == "distinct"})
+    )
+    rows = [(count, old.get(count), n) for count, n in change.items() if n]
+    added = [
+        dict(zip(_KEY, (name, *count), strict=True)) | {"n": n} for count, known, n in rows if known is None
+    ]
+    changed = [
+        {f"at_{column}": value for column, value in zip(_KEY, (name, *count), strict=True)}
+        | {"to": known + n}
+        for count, known, n in rows
+        if known is not None
+    ]
+    if added:
+        await session.execute(_INSERT, added)
+    if changed:
+        await session.execute(_UPDATE, changed)
+
+
+async def cases_of(session: AsyncSession, name: str) -> str | None:
+    """By which held-out questions an assistant's material was sorted: a file's digest, `none`, or nothing yet."""
+    row = tables.Tally
+    query = select(row.name).where(row.assistant == name, row.kind == "any", row.what == "cases")
+    return await session.scalar(query)
+
+
+def _crossings(change: Counter[Count], old: dict[Count, int]) -> Counter[Count]:
+    """Figures that come from nothing, 1, or go to nothing, -1."""
+    found: Counter[Count] = Counter()
+    for count, n in change.items():
+        if count[1] in DISTINCT:
+            was = old.get(count, 0)
+            found[count] = (was + n > 0) - (was > 0)
+    return found
+
+
+async def _figures(session: AsyncSession, name: str, counts: Counter[Count]) -> dict[Count, int]:
+    wanted: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for kind, what, of in counts:
+        wanted[kind, what].append(of)
+    found: dict[Count, int] = {}
+    row = _TABLE.c
+    for (kind, what), names in wanted.items():
+        query = select(row.name, row.n).where(
+            row.assistant == name, row.kind == kind, row.what == what, row.name.in_(names)
+        )
+        found |= {(kind, what, of): n for of, n in await session.execute(query)}
+    return found
