@@ -11,6 +11,7 @@ from markupsafe import Markup
 from service.contract.conversations import START, ConversationTurns, Turn
 from ui.attachments import Attachment, parted
 from ui.difference import difference
+from ui.words import Words
 
 Said = Literal["better", "same", "worse"]
 
@@ -68,7 +69,7 @@ def next_follows(found: ConversationTurns) -> str:
     return answered[-1].completion_id if answered else START
 
 
-def drawn(found: ConversationTurns, turn: Turn) -> Drawn:
+def drawn(w: Words, found: ConversationTurns, turn: Turn) -> Drawn:
     twins = [
         other
         for other in found.turns
@@ -83,7 +84,7 @@ def drawn(found: ConversationTurns, turn: Turn) -> Drawn:
     return Drawn(
         turn, question, attachments, questions=_choice(list(newest.values()), turn), answers=_choice(same, turn),
         rival=rival, verdict=_verdict(rival, turn) if rival else None,
-        changes=difference(turn.answer, correction) if correction else None,
+        changes=difference(w, turn.answer, correction) if correction else None,
     )  # fmt: skip
 
 

@@ -80,7 +80,7 @@ def thread(
     turns = _shown(path_of(found) if growing is None else before(found, growing), growing is not None)
     return render(
         "thread", w, conversation=found, title=assistant.title if assistant else found.assistant,
-        turns=[drawn(found, turn) for turn in turns[-window:]], earlier=max(0, len(turns) - window), said=said,
+        turns=[drawn(w, found, turn) for turn in turns[-window:]], earlier=max(0, len(turns) - window), said=said,
         praise=PRAISE, blame=BLAME, base="/fr" if w.language == "fr" else "",
     )  # fmt: skip
 

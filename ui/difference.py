@@ -5,13 +5,15 @@ from difflib import SequenceMatcher
 
 from markupsafe import Markup, escape
 
+from ui.words import Words
+
 LONGEST = 6_000
 """Words and spaces of both texts together, beyond which comparing them would keep others waiting."""
 
 
-def difference(before: str, after: str) -> Markup | None:
-    """`after` as HTML, with what was struck out of `before` and what was put in marked; none for texts too long
-    to compare or that have hardly a word in common."""
+def difference(w: Words, before: str, after: str) -> Markup | None:
+    """`after` as HTML, with what was struck out of `before` and what was put in marked, also for those who hear it;
+    none for texts too long to compare or that have hardly a word in common."""
     old, new = _words(before), _words(after)
     if len(old) + len(new) > LONGEST:
         return None
@@ -23,9 +25,14 @@ def difference(before: str, after: str) -> Markup | None:
         if kind == "equal":
             parts.append(escape(come))
             continue
-        parts += [Markup("<del>{}</del>").format(gone)] if gone else []
-        parts += [Markup("<ins>{}</ins>").format(come)] if come else []
+        parts += [_marked("del", w("removed"), gone)] if gone else []
+        parts += [_marked("ins", w("added"), come)] if come else []
     return Markup("").join(parts)
+
+
+def _marked(tag: str, said: str, text: str) -> Markup:
+    marked = Markup('<{0}><span class="hidden">{1} </span>{2}</{0}>')
+    return marked.format(Markup(tag), said, text)
 
 
 def _joined(steps: list[tuple[str, int, int, int, int]], old: list[str], new: list[str]) -> list[list[str]]:

@@ -19,7 +19,7 @@ from service.contract.reviews import (
 )
 from ui.acts import Act
 from ui.client import Refused
-from ui.differences import difference
+from ui.difference import difference
 from ui.pages import render
 from ui.words import Words
 

@@ -4,6 +4,9 @@ from service.contract.conversations import START, ConversationTurns
 from service.contract.feedback import Preference, Standing
 from tests.ui.test_views import turn
 from ui.branches import Verdict, before, drawn, next_follows
+from ui.words import words
+
+EN = words("en")
 
 
 def tree(*turns: Any, path: list[int]) -> ConversationTurns:
@@ -26,17 +29,17 @@ def test_answers_to_one_question_and_versions_of_a_question_have_arrows_of_their
     two, three = turn(2, **SAME), turn(3, **SAME)
     changed = turn(4, follows="chatcmpl-1", question="changed", prompt="q")
     found = tree(FIRST, two, three, changed, path=[1, 3])
-    shown = drawn(found, three)
+    shown = drawn(EN, found, three)
     assert shown.answers is not None
     assert (shown.answers.number, shown.answers.of, shown.answers.before) == (2, 2, "chatcmpl-2")
     assert shown.questions is not None
     assert (shown.questions.number, shown.questions.of, shown.questions.after) == (1, 2, "chatcmpl-4")
-    assert drawn(found, FIRST).answers is None
+    assert drawn(EN, found, FIRST).answers is None
 
 
 def test_a_failure_without_an_answer_is_no_branch():
     found = tree(FIRST, turn(2, **SAME, answer="", status="failed"), turn(3, **SAME), path=[1, 3])
-    shown = drawn(found, found.turns[2])
+    shown = drawn(EN, found, found.turns[2])
     assert (shown.answers, shown.rival) == (None, None)
 
 
@@ -45,16 +48,16 @@ def test_only_whole_answers_to_the_very_same_prompt_are_compared():
         {"prompt": "another"}, {"status": "interrupted"}, {"answer": "answer 3"}, {"question": "another"},
     ):  # fmt: skip
         found = tree(FIRST, turn(2, **SAME | other), turn(3, **SAME), path=[1, 3])
-        assert drawn(found, found.turns[2]).rival is None
+        assert drawn(EN, found, found.turns[2]).rival is None
     found = tree(FIRST, turn(2, **SAME), turn(3, **SAME), path=[1, 3])
-    assert drawn(found, found.turns[2]).rival is found.turns[1]
-    assert drawn(found, found.turns[1]).rival is None
+    assert drawn(EN, found, found.turns[2]).rival is found.turns[1]
+    assert drawn(EN, found, found.turns[1]).rival is None
 
 
 def test_what_was_said_of_the_two_is_read_from_either_side():
     def verdict(earlier: Standing, later: Standing) -> Verdict | None:
         found = tree(FIRST, turn(2, **SAME, feedback=earlier), turn(3, **SAME, feedback=later), path=[1, 3])
-        return drawn(found, found.turns[2]).verdict
+        return drawn(EN, found, found.turns[2]).verdict
 
     assert verdict(preferring(3), Standing()) == Verdict("better", "fb_1")
     assert verdict(Standing(), preferring(2)) == Verdict("worse", "fb_1")

@@ -2,7 +2,6 @@ import re
 from typing import Any
 
 import pytest
-from ui.words_en import ENGLISH
 
 from service.contract.assistants import Assistant
 from service.contract.imports import (
@@ -19,6 +18,7 @@ from service.intake.problems import MENDS
 from ui.acts import Act
 from ui.imports import COLUMNS, FORMATS, draw, plan_of
 from ui.words import words
+from ui.words.en import ENGLISH
 
 LANGUAGES = ("en", "fr")
 EVIL = "<script>alert(1)</script>"
@@ -119,7 +119,8 @@ def test_every_code_of_a_refusal_and_every_choice_has_a_sentence():
 def assistant(instructions: str) -> Assistant:
     return Assistant(
         id="a", name="fanal", title="Fanal", description="", instructions=instructions, starters=[], languages=["en"],
-        temperature=0.2, max_tokens=10, live_release=None, cases_file=None, created_at=1,
+        temperature=0.2, max_tokens=10, live_release=None, staged_release=None, staged_share=0,
+        cases_file=None, created_at=1,
     )  # fmt: skip
 
 

@@ -16,7 +16,6 @@ from service.contract.reviews import (
 )
 from ui.acts import Act
 from ui.client import Refused
-from ui.differences import LONGEST, difference
 from ui.reviews import drawn, figures, review_of
 from ui.words import words
 
@@ -123,14 +122,3 @@ def test_what_was_hidden_with_another_verdict_is_left_out():
 def test_a_form_that_says_nothing_usable_is_refused(fields: dict[str, list[str]]):
     with pytest.raises(Refused):
         review_of(Act(id="c", fields=fields))
-
-
-def test_what_changed_is_marked_word_by_word_and_told_to_who_hears_it():
-    marked = difference(EN, "It costs 9 crowns.", "It costs 4 <b> crowns.")
-    assert marked.startswith('It costs <del><span class="hidden">removed: </span>9</del><ins>')
-    assert "4 &lt;b&gt;</ins> crowns." in marked
-    assert difference(EN, "same words", "same words") == "same words"
-
-
-def test_very_long_texts_are_not_compared():
-    assert difference(EN, "word " * LONGEST, "other") == ""

@@ -7,15 +7,11 @@ import re
 from functools import cache
 from typing import Any
 
-from ui import words_duels, words_imports_en, words_imports_fr, words_reviews
 from ui.client import Refused
 from ui.words.en import ENGLISH
 from ui.words.fr import FRENCH
 
-LANGUAGES: dict[str, dict[str, str]] = {
-    "en": ENGLISH | words_duels.ENGLISH | words_reviews.ENGLISH | words_imports_en.IMPORTS,
-    "fr": FRENCH | words_duels.FRENCH | words_reviews.FRENCH | words_imports_fr.IMPORTS,
-}
+LANGUAGES: dict[str, dict[str, str]] = {"en": ENGLISH, "fr": FRENCH}
 
 
 class Words:

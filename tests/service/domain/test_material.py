@@ -8,8 +8,10 @@ import pytest
 from sqlalchemy import select
 
 from service.contract.blocklist import Blocklist
+from service.contract.conversations import ConversationChange, ConversationCreate
+from service.contract.reviews import GoldenCreate
 from service.db import tables
-from service.domain import feedback, material
+from service.domain import conversations, feedback, golden_items, material
 from service.domain.preferences import Piece, pieces
 from service.domain.signal import AGREED, counted
 from tests.service.domain.conftest import World
@@ -161,3 +163,37 @@ async def test_what_waits_is_known_by_its_assistant(world: World):
     await world.sort()
     async with world.database.reading() as session:
         assert await material.waiting(session) == []
+
+
+async def test_what_an_owner_keeps_from_training_goes_out_though_it_was_taken_in_and_comes_back(world: World):
+    async with world.database.writing() as session:
+        wanted = ConversationCreate(assistant="desk")
+        talk = await conversations.create_conversation(session, world.user, wanted)
+    await world.say(await world.answer(1, conversation_id=talk.id), type="correction", correction="better")
+    await world.say(await world.answer(2), type="correction", correction="better")
+    assert (await world.readiness()).pairs == 2
+
+    async def let_train(training: bool) -> None:
+        async with world.database.writing() as session:
+            change = ConversationChange(training=training)
+            await conversations.change(session, world.user, talk.id, change)
+
+    await let_train(False)
+    found = await world.readiness()
+    assert (found.pairs, found.excluded) == (1, {"kept_private": 1})
+    await let_train(True)
+    found = await world.readiness()
+    assert (found.pairs, found.excluded) == (2, {})
+
+
+async def test_a_reviewers_verdict_counts_for_what_was_taken_in_before_it(world: World):
+    given = await world.answer(1)
+    await world.say(given, type="rating", rating=-1)
+    assert (await world.readiness()).rated == 1
+    reviewer = await world.reviewer("Rita")
+    async with world.database.writing() as session:
+        await golden_items.put(session, reviewer, given, GoldenCreate(expected="reject"))
+    assert (await world.readiness()).rated == 0
+    async with world.database.writing() as session:
+        await golden_items.remove(session, given)
+    assert (await world.readiness()).rated == 1

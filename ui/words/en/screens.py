@@ -49,4 +49,6 @@ SENTENCES: dict[str, str] = {
     "look_light": "Light",
     "look_dark": "Dark",
     "error_empty_question": "Write a question first.",
+    "removed": "removed:",
+    "added": "added:",
 }

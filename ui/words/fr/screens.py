@@ -52,4 +52,6 @@ SENTENCES: dict[str, str] = {
     "look_light": "Clair",
     "look_dark": "Sombre",
     "error_empty_question": "Écrivez d’abord une question.",
+    "removed": "supprimé :",
+    "added": "ajouté :",
 }

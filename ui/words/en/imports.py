@@ -1,6 +1,6 @@
-"""The English sentences of the section that brings data in, by name. `words_imports_fr` has the same names."""
+"""The sentences of bringing data in, in English."""
 
-IMPORTS: dict[str, str] = {
+SENTENCES: dict[str, str] = {
     "import_title": "Bring training data",
     "import_text": "JSON lines, a JSON array, CSV or Excel: OpenAI chat and preferences, prompt and completion, rated answers, ShareGPT, Alpaca, or columns of your own. You see what the first rows become before anything is read in.",
     "import_bring": "Choose a file",

@@ -1,6 +1,6 @@
-"""The French sentences of the section that brings data in, by name. `words_imports_en` has the same names."""
+"""The sentences of bringing data in, in French."""
 
-IMPORTS: dict[str, str] = {
+SENTENCES: dict[str, str] = {
     "import_title": "Apporter des données d’entraînement",
     "import_text": "Lignes JSON, tableau JSON, CSV ou Excel : dialogues et préférences d’OpenAI, question et réponse, réponses notées, ShareGPT, Alpaca, ou vos propres colonnes. Vous voyez ce que deviennent les premières lignes avant toute lecture.",
     "import_bring": "Choisir un fichier",

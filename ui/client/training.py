@@ -1,0 +1,143 @@
+"""The studio's calls: data, jobs, evaluations and releases."""
+
+from pathlib import Path
+
+import httpx
+
+from service.contract.assistants import Assistant
+from service.contract.datasets import Dataset
+from service.contract.evaluations import Evaluation
+from service.contract.files import File
+from service.contract.imports import Import, ImportPlan, Preview
+from service.contract.jobs import Job, JobCreate, JobEvent
+from service.contract.releases import Adapter, Move, Release, Trial
+from ui.client.door import Door, Refused, part
+
+
+class Training(Door):
+    """All methods raise `Refused`."""
+
+    # Files and jobs
+
+    async def upload(self, token: str, filename: str, content: bytes, purpose: str) -> File:
+        files = {"file": (filename, content, "application/jsonl")}
+        return await self.one(
+            File,
+            token,
+            "POST",
+            "/v1/files",
+            files=files,
+            data={"purpose": purpose},
+            timeout=httpx.Timeout(300),
+        )
+
+    async def files(self, token: str, purpose: str) -> list[File]:
+        return await self.list(File, token, "/v1/files", purpose=purpose, limit=200)
+
+    async def bring(self, token: str, path: Path) -> Import:
+        """Hand a file of any format on, as it lies on disk: it may be large."""
+        with open(path, "rb") as file:
+            files = {"file": (path.name, file, "application/octet-stream")}
+            return await self.one(
+                Import, token, "POST", "/api/imports", files=files, timeout=httpx.Timeout(300)
+            )
+
+    async def imports(self, token: str, limit: int) -> list[Import]:
+        return await self.list(Import, token, "/api/imports", limit=limit)
+
+    async def one_import(self, token: str, import_id: str) -> Import:
+        return await self.one(Import, token, "GET", f"/api/imports/{part(import_id)}")
+
+    async def preview_import(self, token: str, import_id: str, plan: ImportPlan) -> Preview:
+        path, body = f"/api/imports/{part(import_id)}/preview", plan.model_dump()
+        return await self.one(Preview, token, "POST", path, json=body, timeout=httpx.Timeout(90))
+
+    async def start_import(self, token: str, import_id: str, plan: ImportPlan) -> Import:
+        path = f"/api/imports/{part(import_id)}/start"
+        return await self.one(Import, token, "POST", path, json=plan.model_dump())
+
+    async def cancel_import(self, token: str, import_id: str) -> Import:
+        return await self.one(Import, token, "POST", f"/api/imports/{part(import_id)}/cancel")
+
+    async def datasets(self, token: str, assistant: str) -> list[Dataset]:
+        return await self.list(Dataset, token, "/api/datasets", assistant=assistant)
+
+    async def start_round(self, token: str, assistant: str, method: str) -> Job:
+        body = {"assistant": assistant, "method": method}
+        answer = await self.call(token, "POST", "/api/rounds", json=body)
+        return Job.model_validate(answer.json()["job"])
+
+    async def create_job(self, token: str, wanted: JobCreate) -> Job:
+        body = wanted.model_dump(exclude_none=True)
+        return await self.one(Job, token, "POST", "/v1/fine_tuning/jobs", json=body)
+
+    async def jobs(self, token: str, assistant: str) -> list[Job]:
+        params = {"metadata[assistant]": assistant, "limit": 50}
+        return await self.list(Job, token, "/v1/fine_tuning/jobs", **params)
+
+    async def job(self, token: str, job_id: str) -> Job:
+        return await self.one(Job, token, "GET", f"/v1/fine_tuning/jobs/{part(job_id)}")
+
+    async def job_events(self, token: str, job_id: str, limit: int = 10_000) -> list[JobEvent]:
+        """Newest first."""
+        return await self.list(JobEvent, token, f"/v1/fine_tuning/jobs/{part(job_id)}/events", limit=limit)
+
+    async def pause_job(self, token: str, job_id: str) -> Job:
+        return await self.one(Job, token, "POST", f"/v1/fine_tuning/jobs/{part(job_id)}/pause")
+
+    async def resume_job(self, token: str, job_id: str) -> Job:
+        return await self.one(Job, token, "POST", f"/v1/fine_tuning/jobs/{part(job_id)}/resume")
+
+    async def cancel_job(self, token: str, job_id: str) -> Job:
+        return await self.one(Job, token, "POST", f"/v1/fine_tuning/jobs/{part(job_id)}/cancel")
+
+    # Evaluations and releases
+
+    async def evaluations(self, token: str, assistant: str) -> list[Evaluation]:
+        return await self.list(Evaluation, token, "/api/evaluations", assistant=assistant)
+
+    async def evaluation_events(self, token: str, evaluation_id: str) -> list[JobEvent]:
+        return await self.list(JobEvent, token, f"/api/evaluations/{part(evaluation_id)}/events", limit=1)
+
+    async def create_evaluation(self, token: str, release_id: str) -> Evaluation:
+        return await self.one(Evaluation, token, "POST", "/api/evaluations", json={"release": release_id})
+
+    async def cancel_evaluation(self, token: str, evaluation_id: str) -> Evaluation:
+        return await self.one(Evaluation, token, "POST", f"/api/evaluations/{part(evaluation_id)}/cancel")
+
+    async def report(self, token: str, evaluation_id: str) -> tuple[bytes, str]:
+        """The report page and its content security policy, both as the gateway gives them."""
+        response = await self.call(token, "GET", f"/api/evaluations/{part(evaluation_id)}/report")
+        return response.content, response.headers.get(
+            "content-security-policy", "default-src 'none'; sandbox"
+        )
+
+    async def releases(self, token: str, assistant: str) -> list[Release]:
+        return await self.list(Release, token, "/api/releases", assistant=assistant)
+
+    async def promote(self, token: str, release_id: str, reason: str | None) -> Release:
+        path = f"/api/releases/{part(release_id)}/promote"
+        return await self.one(Release, token, "POST", path, json={"override_reason": reason})
+
+    async def stage(self, token: str, release_id: str, share: int, reason: str | None) -> Release:
+        path = f"/api/releases/{part(release_id)}/stage"
+        return await self.one(Release, token, "POST", path, json={"share": share, "override_reason": reason})
+
+    async def trial(self, token: str, assistant: str) -> Trial | None:
+        """The release on trial; none while there is none."""
+        try:
+            return await self.one(Trial, token, "GET", f"/api/assistants/{part(assistant)}/trial")
+        except Refused as refused:
+            if refused.status == 404:
+                return None
+            raise
+
+    async def roll_back(self, token: str, assistant: str, reason: str) -> Assistant:
+        path = f"/api/assistants/{part(assistant)}/rollback"
+        return await self.one(Assistant, token, "POST", path, json={"reason": reason})
+
+    async def history(self, token: str, assistant: str) -> list[Move]:
+        return await self.list(Move, token, f"/api/assistants/{part(assistant)}/history")
+
+    async def adapter(self, token: str, digest: str) -> Adapter:
+        return await self.one(Adapter, token, "GET", f"/api/adapters/{part(digest)}")
