@@ -86,8 +86,8 @@ class Resumable:
                 _remove(place)
         self.moments.wrote(time.monotonic() - began)
 
-    def _load_from_checkpoint(self: Any, checkpoint: str, model: Any = None) -> None:
-        place = Path(checkpoint)
+    def _load_from_checkpoint(self: Any, resume_from_checkpoint: str, model: Any = None) -> None:
+        place = Path(resume_from_checkpoint)
         set_trained_weights(self.model, load_file(place / WEIGHTS))
         if (place / BEST).exists():
             self.early_stopping.best = load_file(place / BEST)

@@ -28,8 +28,10 @@ class EarlyStopping(TrainerCallback):
             if "eval_loss" in logs and logs["step"]:
                 self._losses[logs["step"]] = logs["eval_loss"]
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
-        if not state.global_step:
+    def on_evaluate(
+        self, args: Any, state: Any, control: Any, metrics: dict[str, float] | None = None, **_: Any
+    ) -> None:
+        if not state.global_step or metrics is None:
             return
         self._losses[state.global_step] = metrics["eval_loss"]
         if not self._patience:
