@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     judge_url: str | None = Field(None, description="OpenAI-compatible endpoint that judges answers")
     judge_model: str | None = Field(None, description="the judge's model name")
     judge_key: str | None = Field(None, description="the judge's API key", repr=False)
-    job_attempts: int = Field(3, ge=1, description="times a job is started before it counts as failed")
+    job_attempts: int = Field(3, ge=1, description="starts of a job without getting further before it fails")
 
     @field_validator("engine_urls", mode="before")
     @classmethod

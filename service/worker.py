@@ -84,6 +84,8 @@ class Worker:
     async def _execute(self, job: tables.Job) -> None:
         place = self.store.job(job.id)
         if not (place / folder.REPORT).exists():
+            async with self.database.writing() as session:
+                await jobs.reach(session, job.id, _reached(place))
             async with self.database.reading() as session:
                 spec, inputs = await outcomes.prepare(session, self.parts, job)
             _lay_out(place, spec, inputs)
@@ -227,6 +229,12 @@ def _lay_out(place: Path, spec: dict[str, Any], inputs: dict[str, Path | str]) -
         except OSError:
             shutil.copyfile(source, place / name)
     folder.write_json(place / folder.JOB, spec)
+
+
+def _reached(place: Path) -> int:
+    """The step of the newest checkpoint in a run folder; 0 when there is none."""
+    steps = [int(path.name.removeprefix(folder.CHECKPOINT)) for path in place.glob(f"{folder.CHECKPOINT}*")]
+    return max(steps, default=0)
 
 
 def _ask_to_pause(place: Path, wanted: bool) -> None:

@@ -190,8 +190,18 @@ async def renew(session: AsyncSession, job_id: str, worker: str) -> bool:
     return kept.scalar_one_or_none() is not None
 
 
+async def reach(session: AsyncSession, job_id: str, step: int) -> None:
+    """A claimed job goes on from this step. When it got further than before, its attempts count anew."""
+    job = await get_job(session, None, job_id)
+    if step > job.reached:
+        job.reached, job.attempts = step, 1
+
+
 async def requeue_lost(session: AsyncSession, attempts: int) -> int:
-    """Put jobs whose worker is gone back in the queue; after `attempts` starts they fail. Returns how many."""
+    """Put jobs whose worker is gone back in the queue; after `attempts` starts without getting further they fail.
+
+    Returns how many.
+    """
     lost = select(tables.Job).where(tables.Job.status == "running", tables.Job.lease_until < time.time())
     jobs = list(await session.scalars(lost))
     for job in jobs:

@@ -9,7 +9,7 @@ import pytest
 
 from service.contract import folder
 from service.errors import BadInput
-from service.worker import Worker, _as_error, _Follower, _lay_out, _reason
+from service.worker import Worker, _as_error, _Follower, _lay_out, _reached, _reason
 from tests.gateway import Gateway, running_gateway
 from tests.training.conftest import examples, tiny_base, tokenizer  # noqa: F401  two fixtures and their rows
 
@@ -42,7 +42,9 @@ def test_a_run_folder_is_fresh_at_each_attempt_and_its_spec_comes_last(tmp_path:
 
 def test_a_fresh_run_folder_keeps_the_checkpoints_of_an_earlier_attempt(tmp_path: Path):
     place = tmp_path / "ftjob-1"
+    assert _reached(place) == 0
     (place / f"{folder.CHECKPOINT}3").mkdir(parents=True)
+    assert _reached(place) == 3
     (place / folder.ADAPTER).mkdir()
     (place / folder.PAUSE).touch()
     _lay_out(place, {"id": "ftjob-1"}, {})

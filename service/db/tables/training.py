@@ -71,6 +71,8 @@ class Job(Table):
     estimated_finish: Mapped[int | None]
     error: Mapped[dict[str, Any] | None]
     attempts: Mapped[int] = mapped_column(default=0)
+    reached: Mapped[int] = mapped_column(default=0)
+    """The step of the checkpoint that it last went on from: a job that gets further is not given up."""
     cancel_requested: Mapped[bool] = mapped_column(default=False)
     pause_requested: Mapped[bool] = mapped_column(default=False)
     """A running job is to pause after its present step."""

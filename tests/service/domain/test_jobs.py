@@ -57,6 +57,22 @@ async def test_a_dead_workers_job_is_started_again_and_given_up_in_the_end(world
     assert await claim(world) is None
 
 
+async def test_a_job_that_gets_further_each_time_is_not_given_up(world: World):
+    job = await create(world)
+    for step in (7, 9, 12, 30):
+        claimed = await claim(world)
+        assert claimed is not None
+        async with world.database.writing() as session:
+            await jobs.reach(session, job.id, step)
+        await lose_lease(world)
+    for _ in range(2):
+        assert await claim(world) is not None
+        async with world.database.writing() as session:
+            await jobs.reach(session, job.id, 30)
+        await lose_lease(world)
+    assert await claim(world) is None, "it stayed where it was, three times"
+
+
 async def change(world: World, job: tables.Job, what) -> tables.Job:
     async with world.database.writing() as session:
         fresh = await jobs.get_job(session, None, job.id)

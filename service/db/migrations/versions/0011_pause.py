@@ -13,9 +13,11 @@ def upgrade() -> None:
     op.add_column(
         "jobs", sa.Column("pause_requested", sa.Boolean(), nullable=False, server_default=sa.false())
     )
+    op.add_column("jobs", sa.Column("reached", sa.Integer(), nullable=False, server_default="0"))
     op.add_column("jobs", sa.Column("reasons", sa.JSON(), nullable=True))
 
 
 def downgrade() -> None:
     op.drop_column("jobs", "reasons")
+    op.drop_column("jobs", "reached")
     op.drop_column("jobs", "pause_requested")
