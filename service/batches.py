@@ -106,7 +106,7 @@ class Batches:
             log.error(
                 "batch stopped", exc_info=error, extra={"fields": {"batch": batch_id, "times": stops + 1}}
             )
-            run.again_at = time.monotonic() + min(REST * 2**stops, LONGEST_REST)
+            run.again_at = time.monotonic() + min(REST * 2.0**stops, LONGEST_REST)
         return time.monotonic() > run.again_at
 
     async def _follow(self, batch_id: str, cancelled: asyncio.Event) -> None:
@@ -207,7 +207,7 @@ class Batches:
             if response.status_code == 429 and wait:
                 await asyncio.sleep(min(wait, 60.0))
             elif response.status_code == 503 and wait and attempts < OUTAGES:
-                await asyncio.sleep(min(wait * 2 ** (attempts - 1), 60.0))
+                await asyncio.sleep(min(wait * 2.0 ** (attempts - 1), 60.0))
             elif response.status_code >= 500 and attempts < ATTEMPTS:
                 await asyncio.sleep(1.0)
             else:

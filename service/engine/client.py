@@ -170,7 +170,7 @@ class Engine:
     async def warm_up(self, model: str) -> None:
         """Have it compile what vLLM compiles at the first request that needs it; at once when it has.
 
-        That is the ranking of log-probabilities: 2.6 s on two cores, in a step that all requests wait for.
+        That is the ranking of log-probabilities: 2.6 to 3.6 s on two cores, in a step that all requests wait for.
         One that cannot do it is none the worse for answering. Raises `EngineUnavailable`, `EngineTimeout`.
         """
         try:
