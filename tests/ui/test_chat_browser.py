@@ -88,7 +88,7 @@ def test_a_changed_question_is_a_branch_and_the_earlier_one_is_kept(
     form.locator("textarea").fill("second wording")
     form.locator("[data-do=edit]").click()
     turn = page.locator("[data-completion]")
-    expect(turn.locator(".question")).to_have_text("second wording", timeout=PATIENCE)
+    expect(turn.locator(".question")).to_have_text(["second wording"], timeout=PATIENCE)
     expect(turn).to_have_count(1)
     expect(turn.locator(".asked .branches")).to_contain_text(w("branch_of", number=2, of=2))
     turn.locator(".asked .branches [data-do=show]").first.click()

@@ -66,6 +66,11 @@ if (!window.tailorbird) {
   const paint = () => {
     const look = /(?:^|; )tailorbird_look=(light|dark)/.exec(document.cookie)?.[1] ?? '';
     document.documentElement.style.colorScheme = look || 'light dark';
+    if (look) document.documentElement.dataset.look = look;
+    else delete document.documentElement.dataset.look;
+    // Gradio asks the system once, when it starts; its own components go by this class.
+    const dark = look ? look === 'dark' : window.matchMedia('(prefers-color-scheme: dark)').matches;
+    document.body?.classList.toggle('dark', dark);
     for (const button of document.querySelectorAll('[data-look]')) {
       button.setAttribute('aria-pressed', String(button.dataset.look === look));
     }
