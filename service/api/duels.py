@@ -10,6 +10,7 @@ from service.api.deps import CallerDep, House, HouseDep, ReadDep, WriteDep
 from service.api.lists import as_list
 from service.contract.chat import ChatRequest
 from service.contract.duels import Duel, DuelCreate, Vote
+from service.contract.files import Deleted
 from service.domain import duels, idempotency
 from service.domain.completions import DUEL
 from service.domain.keys import Caller
@@ -71,6 +72,13 @@ async def vote(
 async def reveal(duel_id: str, session: WriteDep, caller: CallerDep) -> Duel:
     """Be told the names without choosing; after that nothing can be chosen."""
     return await duels.shown(session, await duels.reveal(session, caller, duel_id))
+
+
+@router.delete("/{duel_id}")
+async def delete_duel(duel_id: str, session: WriteDep, caller: CallerDep) -> Deleted:
+    """Erase the question and both answers. What was chosen from stays, hidden, for the choice alone."""
+    await duels.delete(session, caller, duel_id)
+    return Deleted(id=duel_id, object="duel")
 
 
 async def _answers(asked: list[ChatRequest], request: Request, house: House, caller: Caller) -> list[str]:

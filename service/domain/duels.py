@@ -19,7 +19,7 @@ from service.contract.chat import ChatRequest
 from service.contract.duels import Choice, Duel, DuelCreate, DuelStatus, Names, Pairing, Vote
 from service.contract.feedback import FeedbackCreate
 from service.db import tables
-from service.domain import assistants, feedback
+from service.domain import assistants, feedback, stored
 from service.domain.identity import new_id
 from service.domain.keys import Caller
 from service.errors import BadInput, Conflict, NotFound
@@ -142,6 +142,17 @@ async def list_duels(session: AsyncSession, caller: Caller, *, limit: int) -> li
     """The caller's own, newest first."""
     query = select(tables.Duel).where(tables.Duel.user_id == caller.user_id)
     return list(await session.scalars(query.order_by(tables.Duel.created_at.desc()).limit(limit)))
+
+
+async def delete(session: AsyncSession, caller: Caller, duel_id: str) -> None:
+    """The question and both answers, as a stored completion is deleted; what a choice leads back to stays for it."""
+    row = await own_duel(session, caller, duel_id)
+    if row.status == "writing":
+        raise Conflict("Both answers must be complete first. Try again in a moment.", code="duel_not_ready")
+    for completion_id in (row.a_completion_id, row.b_completion_id):
+        if completion_id is not None:
+            await stored.erase(session, await session.get_one(tables.Completion, completion_id))
+    await session.delete(row)
 
 
 async def shown(session: AsyncSession, row: tables.Duel) -> Duel:

@@ -135,3 +135,23 @@ def test_a_pairing_that_the_assistant_has_not_releases_for_is_refused(person: ht
     body = {"assistant": "fanal", "question": "hello", "pairing": "releases"}
     refused = person.post("/api/duels", json=body)
     assert (refused.status_code, refused.json()["error"]["code"]) == (400, "too_few_releases")
+
+
+def test_a_deleted_duel_is_erased_unless_a_choice_leads_back_to_it(gateway: Gateway, person: httpx.Client):
+    kept, dropped = start(person, "kept secret"), start(person, "dropped secret")
+    names = vote(person, kept, choice="a").json()["names"]
+    with database(gateway) as connection:
+        query = "select a_completion_id, b_completion_id from duels where id = ?"
+        answers = connection.execute(query, (dropped["id"],)).fetchone()
+    for duel in (kept, dropped):
+        assert gateway.admin.delete(f"/api/duels/{duel['id']}").status_code == 404
+        assert person.delete(f"/api/duels/{duel['id']}").json()["deleted"]
+        assert person.get(f"/api/duels/{duel['id']}").status_code == 404
+    with database(gateway) as connection:
+        query = "select messages, output, deleted_at from completions where id = ?"
+        for completion in answers:
+            row = connection.execute(query, (completion,)).fetchone()
+            assert (row["messages"], row["output"]) == ("[]", "")
+        row = connection.execute(query, (names["a_completion_id"],)).fetchone()
+        assert "kept secret" in row["output"]
+        assert row["deleted_at"] is not None
