@@ -4,19 +4,23 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 
-from service.api.deps import ReadDep, ReviewerDep, WriteDep
+from service.api.deps import HouseDep, ReadDep, ReviewerDep, WriteDep
 from service.api.lists import as_list
 from service.contract.files import Deleted
 from service.contract.reviews import Agreement, GoldenCreate, GoldenItem, Review, ReviewCreate, ReviewQueue
-from service.domain import golden_items, idempotency, reviewers, reviews
+from service.domain import golden_items, idempotency, review_queue, reviewers, reviews
 
 router = APIRouter(prefix="/api/reviews", tags=["reviews"])
 
 
 @router.post("/next")
-async def next_item(session: WriteDep, caller: ReviewerDep) -> ReviewQueue:
+async def next_item(house: HouseDep, caller: ReviewerDep) -> ReviewQueue:
     """The next answer to judge, reserved for a quarter of an hour; the one reserved already, if there is one."""
-    return await reviews.next_item(session, caller)
+    # All feedback is looked through, which no writer should wait for.
+    async with house.database.reading() as session:
+        waiting = await review_queue.waiting_for(session, caller)
+    async with house.database.writing(records=True) as session:
+        return await reviews.next_item(session, caller, waiting)
 
 
 @router.post("", status_code=201)

@@ -111,8 +111,10 @@ class Waiting:
     """What waits for somebody else, as this person said something of it."""
 
 
-async def items_of(session: AsyncSession, *, among: Collection[str] | None = None) -> dict[str, Item]:
-    """Every answer, or each of those, on which feedback stands or that is golden, by the id of its completion."""
+async def items_of(
+    session: AsyncSession, *, completion_ids: Collection[str] | None = None
+) -> dict[str, Item]:
+    """Every answer on which feedback stands, or that is golden, by the id of its completion: of all, or of these."""
     completion, given = tables.Completion, tables.Feedback
     # Plain rows: there may be tens of thousands, of which nobody needs the texts nor objects.
     query = (
@@ -123,12 +125,11 @@ async def items_of(session: AsyncSession, *, among: Collection[str] | None = Non
         .join(completion, completion.id == given.completion_id)
         .where(completion.status == "complete", completion.deleted_at.is_(None), completion.assistant.is_not(None))
     )  # fmt: skip
-    judged = select(tables.Review).order_by(tables.Review.at)
-    fixed = select(tables.GoldenItem).join(completion, completion.id == tables.GoldenItem.completion_id)
-    if among is not None:
-        query = query.where(given.completion_id.in_(among))
-        judged = judged.where(tables.Review.completion_id.in_(among))
-        fixed = fixed.where(tables.GoldenItem.completion_id.in_(among))
+    judged = select(tables.Review).join(completion).order_by(tables.Review.at)
+    fixed = select(tables.GoldenItem).join(completion)
+    if completion_ids is not None:
+        these = completion.id.in_(completion_ids)
+        query, judged, fixed = query.where(these), judged.where(these), fixed.where(these)
     reviews = list(await session.scalars(judged))
     written = {one.feedback_id for one in reviews if one.feedback_id}
     found: dict[str, Item] = {}
@@ -148,26 +149,24 @@ async def items_of(session: AsyncSession, *, among: Collection[str] | None = Non
 
 async def waiting_for(session: AsyncSession, caller: Caller) -> Waiting:
     """What waits for this person, in the order in which it is shown, and what must wait for others."""
-    found = await items_of(session)
-    taken = select(tables.ReviewReservation.completion_id).where(
-        tables.ReviewReservation.expires_at > time.time(),
-        tables.ReviewReservation.user_id != caller.user_id,
-    )
-    elsewhere = set(await session.scalars(taken))
+    found, taken = await items_of(session), await _taken(session, caller)
     waits: list[tuple[Item, Why]] = [
         (item, why) for item in found.values() if (why := item.why()) is not None
     ]
-    mine: list[tuple[Item, Why]] = [
-        (item, why)
-        for item, why in waits
-        if not item.spoke(caller.user_id)
-        and not item.judged(caller.user_id)
-        and item.completion_id not in elsewhere
-    ]
+    mine = [(item, why) for item, why in waits if _may_judge(item, caller, taken)]
     due = _golden_is_due(list(found.values()), caller)
     mine.sort(key=lambda one: (-1 if due and one[1] == "golden" else ORDER.index(one[1]), one[0].at))
     own = sum(why != "golden" and item.spoke(caller.user_id) for item, why in waits)
     return Waiting(mine, own)
+
+
+async def waits_for(session: AsyncSession, caller: Caller, completion_id: str) -> tuple[Item, Why] | None:
+    """This answer and why it waits; none when it does not wait for this person."""
+    item = (await items_of(session, completion_ids=[completion_id])).get(completion_id)
+    why = item.why() if item is not None else None
+    if item is None or why is None or not _may_judge(item, caller, await _taken(session, caller)):
+        return None
+    return item, why
 
 
 async def reserve(session: AsyncSession, caller: Caller, waiting: Waiting) -> tables.ReviewReservation | None:
@@ -197,6 +196,17 @@ async def let_go(session: AsyncSession, completion_id: str) -> None:
     """It has been judged."""
     row = tables.ReviewReservation
     await session.execute(delete(row).where(row.completion_id == completion_id))
+
+
+async def _taken(session: AsyncSession, caller: Caller) -> set[str]:
+    """What others are judging now."""
+    row = tables.ReviewReservation
+    query = select(row.completion_id).where(row.expires_at > time.time(), row.user_id != caller.user_id)
+    return set(await session.scalars(query))
+
+
+def _may_judge(item: Item, caller: Caller, taken: set[str]) -> bool:
+    return not (item.spoke(caller.user_id) or item.judged(caller.user_id) or item.completion_id in taken)
 
 
 def _golden_is_due(items: list[Item], caller: Caller) -> bool:

@@ -35,13 +35,13 @@ from service.errors import Conflict, NotFound
 WEEK = 7 * 86_400.0
 
 
-async def next_item(session: AsyncSession, caller: Caller) -> ReviewQueue:
-    """What waits for the caller, with the first of it reserved for them."""
-    waiting = await review_queue.waiting_for(session, caller)
+async def next_item(session: AsyncSession, caller: Caller, waiting: review_queue.Waiting) -> ReviewQueue:
+    """The first of what waits for the caller, reserved for them. `waiting` may be a moment old."""
     held = await review_queue.reserve(session, caller, waiting)
     mine = [one for one in await _own(session, caller) if one.undone_at is None]
+    by_id = {item.completion_id: (item, why) for item, why in waiting.items}
     return ReviewQueue(
-        item=await _item(session, held, dict(_by_id(waiting))) if held else None,
+        item=await _item(session, held, *by_id[held.completion_id]) if held else None,
         waiting=len(waiting.items), own=waiting.own, judged=len(mine),
         judged_this_week=sum(one.at > time.time() - WEEK for one in mine),
     )  # fmt: skip
@@ -49,14 +49,14 @@ async def next_item(session: AsyncSession, caller: Caller) -> ReviewQueue:
 
 async def give(session: AsyncSession, caller: Caller, wanted: ReviewCreate) -> tables.Review:
     """Save a verdict on an answer that waits for the caller. Raises `Conflict` when it does not, or not any more."""
-    waiting = _by_id(await review_queue.waiting_for(session, caller))
-    if wanted.completion_id not in waiting:
+    found = await review_queue.waits_for(session, caller, wanted.completion_id)
+    if found is None:
         raise Conflict(
             "This answer does not wait for your verdict: it is decided, somebody else is judging it, or you judged "
             "it or said something of it before. Go on to the next.",
             code="review_not_waiting",
         )
-    item, why = waiting[wanted.completion_id]
+    item, why = found
     completion = await session.get_one(tables.Completion, wanted.completion_id)
     said = None
     if wanted.verdict == "correct" and item.golden is None:
@@ -111,7 +111,7 @@ async def withheld(session: AsyncSession, completion_ids: Collection[str]) -> di
     `replaced`, a correction beside the one that the verdict wrote or kept.
     """
     found: dict[str, str] = {}
-    for item in (await review_queue.items_of(session, among=completion_ids)).values():
+    for item in (await review_queue.items_of(session, completion_ids=completion_ids)).values():
         if (reason := _reason(item)) is not None:
             found[item.completion_id] = reason
         found |= dict.fromkeys(_replaced(item), "replaced")
@@ -120,7 +120,8 @@ async def withheld(session: AsyncSession, completion_ids: Collection[str]) -> di
 
 async def shown(session: AsyncSession, rows: list[tables.Review]) -> list[Review]:
     """Reviews as their author sees them, each with what the others said, unless it was undone."""
-    found = await review_queue.items_of(session)
+    ids = [row.completion_id for row in rows]
+    found = await review_queue.items_of(session, completion_ids=ids)
     names = {user.id: user.name for user in await session.scalars(select(tables.User))}
     return [_shown(row, found.get(row.completion_id) or Item(row.completion_id), names) for row in rows]
 
@@ -143,11 +144,8 @@ def _replaced(item: Item) -> set[str]:
     return set(written) if item.outcome in ("approve", "reject") else set()
 
 
-async def _item(
-    session: AsyncSession, held: tables.ReviewReservation, waiting: dict[str, tuple[Item, Why]]
-) -> ReviewItem:
+async def _item(session: AsyncSession, held: tables.ReviewReservation, item: Item, why: Why) -> ReviewItem:
     completion = await session.get_one(tables.Completion, held.completion_id)
-    item, why = waiting[held.completion_id]
     spoken = [message for message in completion.messages if message.get("role") in ("user", "assistant")]
     turns = [{"role": str(one["role"]), "content": Message.model_validate(one).text()} for one in spoken]
     return ReviewItem(
@@ -170,10 +168,6 @@ async def _said(session: AsyncSession, feedback_id: str) -> Said:
 async def _own(session: AsyncSession, caller: Caller) -> list[tables.Review]:
     query = select(tables.Review).where(tables.Review.user_id == caller.user_id)
     return list(await session.scalars(query.order_by(tables.Review.at.desc())))
-
-
-def _by_id(waiting: review_queue.Waiting) -> dict[str, tuple[Item, Why]]:
-    return {item.completion_id: (item, why) for item, why in waiting.items}
 
 
 def _opinion(row: tables.Review, name: str) -> Opinion:

@@ -51,8 +51,10 @@ async def correct(world: World, number: int, by: Caller | None = None) -> str:
 
 
 async def queue(world: World, caller: Caller) -> ReviewQueue:
+    async with world.database.reading() as session:
+        waiting = await review_queue.waiting_for(session, caller)
     async with world.database.writing() as session:
-        return await reviews.next_item(session, caller)
+        return await reviews.next_item(session, caller, waiting)
 
 
 async def judge(world: World, caller: Caller, number: int, verdict: Verdict, **more: Any) -> Review:
@@ -153,6 +155,19 @@ async def test_two_people_are_not_shown_the_same(world: World, team: list[Caller
     assert await shown_next(world, team[2]) is None
     with pytest.raises(Conflict, match="somebody else is judging"):
         await judge(world, team[1], ONCE[0], "approve")
+
+
+async def test_two_who_look_at_the_same_moment_get_one_each(world: World, team: list[Caller]):
+    await correct(world, ONCE[0])
+    await correct(world, ONCE[1])
+    async with world.database.reading() as session:
+        seen = [await review_queue.waiting_for(session, person) for person in team[:3]]
+    got = []
+    for person, waiting in zip(team, seen, strict=False):
+        async with world.database.writing() as session:
+            held = await review_queue.reserve(session, person, waiting)
+            got.append(held and held.completion_id)
+    assert got == [f"chatcmpl-{ONCE[0]}", f"chatcmpl-{ONCE[1]}", None]
 
 
 async def test_a_reservation_runs_out(world: World, team: list[Caller]):
