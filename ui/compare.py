@@ -91,7 +91,7 @@ class Compare(Screen):
         with self.spoken():
             token, _ = await self.person(request)
             if act.act == "next":
-                return await self._form(token, "", act.id)
+                return await self._form(token, "", act.id, once=act.once)
             if act.act == "reveal":
                 return await self._draw(token, await self.gateway.reveal_duel(token, act.id))
             return await self._draw(
@@ -108,19 +108,16 @@ class Compare(Screen):
             return await self._form(token, duel.question, duel.assistant, problem=self.w("duel_failed"))
         return duels.drawn(self.w, duel)
 
-    async def _form(self, token: str, question: str, assistant: str, *, problem: str = "") -> str:
+    async def _form(
+        self, token: str, question: str, assistant: str, *, problem: str = "", once: str = ""
+    ) -> str:
+        """The form of a question. `once` is another for another question, so that no earlier draft is shown."""
         everyone = await self.gateway.assistants(token)
-        chosen = _named(everyone, assistant)
         up = await self.gateway.ready()
         return render(
-            "duel_question",
-            self.w,
-            assistants=everyone,
-            chosen=chosen,
-            question=question,
-            problem=problem,
-            up=up,
-        )
+            "duel_question", self.w, assistants=everyone, chosen=_named(everyone, assistant), question=question,
+            problem=problem, up=up, once=once,
+        )  # fmt: skip
 
     def _ended(self, asking: asyncio.Task[Duel]) -> None:
         self._under_way.discard(asking)
