@@ -6,11 +6,12 @@ stopped at the next look; one that was cut short by the service's end is read ag
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.api.deps import House
-from service.contract.imports import ROWS, STATE, ImportError, ImportPlan, ImportReport, IntakeSpec
+from service.contract.imports import ROWS, STATE, ImportError, ImportReport
 from service.domain import imports
 from service.errors import TailorbirdError
 from service.intake import process
@@ -64,14 +65,19 @@ class Imports:
 
     async def _follow(self, import_id: str) -> None:
         """One import, from its plan to its file, or to why there is none."""
+        house = self._house
+        async with house.database.reading() as session:
+            plan = (await imports.get_import(session, None, import_id)).plan
         try:
             report, size = await self._read(import_id)
         except (TailorbirdError, process.Refused, OSError) as error:
-            await self._fail(import_id, _as_error(error))
+            await self._fail(import_id, _as_error(error), plan)
             return
-        async with self._house.database.writing() as session:
+        async with house.database.writing() as session:
             found = await imports.get_import(session, None, import_id)
-            if found.status == "running":
+            if (
+                found.status == "running" and found.plan == plan
+            ):  # else it was started anew, and is read again
                 await imports.succeed(session, found, report, sha256=report.sheet.sha256, size=size)
         log.info("import ended", extra={"fields": {"import": import_id, "rows": report.taken}})
 
@@ -79,19 +85,18 @@ class Imports:
         house = self._house
         async with house.database.reading() as session:
             found = await imports.get_import(session, None, import_id)
-            plan = ImportPlan.model_validate(found.plan)
-            spec = await imports.spec_of(session, house.store, found, plan, tokenizer=tokenizer_of(house))
+            tokenizer = tokenizer_of(house)
+            spec = await imports.spec_of_import(session, house.store, found, tokenizer=tokenizer)
         place = house.store.imported(import_id)
-        made = await process.run(place, IntakeSpec(**{**spec.model_dump(), "task": "import"}))
-        report = ImportReport.model_validate(made)
+        report = ImportReport.model_validate(await process.run(place, spec))
         size = await asyncio.to_thread(house.store.adopt, place / ROWS, report.sheet.sha256)
         await asyncio.to_thread(_tidy, place)
         return report, size
 
-    async def _fail(self, import_id: str, error: ImportError) -> None:
+    async def _fail(self, import_id: str, error: ImportError, plan: dict[str, Any] | None = None) -> None:
         async with self._house.database.writing() as session:
             found = await imports.get_import(session, None, import_id)
-            if found.status == "running":
+            if found.status == "running" and plan in (None, found.plan):
                 imports.fail(found, error)
         await asyncio.to_thread(_tidy, self._house.store.imported(import_id))
         log.info("import failed", extra={"fields": {"import": import_id, "code": error.code}})

@@ -10,8 +10,7 @@ from service.api.deps import CallerDep, House, HouseDep, ReadDep, WriteDep
 from service.api.files import chunks_of
 from service.api.lists import as_list
 from service.contract import folder
-from service.contract.imports import REFUSED, STATE, Import, ImportPlan, ImportProgress, Preview
-from service.db import tables
+from service.contract.imports import REFUSED, STATE, Import, ImportPlan, ImportProgress, IntakeSpec, Preview
 from service.domain import imports
 from service.domain.identity import new_id
 from service.errors import BadInput, NotFound
@@ -26,16 +25,15 @@ JSONL: dict[int | str, dict[str, Any]] = {200: {"content": {"application/jsonl":
 @router.post("", status_code=201)
 async def bring_file(house: HouseDep, caller: CallerDep, file: Annotated[UploadFile, File()]) -> Import:
     """Keep a file of any format and show what it seems to hold. Nothing is read in before `start`."""
+    name = file.filename or "rows"
     sha256, size = await house.store.put_file(chunks_of(file), house.settings.max_upload_mb << 20)
+    preview = await _look(house, imports.spec_of(house.store, ImportPlan(), filename=name, sha256=sha256))
     async with house.database.writing() as session:
-        made = await imports.create_import(
-            session, caller, filename=file.filename or "rows", sha256=sha256, size=size
+        return imports.shown(
+            await imports.create_import(
+                session, caller, filename=name, sha256=sha256, size=size, preview=preview
+            )
         )
-    preview = await _look(house, made, ImportPlan())
-    async with house.database.writing() as session:
-        made = await imports.get_import(session, caller, made.id)
-        imports.keep_preview(made, ImportPlan(), preview)
-        return imports.shown(made)
 
 
 @router.get("")
@@ -62,7 +60,9 @@ async def preview_import(import_id: str, plan: ImportPlan, house: HouseDep, call
     """What the first rows become under another plan."""
     async with house.database.reading() as session:
         found = await imports.get_import(session, caller, import_id)
-    preview = await _look(house, found, plan)
+    preview = await _look(
+        house, imports.spec_of(house.store, plan, filename=found.filename, sha256=found.sha256)
+    )
     async with house.database.writing() as session:
         imports.keep_preview(await imports.get_import(session, caller, import_id), plan, preview)
     return preview
@@ -93,10 +93,8 @@ async def refused_rows(import_id: str, session: ReadDep, house: HouseDep, caller
     return FileResponse(path, media_type="application/jsonl", filename=f"{found.filename}.refused.jsonl")
 
 
-async def _look(house: House, found: tables.Import, plan: ImportPlan) -> Preview:
+async def _look(house: House, spec: IntakeSpec) -> Preview:
     """Raises `BadInput` when the file as a whole cannot be read."""
-    async with house.database.reading() as session:
-        spec = await imports.spec_of(session, house.store, found, plan, tokenizer=None)
     place = house.store.imported(new_id("look_"))
     try:
         async with house.previews, asyncio.timeout(PATIENCE):

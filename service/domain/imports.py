@@ -28,13 +28,13 @@ KEPT = 7 * 86_400
 
 
 async def create_import(
-    session: AsyncSession, caller: Caller, *, filename: str, sha256: str, size: int
+    session: AsyncSession, caller: Caller, *, filename: str, sha256: str, size: int, preview: Preview
 ) -> tables.Import:
-    """A file that was brought and is not read yet."""
+    """A file that was brought and looked at, and is not read yet."""
     made = tables.Import(
         id=new_id("import_"), user_id=caller.user_id, filename=Path(filename).name[:200] or "rows", sha256=sha256,
-        bytes=size, status="ready", plan=ImportPlan().model_dump(), preview=None, report=None, error=None,
-        file_id=None, created_at=now(), finished_at=None,
+        bytes=size, status="ready", plan=ImportPlan().model_dump(), preview=preview.model_dump(),
+        report=None, error=None, file_id=None, created_at=now(), finished_at=None,
     )  # fmt: skip
     session.add(made)
     await session.flush()
@@ -59,21 +59,25 @@ async def list_imports(
     return page(list(await session.scalars(query)), after, limit)
 
 
-async def spec_of(
-    session: AsyncSession, store: Store, found: tables.Import, plan: ImportPlan, *, tokenizer: str | None
-) -> IntakeSpec:
-    """All that reading needs: the file, the plan, the held-out questions. Raises `BadInput` when the file is gone."""
-    path = store.file(found.sha256)
+def spec_of(store: Store, plan: ImportPlan, *, filename: str, sha256: str) -> IntakeSpec:
+    """What looking into a file needs. Raises `BadInput` when it is gone."""
+    path = store.file(sha256)
     if not path.exists():
         raise BadInput(
             f"The file of this import is kept for {KEPT // 86_400} days only, and is gone. Bring it again.",
             code="file_gone",
         )
+    return IntakeSpec(task="preview", path=str(path), filename=filename, sha256=sha256, plan=plan)
+
+
+async def spec_of_import(
+    session: AsyncSession, store: Store, found: tables.Import, *, tokenizer: str | None
+) -> IntakeSpec:
+    """What reading it in needs: the held-out questions and the tokenizer too."""
+    plan = ImportPlan.model_validate(found.plan)
+    spec = spec_of(store, plan, filename=found.filename, sha256=found.sha256)
     cases = await _cases(session, store, plan.assistant)
-    return IntakeSpec(
-        task="preview", path=str(path), filename=found.filename, sha256=found.sha256, plan=plan, cases=cases,
-        tokenizer=tokenizer,
-    )  # fmt: skip
+    return spec.model_copy(update={"task": "import", "cases": cases, "tokenizer": tokenizer})
 
 
 def keep_preview(found: tables.Import, plan: ImportPlan, preview: Preview) -> None:

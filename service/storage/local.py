@@ -132,9 +132,10 @@ class Store:
     def imported(self, import_id: str) -> Path:
         return self._imports / _id(import_id)
 
-    def imports(self) -> set[str]:
-        """Ids of the imports that have a folder."""
-        return {path.name for path in self._imports.iterdir()}
+    def old_imports(self) -> set[str]:
+        """Names of the imports' folders that are no longer young."""
+        old = time.time() - YOUNG
+        return {path.name for path in self._imports.iterdir() if path.stat().st_mtime < old}
 
     def drop_import(self, import_id: str) -> None:
         shutil.rmtree(self.imported(import_id), ignore_errors=True)

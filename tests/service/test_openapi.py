@@ -86,6 +86,7 @@ def known(gateway: Gateway) -> dict[str, list[str]]:
     batch = {"input_file_id": lines, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
     webhook = {"url": f"{gateway.url}/healthz", "events": ["batch.completed"]}
     model = gateway.settings.model_name
+    brought = gateway.admin.post("/api/imports", files={"file": ("a.csv", b"question,answer\na,b\n")})
     return {
         "model": ["fanal", model],
         "assistant": ["fanal"], "name": ["fanal"],
@@ -93,6 +94,7 @@ def known(gateway: Gateway) -> dict[str, list[str]]:
         "completion_id": [completion],
         "response_id": [made("/v1/responses", {"model": "fanal", "input": "hello"})["id"]],
         "upload_id": [made("/v1/uploads", upload)["id"]],
+        "import_id": [brought.raise_for_status().json()["id"]],
         "batch_id": [made("/v1/batches", batch)["id"]],
         "job_id": [made("/v1/fine_tuning/jobs", {"model": model, "training_file": rows})["id"]],
         "conversation_id": [made("/api/conversations", {"assistant": "fanal"})["id"], shared],

@@ -12,7 +12,7 @@ from service.contract.uploads import UploadCreate
 from service.contract.users import UserCreate
 from service.db import tables
 from service.db.session import Database
-from service.domain import batches, files, uploads, users
+from service.domain import batches, files, imports, uploads, users
 from service.domain.keys import Caller, Hasher
 from service.settings import Settings
 from service.storage.local import YOUNG, Store
@@ -126,3 +126,24 @@ async def test_checkpoints_go_with_the_end_of_their_job_and_stay_while_it_may_go
             (house.store.job(f"ftjob-{status}") / name).mkdir(parents=True)
     await tidy(house)
     assert house.store.interrupted() == {"ftjob-paused", "ftjob-queued", "ftjob-running"}
+
+
+async def test_an_imports_folder_goes_when_nobody_knows_it_and_what_was_brought_after_a_week(house):
+    fresh, late = house.store.put_bytes(b"fresh"), house.store.put_bytes(b"late")
+    async with house.database.writing() as session:
+        for sha256, age in ((fresh, 0), (late, imports.KEPT + 9)):
+            session.add(
+                tables.Import(
+                    id=f"import_{age}", user_id=house.admin.user_id, filename="f", sha256=sha256, bytes=1,
+                    status="succeeded", plan={}, created_at=int(time.time()) - age,
+                )
+            )  # fmt: skip
+    for name in ("import_0", "look_gone", "look_now"):
+        house.store.imported(name).mkdir()
+    for path in (house.store.imported("import_0"), house.store.imported("look_gone")):
+        os.utime(path, (time.time() - YOUNG - 9,) * 2)
+    for sha256 in (fresh, late):
+        os.utime(house.store.file(sha256), (time.time() - YOUNG - 9,) * 2)
+    await tidy(house)
+    assert {path.name for path in (house.store.home / "imports").iterdir()} == {"import_0", "look_now"}
+    assert house.digests() == {fresh}

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.contract.imports import Preview
 from service.db.session import Database
 from service.domain import files, imports
 from service.domain.keys import Caller
@@ -140,6 +141,8 @@ def test_rows_that_ask_a_held_out_question_are_left_out_and_named(gateway: Gatew
 
 
 def test_an_import_that_the_services_end_cut_short_is_read_again(gateway: Gateway):
+    brought = bring(gateway.admin, "any.jsonl", jsonl(asked("mast", 1))).json()
+
     async def left_behind() -> str:
         database, store = Database(gateway.settings.database), Store(gateway.settings.home)
         content = jsonl(asked("mast", 4))
@@ -147,8 +150,9 @@ def test_an_import_that_the_services_end_cut_short_is_read_again(gateway: Gatewa
             me = gateway.admin.get("/api/me").json()
             caller = Caller(me["id"], me["name"], me["role"], "key", "api")
             found = await imports.create_import(
-                session, caller, filename="m.jsonl", sha256=store.put_bytes(content), size=len(content)
-            )
+                session, caller, filename="m.jsonl", sha256=store.put_bytes(content), size=len(content),
+                preview=Preview.model_validate(brought["preview"]),
+            )  # fmt: skip
             found.status = "running"
         await database.close()
         return found.id
@@ -162,7 +166,8 @@ def test_an_import_that_the_services_end_cut_short_is_read_again(gateway: Gatewa
 def test_a_file_that_cannot_be_read_at_all_is_refused_when_it_comes(
     gateway: Gateway, content: bytes, code: str
 ):
-    error = bring(gateway.admin, "x", content).json()["error"]
+    error = bring(gateway.admin, f"x{code}", content).json()["error"]
+    assert f"x{code}" not in [one["filename"] for one in gateway.admin.get("/api/imports").json()["data"]]
     assert (error["code"], error["param"]) == (code, "file")
 
 
@@ -193,6 +198,17 @@ def test_a_cancelled_import_leaves_no_file_and_may_be_started_again(gateway: Gat
     assert gateway.admin.post(f"{path}/cancel").status_code == 409
     assert gateway.admin.get(path).json()["file_id"] is None
     assert read_in(gateway.admin, brought["id"])["report"]["taken"] == 3
+
+
+def test_an_import_that_is_started_anew_in_the_middle_is_read_by_its_newest_plan(gateway: Gateway):
+    brought = bring(gateway.admin, "keels.jsonl", jsonl(asked("keel", 30_000))).json()
+    path = f"/api/imports/{brought['id']}"
+    gateway.admin.post(f"{path}/start", json={"source": "old"}).raise_for_status()
+    until = time.monotonic() + PATIENCE
+    while gateway.admin.get(path).json()["progress"]["rows"] == 0 and time.monotonic() < until:
+        time.sleep(0.05)
+    assert gateway.admin.post(f"{path}/cancel").json()["status"] == "cancelled"
+    assert read_in(gateway.admin, brought["id"], source="new")["report"]["sheet"]["source"] == "new"
 
 
 def test_a_plan_names_what_it_does_not_know(gateway: Gateway):
