@@ -44,7 +44,7 @@ async def run(place: Path, spec: IntakeSpec) -> Any:
         return await asyncio.to_thread(folder.read_json, place / folder.REPORT)
     if (place / folder.ERROR).exists():
         raise Refused(ImportError.model_validate(folder.read_json(place / folder.ERROR)))
-    said = f"Reading the file broke off without a word; the log is {place / folder.LOG}."
+    said = "Reading the file broke off without a word. Save it anew, or as CSV or JSON lines, and bring it again."
     raise Refused(ImportError(code="import_crashed", message=said))
 
 

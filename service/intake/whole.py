@@ -101,7 +101,7 @@ class Import:
         try:
             self._spool.add(found.line, found.row, found.source, said)
         except (TypeError, UnicodeEncodeError):
-            bad = BadRecord("not_utf8", "The row holds half of a character, which no text can hold.")
+            bad = BadRecord("not_utf8", "The row holds half of a character, or a number beyond 64 bits.")
             return bad.at(self.spec.filename, found.line)
         return None
 

@@ -201,7 +201,7 @@ def test_a_cancelled_import_leaves_no_file_and_may_be_started_again(gateway: Gat
 
 
 def test_an_import_that_is_started_anew_in_the_middle_is_read_by_its_newest_plan(gateway: Gateway):
-    brought = bring(gateway.admin, "keels.jsonl", jsonl(asked("keel", 30_000))).json()
+    brought = bring(gateway.admin, "keels.jsonl", jsonl(asked("keel", 5_000))).json()
     path = f"/api/imports/{brought['id']}"
     gateway.admin.post(f"{path}/start", json={"source": "old"}).raise_for_status()
     until = time.monotonic() + PATIENCE
