@@ -85,8 +85,7 @@ class Imports:
         house = self._house
         async with house.database.reading() as session:
             found = await imports.get_import(session, None, import_id)
-            tokenizer = tokenizer_of(house)
-            spec = await imports.spec_of_import(session, house.store, found, tokenizer=tokenizer)
+            spec = await imports.spec_of_import(session, house.store, found, tokenizer=house.tokenizer)
         place = house.store.imported(import_id)
         report = ImportReport.model_validate(await process.run(place, spec))
         size = await asyncio.to_thread(house.store.adopt, place / ROWS, report.sheet.sha256)
@@ -100,12 +99,6 @@ class Imports:
                 imports.fail(found, error)
         await asyncio.to_thread(_tidy, self._house.store.imported(import_id))
         log.info("import failed", extra={"fields": {"import": import_id, "code": error.code}})
-
-
-def tokenizer_of(house: House) -> str | None:
-    """The base model's tokenizer, where its checkpoint is on this machine."""
-    path = Path(house.settings.base_folder) / "tokenizer.json"
-    return str(path) if path.is_file() else None
 
 
 def _as_error(error: Exception) -> ImportError:

@@ -96,7 +96,7 @@ async def _erase_old(house: House) -> None:
 def _listed(house: House) -> Left:
     parts, answers = house.store.unfinished()
     return Left(
-        parts=parts, answers=answers, imports=set(house.store.old_imports()), digests=set(house.store.old_files()),
+        parts=parts, answers=answers, imports=house.store.old_imports(), digests=set(house.store.old_files()),
         checkpoints=house.store.interrupted(),
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import orjson
@@ -56,6 +57,12 @@ class House:
         """By the `model` of a request."""
         self.records = GroupCommit(self.database)
         """Writes down what is asked and answered."""
+
+    @property
+    def tokenizer(self) -> str | None:
+        """The base model's `tokenizer.json`, where its checkpoint is on this machine."""
+        path = Path(self.settings.base_folder) / "tokenizer.json"
+        return str(path) if path.is_file() else None
 
     async def sort_feedback(self, assistant: str) -> None:
         """Take in what was said of an assistant's answers since the last time: in slices, so that others can write."""

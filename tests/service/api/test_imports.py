@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 import json
 import time
 from collections.abc import Iterable
@@ -188,6 +189,24 @@ def test_people_see_their_own_imports_and_reviewers_everybodys(gateway: Gateway)
         404,
         200,
     ]
+
+
+def test_any_training_file_can_be_measured_and_is_measured_once(gateway: Gateway):
+    row = {"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}]}
+    form = {"files": {"file": ("r.jsonl", jsonl([row, row, row]))}, "data": {"purpose": "fine-tune"}}
+    file_id = gateway.admin.post("/v1/files", **form).json()["id"]
+    assert gateway.admin.get(f"/api/sheets/{file_id}").status_code == 404
+    sheet = gateway.admin.post(f"/api/sheets/{file_id}").raise_for_status().json()
+    assert (sheet["rows"], sheet["exact_duplicates"], sheet["filename"]) == (3, 2, "r.jsonl")
+    assert sheet["sha256"] == hashlib.sha256(jsonl([row, row, row])).hexdigest()
+    assert gateway.admin.post(f"/api/sheets/{file_id}").json() == sheet
+    assert gateway.admin.get(f"/api/sheets/{file_id}").json() == sheet
+    form = {
+        "files": {"file": ("c.jsonl", jsonl([{"question": "q", "facts": ["f"]}]))},
+        "data": {"purpose": "evals"},
+    }
+    cases = gateway.admin.post("/v1/files", **form).json()["id"]
+    assert gateway.admin.post(f"/api/sheets/{cases}").json()["error"]["param"] == "file_id"
 
 
 def test_a_cancelled_import_leaves_no_file_and_may_be_started_again(gateway: Gateway):
