@@ -30,6 +30,8 @@ HUMAN, GPT = {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}
     ("row", "form", "made"),
     [
         (SFT, "openai-chat", SFT),
+        ({"messages": [user("q"), {**assistant("x"), "weight": 0}, user("p"), assistant("a")]}, "openai-chat",
+         {"messages": [user("q"), {**assistant("x"), "weight": 0}, user("p"), assistant("a")]}),
         (DPO, "openai-preference", DPO),
         ({"prompt": "q", "completion": "a"}, "prompt-completion", {"messages": [user("q"), assistant("a")]}),
         ({"prompt": [user("q")], "completion": [assistant("a")]}, "prompt-completion",
