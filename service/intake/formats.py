@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from service.contract.datasets import ROW, Kind
 from service.contract.imports import Column, Format
-from service.intake import messages
+from service.intake import messages, rows
 from service.intake.messages import Fields
 from service.intake.problems import BadRecord, of_contract
 
@@ -85,12 +85,12 @@ def convert(
 ) -> tuple[Kind, dict[str, Any]]:
     """A record as a row of OpenAI's wire, checked as an upload is. Raises `BadRecord`."""
     kind, row = _columns(value, mapping) if form == "columns" else READERS[form](value)
-    if instructions:
-        _instruct(row, kind, instructions)
     try:
         ROW[kind].model_validate(row)
     except ValidationError as error:
         raise of_contract(error) from None
+    if instructions:
+        _instruct(row, kind, instructions)
     return kind, row
 
 
@@ -165,7 +165,10 @@ def _sharegpt(value: Fields) -> tuple[Kind, dict[str, Any]]:
 
 def _alpaca(value: Fields) -> tuple[Kind, dict[str, Any]]:
     talk = messages.instructions(value, "system")
-    for number, turn in enumerate(messages.whole(value.get("history")) or []):
+    history = messages.whole(value.get("history")) or []
+    if not isinstance(history, list):
+        raise BadRecord("wrong_type", "'history' is not a list of turns.", field="history")
+    for number, turn in enumerate(history):
         if not isinstance(turn, list | tuple) or len(turn) != 2:
             raise BadRecord(
                 "wrong_type", "A turn of 'history' is a question and an answer.", field=f"history[{number}]"
@@ -202,7 +205,7 @@ def _pair(value: Fields, prompt: list[dict[str, Any]], chosen: str, rejected: st
             raise BadRecord(
                 "wrong_type", f"'{name}' holds {len(side)} messages; it is one answer.", field=name
             )
-    if sides[0][0]["content"].strip() == sides[1][0]["content"].strip():
+    if rows.text(sides[0][0]).strip() == rows.text(sides[1][0]).strip():
         raise BadRecord("same_answers", f"'{chosen}' and '{rejected}' are the same.", field=rejected)
     return {"input": {"messages": prompt}, "preferred_output": sides[0], "non_preferred_output": sides[1]}
 

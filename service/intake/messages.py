@@ -118,17 +118,18 @@ def _message(one: Any, where: str) -> dict[str, Any]:
         raise BadRecord("wrong_type", f"'{where}' is not a message.", field=where)
     role_at, text_at = ("from", "value") if "from" in one else ("role", "content")
     role = one.get(role_at)
+    if not isinstance(role, str):
+        raise BadRecord("bad_role", f"'{where}' has no role.", field=f"{where}.{role_at}")
     if role in TOOLS or one.get("tool_calls"):
         raise BadRecord("tool_message", f"'{where}' belongs to a call of a tool.", field=where)
-    if not isinstance(role, str) or role not in ROLES:
-        raise BadRecord(
-            "bad_role", f"'{str(role)[:40]}' is no role that is known.", field=f"{where}.{role_at}"
-        )
+    if role not in ROLES:
+        raise BadRecord("bad_role", f"'{role[:40]}' is no role that is known.", field=f"{where}.{role_at}")
     content = one.get(text_at)
     if isinstance(content, str) and content.strip():
         kept = {"weight": one["weight"]} if one.get("weight") in (0, 1) else {}
         return {"role": ROLES[role], "content": content, **kept}
-    if isinstance(content, list):  # OpenAI's parts; the contract says which are served
+    if isinstance(content, list) and all(isinstance(part, dict) for part in content):
+        # OpenAI's parts; the contract says which are served.
         return {"role": ROLES[role], "content": content}
     if content is None or isinstance(content, str):
         raise BadRecord("empty_field", f"'{where}.{text_at}' is empty.", field=f"{where}.{text_at}")

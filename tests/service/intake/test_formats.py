@@ -1,9 +1,13 @@
+import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.contract.imports import Problem
+from service.intake import formats
+from service.intake.problems import MENDS, BadRecord
 from tests.service.intake.files import Brought, jsonl, workbook
 
 
@@ -176,3 +180,46 @@ def test_cells_of_a_workbook_are_read_as_a_person_reads_them(tmp_path: Path):
     brought.read()
     answers = [row["messages"][1]["content"] for row in brought.rows()]
     assert answers == ["3", "2026-11-23T00:00:00", "True"]
+
+
+ODD: list[Any] = [
+    None, "", " ", "text", "[", "[1]", "{}", 0, 1, -1.5, True, False, [], [[]], [None], ["a"], ["a", "b"], [["a", "b"]],
+    {},
+    {"role": "user"}, {"role": ["user"], "content": "x"}, {"from": {}, "value": 1}, user("q"), assistant("a"),
+    {"role": "assistant", "content": [{"type": "text", "text": "a"}]}, {"role": "user", "content": ["a"]},
+    {"role": "user", "content": [{"type": "image_url"}]}, HUMAN, GPT, {"messages": [user("q")]}, {"messages": 3},
+    [user("q"), assistant("a")], [HUMAN, GPT], [user("q")], [assistant("a")], {"weight": "x", **assistant("a")},
+]  # fmt: skip
+GOOD: list[Any] = [
+    [user("q"), assistant("a")],
+    "fine",
+    {"messages": [user("q")]},
+    [assistant("b")],
+    "good",
+    True,
+]
+FIELDS = {
+    "openai-chat": ["messages", "tools"], "openai-preference": ["input", "preferred_output", "non_preferred_output"],
+    "prompt-completion": ["system", "prompt", "completion"], "kto": ["prompt", "completion", "label"],
+    "preference": ["prompt", "chosen", "rejected"], "sharegpt": ["conversations", "chosen", "rejected", "kto_tag"],
+    "alpaca": ["instruction", "input", "output", "history", "chosen", "rejected", "kto_tag"],
+    "columns": ["a", "b", "c"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FIELDS)
+def test_no_record_however_odd_stops_an_import(form: Any):
+    """Each becomes a row or a refusal with a mend."""
+    drawn, refused = random.Random(form), Counter[str]()
+    for _ in range(1500):
+        value = {name: drawn.choice(ODD) for name in FIELDS[form] if drawn.random() < 0.9}
+        for name in value:
+            if drawn.random() < 0.8:
+                value[name] = drawn.choice(GOOD)
+        mapping: Any = {"prompt": "a", "chosen": "b", "rejected": "c"} if form == "columns" else {}
+        try:
+            formats.convert(value, form, mapping, drawn.choice([None, "Be kind."]))
+        except BadRecord as bad:
+            refused[bad.reason] += 1
+    assert 0 < refused.total() < 1500
+    assert refused.keys() <= MENDS.keys()
