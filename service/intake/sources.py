@@ -94,6 +94,10 @@ def recognise(path: Path, encoding: str | None) -> Container:
     if start.startswith(b"PK\x03\x04"):
         return Container("xlsx")
     encoding = encoding or _encoding(start)
+    if encoding == "utf-16" and _encoding(start) != "utf-16":
+        raise BadFile(
+            "wrong_encoding", "The file does not begin as UTF-16 does. Name another encoding, or none."
+        )
     text = codecs.getincrementaldecoder(encoding)("replace").decode(start).lstrip("\ufeff \t\r\n")
     if "\x00" in text:
         raise BadFile(

@@ -5,13 +5,13 @@ Excel is read by openpyxl, imported only here; what it would hold in memory whol
 
 import csv
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import date, datetime, time
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, BinaryIO
-from xml.etree.ElementTree import ParseError
 
 from service.contract.datasets import MAX_LINE
 from service.intake.problems import BadFile, BadRecord
@@ -20,6 +20,11 @@ from service.intake.sources import Record
 WHOLE = 64 << 20
 """Bytes that a workbook's shared texts may have unpacked: they are in memory while it is read."""
 MAX_COLUMNS = 1000
+BROKEN = (
+    KeyError, ValueError, TypeError, AttributeError, IndexError, SyntaxError, OSError, EOFError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
+"""What openpyxl, and the parser it finds, raise at a workbook that is not whole."""
 
 
 def read_csv(file: BinaryIO, encoding: str, delimiter: str | None) -> Iterator[Record]:
@@ -61,7 +66,7 @@ class Workbook:
             import openpyxl
 
             self._book = openpyxl.load_workbook(self._file, read_only=True, data_only=True)
-        except (KeyError, ValueError, OSError, ParseError, zipfile.BadZipFile) as error:
+        except BROKEN as error:
             self._file.close()
             raise _broken() from error
         self.sheets = [one.title for one in self._book.worksheets]
@@ -90,7 +95,9 @@ class Workbook:
                         header = _header(cells)
                     else:
                         yield _row(line, header, _trimmed(cells, len(header)))
-            except (KeyError, ValueError, ParseError, zipfile.BadZipFile, EOFError) as error:
+            except BadFile:
+                raise
+            except BROKEN as error:
                 raise _broken() from error
 
 

@@ -40,7 +40,8 @@ class Brought:
         self.path = content if isinstance(content, Path) else place / "brought"
         if isinstance(content, bytes):
             self.path.write_bytes(content)
-        digest = hashlib.sha256(self.path.read_bytes()).hexdigest()
+        with open(self.path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         cases = plan.pop("cases", [])
         self.spec = IntakeSpec(
             task="import",

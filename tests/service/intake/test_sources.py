@@ -1,4 +1,5 @@
 import json
+import random
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -123,6 +124,31 @@ def test_a_workbook_that_would_fill_the_memory_is_refused_with_the_way_out(
     monkeypatch.setattr(tables, "WHOLE", 500)
     with pytest.raises(BadFile, match="Save the sheet as 'CSV UTF-8'"):
         Brought(tmp_path, workbook(["question", "answer"], ["a" * 600, "b"])).look()
+
+
+def test_a_workbook_with_a_fault_in_any_of_its_parts_is_refused_or_read(tmp_path: Path):
+    whole, drawn, refused = workbook(["question", "answer"], ["a", "b"]), random.Random(1), 0
+    with zipfile.ZipFile(BytesIO(whole)) as parts:
+        content = {name: parts.read(name) for name in parts.namelist()}
+    for name, data in content.items():
+        for _ in range(3):
+            at, kept = drawn.randrange(len(data)), BytesIO()
+            with zipfile.ZipFile(kept, "w") as parts:
+                for other, same in content.items():
+                    parts.writestr(other, data[:at] + b"x<&" + data[at + 2 :] if other == name else same)
+            try:
+                Brought(tmp_path, kept.getvalue()).look()
+            except BadFile:
+                refused += 1
+    assert refused > len(content) / 2
+
+
+def test_an_encoding_that_is_not_the_files_is_refused_or_seen_in_the_preview(tmp_path: Path):
+    content = "question,answer\nwhere,là\n".encode()
+    with pytest.raises(BadFile, match="does not begin as UTF-16"):
+        Brought(tmp_path, content, encoding="utf-16").look()
+    look = Brought(tmp_path, content, encoding="windows-1252").look()
+    assert look.rows[0]["messages"][1]["content"] == "lÃ"
 
 
 def archive(name: str) -> bytes:
