@@ -13,7 +13,10 @@ ROOMS = ("service", "training", "evals", "ui")
 MODULES = sorted(
     path for room in ROOMS for path in (ROOT / room).rglob("*.py") if "migrations" not in path.parts
 )
-HEAVY = {"torch", "transformers", "trl", "peft", "datasets", "vllm", "gradio", "ragas", "matplotlib"}
+HEAVY = {
+    "torch", "transformers", "trl", "peft", "datasets", "vllm", "gradio", "ragas", "matplotlib", "openpyxl",
+    "tokenizers",
+}  # fmt: skip
 
 
 @cache
