@@ -59,7 +59,7 @@ class Draft:
 async def measure(session: AsyncSession, name: str, kind: Kind) -> Signal:
     """What a dataset frozen now would be worth."""
     assistant = await assistants.get_assistant(session, name)
-    counts = await signal.counts(session, name, kind)
+    counts = (await signal.counts(session, name))[kind]
     return signal.measured(kind, counts, live=await live_adapter(session, assistant))
 
 
@@ -67,7 +67,7 @@ async def draft(
     session: AsyncSession, store: Store, name: str, kind: Kind, *, split_by: SplitBy, share: float
 ) -> Draft:
     """Write the files of a new version. `share` is the most that one person may give. Raises `BadInput` for no rows."""
-    counts = await signal.counts(session, name, kind)
+    counts = (await signal.counts(session, name))[kind]
     made = Draft(name, kind, split_by, await measure(session, name, kind), left_out(counts, share))
     limit = await _limit(session, name, kind, counts, share)
     with ExitStack() as stack:

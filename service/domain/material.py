@@ -13,7 +13,7 @@ from math import comb
 from pathlib import Path
 from typing import Any, cast
 
-from sqlalchemy import Table, bindparam, delete, exists, insert, select, tuple_, update
+from sqlalchemy import Table, bindparam, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.blocklist import Blocklist
@@ -181,19 +181,23 @@ async def _exchange(
     session: AsyncSession, name: str, leaving: Sequence[Piece], coming: Sequence[Piece]
 ) -> None:
     """Take pieces out and in, and bring subjects and tallies up to date."""
-    keys = {(one.kind, one.subject) for one in (*leaving, *coming) if one.subject is not None}
-    people = {(*key, one.user_id) for one in (*leaving, *coming) if (key := (one.kind, one.subject)) in keys}
+    voices = {
+        one.voice: (one.kind, one.subject)
+        for one in (*leaving, *coming)
+        if one.voice is not None and one.subject is not None
+    }
+    keys = set(voices.values())
     groups = await _groups(session, name, keys)
     known = {(one.feedback_id, one.kind): one for one in coming if one.row}
     firsts = [group.first for group in groups.values() if group.first is not None]
     known |= {(one.feedback_id, one.kind): one for one in await _pieces(session, firsts) if one.row}
-    before = await _sides(session, name, people)
+    before = await _sides(session, name, voices)
     out = [one.feedback_id for one in leaving]
     if out:
         await session.execute(delete(_MATERIAL).where(_MATERIAL.c.feedback_id.in_(out)))
     if coming:
         await session.execute(_INSERT, [one._asdict() | {"assistant": name} for one in coming])
-    after = await _sides(session, name, people)
+    after = await _sides(session, name, voices)
     fresh = {key: _with_people(groups.get(key, Group()), key, before, after) for key in keys}
     for one in leaving:
         _count(fresh, one, -1)
@@ -257,12 +261,16 @@ async def _pieces(session: AsyncSession, feedback_ids: Sequence[str]) -> list[Pi
 
 
 async def _groups(session: AsyncSession, name: str, keys: set[Key]) -> dict[Key, Group]:
-    row = _SUBJECTS.c
-    query = select(
-        row.kind, row.subject, row.up, row.down, row.people_up, row.people_down, row.people_undecided,
-        row.people_torn, row.first, row.first_at,
-    ).where(row.assistant == name, tuple_(row.kind, row.subject).in_(keys))  # fmt: skip
-    return {(kind, subject): Group(*values) for kind, subject, *values in await session.execute(query)}
+    row, wanted, found = _SUBJECTS.c, defaultdict(list), {}
+    for kind, subject in keys:
+        wanted[kind].append(subject)
+    for kind, subjects in wanted.items():
+        query = select(
+            row.subject, row.up, row.down, row.people_up, row.people_down, row.people_undecided, row.people_torn,
+            row.first, row.first_at,
+        ).where(row.assistant == name, row.kind == kind, row.subject.in_(subjects))  # fmt: skip
+        found |= {(kind, subject): Group(*values) for subject, *values in await session.execute(query)}
+    return found
 
 
 _PEOPLE = {
@@ -275,22 +283,16 @@ _PEOPLE |= {
 }  # fmt: skip
 
 
-async def _sides(
-    session: AsyncSession, name: str, people: set[tuple[str, str | None, str]]
-) -> dict[Key, Counter[str]]:
-    """For each subject, how many of these people say what of it."""
+async def _sides(session: AsyncSession, name: str, voices: dict[str, Key]) -> dict[Key, Counter[str]]:
+    """For each subject, how many of the people behind these voices say what of it."""
     row = _MATERIAL.c
-    query = (
-        select(row.kind, row.subject, row.user_id, row.side)
-        .where(row.assistant == name, tuple_(row.kind, row.subject, row.user_id).in_(people))
-        .distinct()
-    )
-    said: dict[tuple[str, str, str], set[int]] = defaultdict(set)
-    for kind, subject, user_id, side in await session.execute(query):
-        said[kind, subject, user_id].add(side)
+    query = select(row.voice, row.side).where(row.assistant == name, row.voice.in_(voices)).distinct()
+    said: dict[str, set[int]] = defaultdict(set)
+    for voice, side in await session.execute(query):
+        said[voice].add(side)
     found: dict[Key, Counter[str]] = defaultdict(Counter)
-    for (kind, subject, _), sides in said.items():
-        found[kind, subject][_PEOPLE[frozenset(sides)]] += 1
+    for voice, sides in said.items():
+        found[voices[voice]][_PEOPLE[frozenset(sides)]] += 1
     return found
 
 

@@ -78,6 +78,7 @@ class Piece(NamedTuple):
     conversation: str
     at: float
     subject: str | None
+    voice: str | None
     fault: str | None
     draw: int
     ratio: int | None
@@ -183,10 +184,12 @@ def _example(
 def _piece(
     said: Said, answer: Answer, kind: Kind, side: int, subject: str, fault: Fault | Withheld | None
 ) -> Piece:
+    counts = fault is None or (kind == "dpo" and fault in UNDECIDED)
     return Piece(
         feedback_id=said.feedback_id, kind=kind, side=side, user_id=said.user_id, owner=answer.owner,
         conversation=_conversation(answer), at=said.at,
-        subject=subject if fault is None or (kind == "dpo" and fault in UNDECIDED) else None, fault=fault,
+        subject=subject if counts else None, fault=fault,
+        voice=_digest(kind, subject, said.user_id) if counts else None,
         draw=draw_of(said.feedback_id), ratio=None, adapters=answer.adapter, left=None,
     )  # fmt: skip
 

@@ -12,7 +12,6 @@ from service.db import tables
 from service.domain import assistants, signal
 from service.domain.preferences import KEPT
 
-KINDS: tuple[Kind, ...] = ("dpo", "sft", "kto")
 BASE = "base"
 """The adapter of an assistant without a live release."""
 
@@ -21,11 +20,11 @@ async def readiness(session: AsyncSession, name: str, *, needed: int, share: flo
     """In figures and one sentence. `share` is the most that one person may give of the rows."""
     assistant = await assistants.get_assistant(session, name)
     live = await live_adapter(session, assistant)
-    found: dict[Kind, signal.Counts] = {kind: await signal.counts(session, name, kind) for kind in KINDS}
+    found = await signal.counts(session, name)
     signals: dict[Kind, Signal] = {
-        kind: signal.measured(kind, counts, live=live) for kind, counts in found.items()
+        kind: signal.measured(kind, found[kind], live=live) for kind in signal.KINDS
     }
-    pairs, rated, everybody = found["dpo"], found["kto"], await signal.counts(session, name, "any")
+    pairs, rated, everybody = found["dpo"], found["kto"], found["any"]
     count = pairs.kept - pairs.over_share(share)
     held = next((one for one in signals["dpo"].findings if one.blocks), None)
     if count < needed:

@@ -17,6 +17,7 @@ from service.db import tables
 from service.domain.identity import pseudonym
 from service.domain.preferences import KEPT, Piece, ratio_of
 
+KINDS: tuple[Kind, ...] = ("dpo", "sft", "kto")
 FREE_ROWS = 20
 """So many rows everybody may give, however few the others gave."""
 ENOUGH = 20
@@ -66,20 +67,25 @@ def counted(piece: Piece) -> Iterator[Count]:
         yield "any", "conversation", piece.conversation
 
 
-async def counts(session: AsyncSession, assistant: str, kind: str) -> Counts:
-    """A few hundred rows of `tallies`, however much material there is."""
+async def counts(session: AsyncSession, assistant: str) -> dict[str, Counts]:
+    """By kind of rows, and `any`: a few hundred rows of `tallies`, however much material there is."""
     row = tables.Tally
-    mine = (row.assistant == assistant, row.kind == kind)
-    found: dict[str, dict[str, int]] = defaultdict(dict)
+    found: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+    mine = (row.assistant == assistant, row.kind.in_((*KINDS, "any")), row.n > 0)
     small = ("reason", "adapters", "ratio", "side", "label", "compared", "distinct")
-    rows = await session.execute(
-        select(row.what, row.name, row.n).where(*mine, row.what.in_(small), row.n > 0)
-    )
-    for what, name, n in rows:
-        found[what][name] = n
-    most = select(row.name, row.n).where(*mine, row.what == "person", row.n > 0)
-    first = (await session.execute(most.order_by(row.n.desc(), row.name.desc()).limit(1))).first()
-    return Counts(found, None if first is None else (first[0], first[1]))
+    for kind, what, name, n in await session.execute(
+        select(row.kind, row.what, row.name, row.n).where(*mine, row.what.in_(small))
+    ):
+        found[kind][what][name] = n
+    largest: dict[str, tuple[str, int]] = {}
+    for kind in KINDS:
+        most = select(row.name, row.n).where(
+            row.assistant == assistant, row.kind == kind, row.what == "person"
+        )
+        first = (await session.execute(most.order_by(row.n.desc(), row.name.desc()).limit(1))).first()
+        if first is not None and first[1] > 0:
+            largest[kind] = (first[0], first[1])
+    return {kind: Counts(found[kind], largest.get(kind)) for kind in (*KINDS, "any")}
 
 
 def measured(kind: Kind, found: Counts, *, live: str) -> Signal:

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [R1 ... R6 soak]`: measure all in one run, or those named; print the table, keep them."""
+"""`python -m tests.bench [R1 ... R7 soak]`: measure all in one run, or those named; print the table, keep them."""
 
 import argparse
 import asyncio
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from service.settings import Settings
-from tests.bench import added, lora_cost, many_adapters, overhead, places, publishing, soak
+from tests.bench import added, feedback, lora_cost, many_adapters, overhead, places, publishing, soak
 from tests.bench.figures import Figure, table
 from tests.bench.places import Place
 
-STORIES = ("R1", "R2", "R3", "R4", "R5", "R6")
+STORIES = ("R1", "R2", "R3", "R4", "R5", "R6", "R7")
 BY_NAME = ("soak",)
 """Takes ten minutes and costs nothing beside anything, so it is measured only when it is named."""
 IN_TURN, IN_USE = 32, 4
@@ -61,7 +61,9 @@ async def measure(wanted: list[str], home: Path, cache: Path, found: list[Figure
         found += tell(await asyncio.to_thread(soak.measure, _folder(home, "soak")))
     if "R3" in wanted:
         found += tell(await added.measure(_folder(home, "added"), cache))
-    if not set(wanted) - {"R3", "soak"}:
+    if "R7" in wanted:
+        found += tell(await feedback.measure(_folder(home, "feedback")))
+    if not set(wanted) - {"R3", "R7", "soak"}:
         return
     async with places.engine(_folder(home, "engine")) as engine:
         if {"R1", "R2"} & set(wanted):

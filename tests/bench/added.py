@@ -27,13 +27,13 @@ STORY = "R3"
 async def measure(home: Path, cache: Path) -> list[Figure]:
     """Starts what it needs. Where LiteLLM cannot be installed, only the gateway is measured, and it is said."""
     async with AsyncExitStack() as stack:
-        upstream = await stack.enter_async_context(_instant(home))
-        places = {"gateway": await stack.enter_async_context(gateway(home, upstream.url))}
+        source = await stack.enter_async_context(upstream(home))
+        places = {"gateway": await stack.enter_async_context(gateway(home, source.url))}
         try:
-            places["litellm"] = await stack.enter_async_context(litellm.proxy(cache, home, upstream.url))
+            places["litellm"] = await stack.enter_async_context(litellm.proxy(cache, home, source.url))
         except litellm.NotInstalled as error:
             print(f"R3 without its rival: {error}", file=sys.stderr)
-        ways = {"straight": await stack.enter_async_context(way(upstream.url, EMBEDDED))}
+        ways = {"straight": await stack.enter_async_context(way(source.url, EMBEDDED))}
         for name, place in places.items():
             ways[name] = await stack.enter_async_context(way(place.url, EMBEDDED, place.key))
         await _round(ways)
@@ -98,7 +98,7 @@ def _processor(name: str, seconds: float) -> Figure:
 
 
 @asynccontextmanager
-async def _instant(home: Path) -> AsyncIterator[Place]:
+async def upstream(home: Path) -> AsyncIterator[Place]:
     port = free_port()
     argv = [sys.executable, "-m", "tests.bench.instant", str(port)]
     async with serving(

@@ -23,6 +23,8 @@ class Material(Table):
     at: Mapped[float]
     subject: Mapped[str | None] = mapped_column(String(24))
     """What was judged, as a digest; none where the feedback counts for nothing."""
+    voice: Mapped[str | None] = mapped_column(String(24))
+    """Subject and person as one digest, to be looked for by."""
     fault: Mapped[str | None]
     """Why it must not train, whatever other feedback says."""
     draw: Mapped[int] = mapped_column(BigInteger)
@@ -33,7 +35,7 @@ class Material(Table):
     """Which adapters the answers came from, in alphabetical order; `base` for none."""
     left: Mapped[bool | None]
     """Of a preference whose sides are known: whether the preferred answer stood on the left."""
-    __table_args__ = (Index(None, "assistant", "kind", "subject", "user_id", "side"),)
+    __table_args__ = (Index(None, "assistant", "kind", "subject"), Index(None, "assistant", "voice", "side"))
 
 
 class Subject(Table):

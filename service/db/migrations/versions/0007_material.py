@@ -51,6 +51,7 @@ def _create_material() -> None:
         sa.Column("conversation", sa.String(), nullable=False),
         sa.Column("at", sa.Double(), nullable=False),
         sa.Column("subject", sa.String(24), nullable=True),
+        sa.Column("voice", sa.String(24), nullable=True),
         sa.Column("fault", sa.String(), nullable=True),
         sa.Column("draw", sa.BigInteger(), nullable=False),
         sa.Column("ratio", sa.Integer(), nullable=True),
@@ -59,8 +60,8 @@ def _create_material() -> None:
         sa.ForeignKeyConstraint(["feedback_id"], ["feedback.id"], name=op.f("fk_material_feedback_id")),
         sa.PrimaryKeyConstraint("feedback_id", "kind", "side", name=op.f("pk_material")),
     )
-    columns = ["assistant", "kind", "subject", "user_id", "side"]
-    op.create_index(op.f("ix_material_assistant_kind_subject_user_id_side"), "material", columns)
+    for columns in (["assistant", "kind", "subject"], ["assistant", "voice", "side"]):
+        op.create_index(op.f("ix_material_" + "_".join(columns)), "material", columns)
     op.create_table(
         "subjects",
         sa.Column("assistant", sa.String(), nullable=False),

@@ -1,0 +1,169 @@
+"""R7: a million pieces of feedback: sorting them, freezing them, and the screens' questions about them.
+
+They are written straight into the database. The sorting and the freezing run in a process of their own, which tells
+its time and its peak of memory; then a gateway stands over the same database and is asked what the screens ask, while
+more feedback keeps coming.
+"""
+
+import asyncio
+import json
+import resource
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from service.db import tables
+from service.db.session import Database
+from service.domain import datasets, material
+from service.domain.keys import Caller
+from service.settings import Settings
+from service.storage.local import Store
+from tests.bench import added, places
+from tests.bench.figures import Figure, of_rounds, percentile
+
+STORY = "R7"
+EVENTS = 1_000_000
+SHARES = (0.25, 1.0)
+"""After so much of it, time and memory are taken down: the two are to grow as the events do, and not at all."""
+ROUNDS, EACH, NEW = 5, 40, 5
+"""Rounds of questions, questions of each kind in one, and new feedback between two of them."""
+QUESTIONS = {
+    "readiness": "/api/assistants/desk/readiness",
+    "newest feedback": "/api/feedback?assistant=desk&limit=50",
+    "datasets": "/api/datasets?assistant=desk",
+}
+ASSISTANT = """
+INSERT INTO assistants (id, name, title, description, instructions, starters, languages, temperature, max_tokens,
+                        created_at) VALUES ('asst_desk', 'desk', 'Desk', '', '', '[]', '["en"]', 0.2, 512, 1)
+"""
+PEOPLE = """
+WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 999)
+INSERT INTO users (id, name, role, active, created_at) SELECT 'user_' || i, 'Person ' || i, 'reviewer', 1, 1 FROM n
+"""
+ANSWERS = """
+WITH RECURSIVE n(i) AS (SELECT :from UNION ALL SELECT i + 1 FROM n WHERE i < :to - 1)
+INSERT INTO completions (id, user_id, key_id, conversation_id, channel, request_id, requested_model, assistant,
+    adapter, base_model, instructions, messages, sampling, engine, status, output, finish_reason, created_at, kind,
+    metadata)
+SELECT 'chatcmpl-' || i, 'user_' || (i % 1000), 'key', 'conv_' || (i / 4), 'chat', 'req', 'desk', 'desk',
+    CASE i % 3 WHEN 0 THEN 'base' ELSE 'tuned' END, 'base', '',
+    json_array(json_object('role', 'user', 'content', printf('Question %d: ', i / 2 % 300000) || :text)),
+    '{"temperature": 0.2}', 'vllm', CASE WHEN i % 50 = 0 THEN 'interrupted' ELSE 'complete' END,
+    printf('Answer %d to question %d. ', i % 2, i / 2 % 300000) || :text,
+    CASE WHEN i % 40 = 0 THEN 'length' ELSE 'stop' END, i, 'chat', '{}'
+FROM n
+"""
+FEEDBACK = """
+WITH RECURSIVE n(i) AS (SELECT :from UNION ALL SELECT i + 1 FROM n WHERE i < :to - 1)
+INSERT INTO feedback (id, completion_id, user_id, key_id, assistant, type, rating, reasons, correction,
+    preferred_completion_id, preference, supersedes, at)
+SELECT 'fb_' || i, 'chatcmpl-' || CASE WHEN i % 20 = 19 THEN i - 1 ELSE i END, 'user_' || (i * 7 % 1000), 'key',
+    'desk', CASE WHEN i % 20 = 19 THEN 'retraction' WHEN i % 20 < 9 THEN 'correction' WHEN i % 20 < 12 THEN 'preference'
+    ELSE 'rating' END, CASE WHEN i % 20 BETWEEN 12 AND 18 THEN CASE WHEN i % 3 THEN 1 ELSE -1 END END, '[]',
+    CASE WHEN i % 20 < 9 THEN printf('A better answer %d. ', i) || :text END,
+    CASE WHEN i % 20 BETWEEN 9 AND 11 THEN 'chatcmpl-' || CASE WHEN i % 2 THEN i - 1 ELSE i + 1 END END,
+    CASE WHEN i % 20 = 11 THEN 'tie' WHEN i % 20 BETWEEN 9 AND 10 THEN 'better' END,
+    CASE WHEN i % 20 = 19 THEN 'fb_' || (i - 1) END, i
+FROM n
+"""
+
+
+async def measure(home: Path) -> list[Figure]:
+    """Fills a home of its own; takes some minutes."""
+    async with added.upstream(home) as engine, places.gateway(home, engine.url):
+        pass  # the gateway has made the home
+    fill(home / "tailorbird.db", 0, EVENTS, assistant=True)
+    told = await asyncio.to_thread(_apart, home)
+    figures = [Figure(STORY, what, value, value, value, 1, unit=unit) for what, value, unit in told]
+    async with added.upstream(home) as engine, places.gateway(home, engine.url) as gateway:
+        headers = {"authorization": f"Bearer {gateway.key}"}
+        async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60) as client:
+            return figures + await _asked(client, home / "tailorbird.db")
+
+
+def fill(path: Path, first: int, last: int, *, assistant: bool = False) -> None:
+    """Feedback of every kind, and the answers it is about, by number."""
+    text = "The ferry to the northern island leaves at nine and takes bicycles and small carts. " * 2
+    database = sqlite3.connect(path, timeout=60)
+    with database:
+        if assistant:
+            database.execute(ASSISTANT)
+            database.execute(PEOPLE)
+        span = {"from": first, "to": last, "text": text}
+        database.execute(ANSWERS, span)
+        database.execute(FEEDBACK, span)
+    database.close()
+
+
+def _apart(home: Path) -> list[tuple[str, float, str]]:
+    command = [sys.executable, "-m", "tests.bench.feedback", str(home)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return [tuple(one) for one in json.loads(done.stdout)]
+
+
+async def _asked(client: httpx.AsyncClient, path: Path) -> list[Figure]:
+    took: dict[str, list[list[float]]] = {name: [] for name in QUESTIONS}
+    number = EVENTS
+    for _ in range(ROUNDS):
+        for name in QUESTIONS:
+            took[name].append([])
+        for _ in range(EACH):
+            fill(path, number, number + NEW)
+            number += NEW
+            for name, url in QUESTIONS.items():
+                began = time.perf_counter()
+                (await client.get(url)).raise_for_status()
+                took[name][-1].append((time.perf_counter() - began) * 1000)
+    return [
+        of_rounds(
+            STORY, f"{name}, 95th percentile", [percentile(one, 0.95) for one in rounds], unit="ms", at_most=50,
+            detail=f"median {percentile([value for one in rounds for value in one], 0.5):.1f} ms",
+        )
+        for name, rounds in took.items()
+    ]  # fmt: skip
+
+
+async def sort_and_freeze(home: Path) -> list[tuple[str, float, str]]:
+    """What it takes, by stage, as `(what, value, unit)`."""
+    settings = Settings(home=home)  # pyright: ignore[reportCallIssue]
+    database, store = Database(settings.database), Store(home)
+    told, began, taken, stages = [("memory before", _peak(), "MB")], time.perf_counter(), 0, list(SHARES)
+    while stages:
+        async with database.writing() as session:
+            await material.take_in(session, store, "desk")
+        taken += material.SLICE
+        if taken >= stages[0] * EVENTS:
+            told.append((f"sorting {taken} events", time.perf_counter() - began, "s"))
+            told.append((f"peak memory after sorting {taken}", _peak(), "MB"))
+            stages.pop(0)
+    for kind in ("dpo", "sft", "kto"):
+        began = time.perf_counter()
+        async with database.reading() as session:
+            made = await datasets.draft(session, store, "desk", kind, split_by="conversation", share=0.5)
+        drafted = time.perf_counter()
+        async with database.writing() as session:
+            admin: Any = await session.get_one(tables.User, "user_0")
+            dataset = await datasets.record(
+                session, Caller(admin.id, admin.name, admin.role, "key", "api"), made
+            )
+        rows = dataset.rows + dataset.held_out
+        told.append((f"freezing {rows} rows for {kind}", drafted - began, "s"))
+        told.append((f"writing {rows} rows of {kind} down, others wait", time.perf_counter() - drafted, "s"))
+    told.append(("peak memory in the end", _peak(), "MB"))
+    await database.close()
+    return told
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(sort_and_freeze(Path(sys.argv[1])))))
