@@ -1,15 +1,17 @@
 """`/api/datasets`: feedback frozen into numbered, hashed versions."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from service.api.deps import House, HouseDep, ReadDep, ReviewerDep
 from service.api.lists import as_list
 from service.contract.datasets import Dataset, DatasetCreate, Kind, SplitBy
-from service.domain import datasets
+from service.contract.lineage import Lineage
+from service.domain import datasets, lineage
 
 router = APIRouter(prefix="/api/datasets", tags=["datasets"])
+LimitQuery = Annotated[int, Query(ge=1, le=1000)]
 
 
 @router.post("", status_code=201)
@@ -37,3 +39,11 @@ async def draft(house: House, assistant: str, kind: Kind, split_by: SplitBy) -> 
 @router.get("/{dataset_id}")
 async def retrieve_dataset(dataset_id: str, session: ReadDep, _: ReviewerDep) -> Dataset:
     return datasets.shown(await datasets.get_dataset(session, dataset_id))
+
+
+@router.get("/{dataset_id}/lineage")
+async def dataset_lineage(
+    dataset_id: str, session: ReadDep, _: ReviewerDep, after: str | None = None, limit: LimitQuery = 100
+) -> Lineage:
+    """Whose feedback it holds, and every job, adapter and release that used it."""
+    return await lineage.of_dataset(session, dataset_id, after=after, limit=limit)

@@ -8,7 +8,8 @@ from service.api.deps import CallerDep, ReadDep, WriteDep
 from service.api.lists import as_list
 from service.contract.feedback import Feedback, FeedbackCreate
 from service.contract.learnt import LearntList
-from service.domain import feedback, idempotency, learnt
+from service.contract.lineage import Lineage
+from service.domain import feedback, idempotency, learnt, lineage
 
 router = APIRouter(prefix="/api/feedback", tags=["feedback"])
 
@@ -52,6 +53,12 @@ async def list_learnt(
 ) -> LearntList:
     """What the caller's own feedback changed: the release that learnt from it, the answer then and now."""
     return await learnt.learnt(session, caller, limit=limit)
+
+
+@router.get("/{feedback_id}/lineage")
+async def feedback_lineage(feedback_id: str, session: ReadDep, caller: CallerDep) -> Lineage:
+    """Every dataset, job, adapter and release that used it. One's own, or anybody's for a reviewer."""
+    return await lineage.of_feedback(session, caller, feedback_id)
 
 
 @router.delete("/{feedback_id}")

@@ -4,10 +4,12 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from service.api.datasets import LimitQuery
 from service.api.deps import NoteDep, ReadDep, ReviewerDep, WriteDep
 from service.api.lists import as_list
+from service.contract.lineage import Lineage
 from service.contract.releases import Adapter, Promotion, Release, Staging
-from service.domain import releases, staging
+from service.domain import lineage, releases, staging
 
 router = APIRouter(tags=["releases"])
 
@@ -49,3 +51,19 @@ async def stage(
 async def retrieve_adapter(digest: str, session: ReadDep, _: ReviewerDep) -> Adapter:
     """An adapter's manifest and the proof that the engine serves it."""
     return await releases.get_adapter(session, digest)
+
+
+@router.get("/api/adapters/{digest}/lineage")
+async def adapter_lineage(
+    digest: str, session: ReadDep, _: ReviewerDep, after: str | None = None, limit: LimitQuery = 100
+) -> Lineage:
+    """What it learned from, back to people's feedback, and what it inherited from the adapters before it."""
+    return await lineage.of_adapter(session, digest, after=after, limit=limit)
+
+
+@router.get("/api/releases/{release_id}/lineage")
+async def release_lineage(
+    release_id: str, session: ReadDep, _: ReviewerDep, after: str | None = None, limit: LimitQuery = 100
+) -> Lineage:
+    """The same of the adapter that a release offers."""
+    return await lineage.of_release(session, release_id, after=after, limit=limit)

@@ -1,12 +1,16 @@
 """Data that must not be trained on is refused before any model is loaded, and by name."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
+from service.contract.jobs import TrainingSpec
 from tests.training.conftest import MakeRun, examples, pairs, rated
 from training import rows
 from training.refusal import Refused
+from training.rows import prompt_messages
 
 NO_BASE = Path("/nowhere")
 
@@ -77,3 +81,65 @@ def test_a_held_out_answer_that_is_trained_with_the_other_label_is_refused(make_
     run, spec = make_run("run", "kto", NO_BASE, rated(4), held_out)
     with pytest.raises(Refused, match="line 1 is held out .*train.jsonl line 1"):
         rows.read(run, spec)
+
+
+def hold_out(run: Path, spec: TrainingSpec, *questions: str) -> TrainingSpec:
+    """The run of an assistant that is measured on these questions."""
+    lines = [json.dumps({"id": f"case-{n}", "question": q, "facts": ["x"]}) for n, q in enumerate(questions)]
+    content = "\n".join(lines).encode()
+    (run / "cases.jsonl").write_bytes(content)
+    return spec.model_copy(update={"cases_sha256": hashlib.sha256(content).hexdigest()})
+
+
+@pytest.mark.parametrize(("kind", "make"), [("sft", examples), ("dpo", pairs), ("kto", rated)])
+def test_a_row_that_asks_a_held_out_question_is_refused_by_both_names(
+    make_run: MakeRun, kind: str, make
+) -> None:
+    run, spec = make_run("run", kind, NO_BASE, make(4))
+    asked = prompt_messages(rows.read(run, spec).train[2].row)[-1].text()
+    with pytest.raises(Refused, match=r"train.jsonl line 3 .*'case-1'") as refusal:
+        rows.read(run, hold_out(run, spec, "Something else?", f"  {asked.upper()}"))
+    assert refusal.value.code == "held_out_case"
+
+
+def test_other_questions_may_be_held_out(make_run: MakeRun) -> None:
+    run, spec = make_run("run", "sft", NO_BASE, examples(3))
+    assert len(rows.read(run, hold_out(run, spec, "Where does ferry 99 leave?")).train) == 3
+
+
+def test_held_out_questions_that_are_missing_or_others_stop_the_run(make_run: MakeRun) -> None:
+    run, spec = make_run("run", "sft", NO_BASE, examples(3))
+    spec = hold_out(run, spec, "Something else?")
+    (run / "cases.jsonl").write_text("")
+    with pytest.raises(Refused, match="other questions") as refusal:
+        rows.read(run, spec)
+    assert refusal.value.code == "wrong_sha256"
+    (run / "cases.jsonl").unlink()
+    with pytest.raises(Refused) as refusal:
+        rows.read(run, spec)
+    assert refusal.value.code == "file_missing"
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": " "}]}, "is empty"),
+        (
+            {"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": "a"}]},
+            "needs content",
+        ),
+        (
+            {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": float("nan")}]},
+            "NaN",
+        ),
+        ({"messages": examples(1)[0]["messages"], "weight": float("inf")}, "Infinity"),
+        ({}, "messages"),
+    ],
+)
+def test_empty_rows_and_numbers_that_are_none_are_refused_with_their_line(
+    make_run: MakeRun, row, told: str
+) -> None:
+    run, spec = make_run("run", "sft", NO_BASE, [*examples(2), row])
+    with pytest.raises(Refused, match=f"Line 3: .*{told}") as refusal:
+        rows.read(run, spec)
+    assert refusal.value.code == "bad_row"

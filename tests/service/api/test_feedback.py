@@ -54,6 +54,10 @@ def test_changing_and_retracting_a_rating_are_new_events(gateway: Gateway, compl
         {"type": "retraction"},
         {"type": "rating", "rating": 1, "surprise": True},
         {"type": "rating", "rating": 1, "reasons": ["because"]},
+        {"type": "rating", "rating": 1, "preference": "tie"},
+        {"type": "preference", "preference": "tie"},
+        {"type": "preference", "preferred_completion_id": "chatcmpl-x", "preference": "worse"},
+        {"type": "preference", "preferred_completion_id": "chatcmpl-x", "left_completion_id": "chatcmpl-y"},
     ],
 )
 def test_feedback_that_says_nothing_usable_is_refused(gateway: Gateway, completion: str, body: dict):
@@ -92,3 +96,22 @@ def test_a_conversation_shows_its_ratings_and_corrections_again(gateway: Gateway
     assert turn["feedback"]["rating"] == -1
     assert turn["feedback"]["reasons"] == ["wrong"]
     assert turn["feedback"]["correction"] == "At the harbour."
+
+
+def test_a_preference_says_how_it_ended_and_a_change_of_mind_replaces_it_either_way_round(
+    gateway: Gateway, completion: str
+):
+    body = {"model": "fanal", "messages": [{"role": "user", "content": "hello"}]}
+    other = gateway.admin.post("/v1/chat/completions", json=body).json()["id"]
+    said = {"completion_id": completion, "type": "preference", "preferred_completion_id": other}
+    first = give(gateway, said).json()
+    assert (first["preference"], first["left_completion_id"]) == ("better", None)
+    turned = {"completion_id": other, "type": "preference", "preferred_completion_id": completion}
+    second = give(gateway, turned | {"preference": "tie", "left_completion_id": other}).json()
+    assert (second["preference"], second["left_completion_id"], second["supersedes"]) == (
+        "tie",
+        other,
+        first["id"],
+    )
+    third = gateway.admin.post("/v1/chat/completions", json=body).json()["id"]
+    assert give(gateway, said | {"preferred_completion_id": third}).json()["supersedes"] is None

@@ -1,0 +1,86 @@
+"""Readiness, rounds and lineage over HTTP: what holds a round, who may start it all the same, who sees what."""
+
+import pytest
+
+from tests.gateway import Gateway
+
+NAME = "longwinded"
+REASON = "The corrections are longer on purpose."
+
+
+@pytest.fixture(scope="module")
+def corrected(gateway: Gateway) -> list[str]:
+    """An assistant whose corrections are much longer than its answers."""
+    gateway.admin.post("/api/assistants", json={"name": NAME, "title": "Long"}).raise_for_status()
+    given = []
+    for number in range(22):
+        body = {"model": NAME, "messages": [{"role": "user", "content": f"question {number}"}]}
+        answer = gateway.admin.post("/v1/chat/completions", json=body).raise_for_status().json()
+        text = f"{number} " + answer["choices"][0]["message"]["content"] * 5
+        said = {"completion_id": answer["id"], "type": "correction", "correction": text}
+        given.append(gateway.admin.post("/api/feedback", json=said).raise_for_status().json()["id"])
+    return given
+
+
+def test_readiness_tells_what_the_feedback_is_worth(gateway: Gateway, corrected: list[str]):
+    ready = gateway.admin.get(f"/api/assistants/{NAME}/readiness").raise_for_status().json()
+    signal = ready["signals"]["dpo"]
+    assert (ready["pairs"], ready["ready"], signal["verdict"]) == (22, False, "bad")
+    assert signal["length_ratio"] > 3
+    assert {finding["code"]: finding["blocks"] for finding in signal["findings"]} == {
+        "one_person": False, "longer_answers": True,
+    }  # fmt: skip
+    assert "times as long" in ready["advice"]
+    assert ready["signals"]["sft"]["verdict"] == "weak"
+
+
+def test_a_round_on_a_bad_signal_is_held_until_a_reviewer_gives_a_reason(
+    gateway: Gateway, corrected: list[str]
+):
+    held = gateway.admin.post("/api/rounds", json={"assistant": NAME})
+    assert (held.status_code, held.json()["error"]["code"]) == (409, "round_held")
+    assert gateway.admin.get("/api/datasets", params={"assistant": NAME}).json()["data"] == []
+    short = gateway.admin.post("/api/rounds", json={"assistant": NAME, "override_reason": "go"})
+    assert short.status_code == 400
+    started = gateway.admin.post("/api/rounds", json={"assistant": NAME, "override_reason": REASON}).json()
+    assert started["job"]["metadata"]["override_reason"] == REASON
+    assert started["dataset"]["signal"]["verdict"] == "bad"
+    events = gateway.admin.get(f"/v1/fine_tuning/jobs/{started['job']['id']}/events").json()["data"]
+    assert f"admin started it all the same: {REASON}" in [event["message"] for event in events]
+    gateway.admin.post(f"/v1/fine_tuning/jobs/{started['job']['id']}/cancel").raise_for_status()
+
+
+def test_learning_the_corrections_as_examples_is_not_held_by_their_length(
+    gateway: Gateway, corrected: list[str]
+):
+    started = (
+        gateway.admin.post("/api/rounds", json={"assistant": NAME, "method": "sft"}).raise_for_status().json()
+    )
+    assert "override_reason" not in started["job"]["metadata"]
+    gateway.admin.post(f"/v1/fine_tuning/jobs/{started['job']['id']}/cancel").raise_for_status()
+
+
+def test_lineage_leads_from_feedback_to_its_dataset_and_back(gateway: Gateway, corrected: list[str]):
+    dataset = (
+        gateway.admin.post("/api/datasets", json={"assistant": NAME, "kind": "sft"}).raise_for_status().json()
+    )
+    onward = gateway.admin.get(f"/api/feedback/{corrected[0]}/lineage").raise_for_status().json()
+    assert dataset["id"] in [use["id"] for use in onward["datasets"]]
+    back = gateway.admin.get(f"/api/datasets/{dataset['id']}/lineage", params={"limit": 1000}).json()
+    assert sorted(back["feedback"]) == sorted(corrected)
+    assert back["people"] == [
+        {"person": onward["people"][0]["person"], "rows": dataset["rows"], "held_out": dataset["held_out"]}
+    ]
+
+
+def test_a_user_sees_the_lineage_of_their_own_feedback_only(gateway: Gateway, corrected: list[str]):
+    with gateway.client_of("Lina") as user:
+        body = {"model": NAME, "messages": [{"role": "user", "content": "mine"}]}
+        answer = user.post("/v1/chat/completions", json=body).json()["id"]
+        said = {"completion_id": answer, "type": "rating", "rating": 1}
+        own = user.post("/api/feedback", json=said).json()["id"]
+        assert user.get(f"/api/feedback/{own}/lineage").json()["datasets"] == []
+        assert user.get(f"/api/feedback/{corrected[0]}/lineage").status_code == 404
+        for path in ("datasets/ds_x", "adapters/" + "0" * 64, "releases/rel_x"):
+            assert user.get(f"/api/{path}/lineage").status_code == 403
+            assert gateway.admin.get(f"/api/{path}/lineage").status_code == 404

@@ -1,0 +1,41 @@
+import pytest
+
+from service.contract.blocklist import Blocklist
+from service.contract.evaluations import Case
+
+LONG = "Which of the two morning ferries to the northern island carries bicycles and small carts?"
+CASES = Blocklist(
+    [
+        Case(id="short", question="When does it leave?", facts=["x"]),
+        Case(id="long", question=LONG, facts=["x"]),
+        Case(messages=[{"role": "user", "content": "And on Sundays?"}], facts=["x"]),  # pyright: ignore
+    ]
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("when does it  leave", "short"),
+        ("WHEN DOES IT LEAVE?!", "short"),
+        (LONG, "long"),
+        (f"I have a question. {LONG} Thank you.", "long"),
+        ("Hello, which of the two morning ferries to the northern island carries bicycles?", "long"),
+        ("and on sundays", "line 3"),
+        ("Tell me, when does it leave?", None),
+        ("Which of the two morning ferries to the northern cape is cheaper?", None),
+        ("Do they carry bicycles and small carts?", None),
+        ("", None),
+    ],
+)
+def test_a_text_that_repeats_a_held_out_question_is_known_by_its_name(text: str, name: str | None):
+    assert CASES.holding(text) == name
+
+
+def test_of_several_texts_one_that_asks_is_enough():
+    assert CASES.asked(["Hello.", "When does it leave?"]) == "short"
+    assert CASES.asked(["Hello."]) is None
+
+
+def test_without_questions_nothing_is_held_out():
+    assert Blocklist([]).asked(["", "When does it leave?"]) is None

@@ -1,0 +1,125 @@
+"""Each fault is found by its name, before anything is trained."""
+
+from dataclasses import replace
+
+import pytest
+
+from service.contract.blocklist import Blocklist
+from service.contract.evaluations import Case
+from service.domain.preferences import Answer, Said, draw_of, pieces, row_of, verdicts
+
+QUESTION = [{"role": "user", "content": "When does the ferry leave?"}]
+ANSWER = Answer("a", "u", "conv", QUESTION, "At ten.", "complete", "stop", {"temperature": 0}, "base", None)
+OTHER = replace(ANSWER, id="b", output="At nine.", adapter="tuned")
+CORRECTION = Said("fb_1", "u", "correction", None, "At nine.", None, None, 1.0)
+PREFERENCE = replace(CORRECTION, type="preference", correction=None)
+NONE = Blocklist([])
+
+
+def faults(said: Said, answer: Answer, other: Answer | None = None, blocklist: Blocklist = NONE) -> dict:
+    return {(one.kind, one.side): one.fault for one in pieces(said, answer, other, blocklist)}
+
+
+def test_a_correction_speaks_for_a_pair_for_an_example_and_against_the_answer_as_one():
+    pair, example, against = pieces(CORRECTION, ANSWER, None, NONE)
+    assert [one.fault for one in (pair, example, against)] == [None] * 3
+    assert (pair.kind, example.kind, against.kind) == ("dpo", "sft", "sft")
+    assert (example.side, against.side, against.row) == (1, -1, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"status": "interrupted"}, "interrupted"),
+        ({"status": "failed"}, "interrupted"),
+        ({"finish_reason": "length"}, "truncated"),
+        ({"sampling": {"n": 2}}, "several_choices"),
+        ({"sampling": {"tools": []}}, "bound_answer"),
+        ({"messages": [*QUESTION, {"role": "tool", "content": "x"}, *QUESTION]}, "bound_answer"),
+        ({"output": "  "}, "empty_answer"),
+        ({"messages": []}, "erased"),
+        ({"messages": [*QUESTION, {"role": "assistant", "content": "At"}]}, "no_question"),
+    ],
+)
+def test_an_answer_that_must_not_train_is_left_out_by_name(change: dict, name: str):
+    bad = replace(ANSWER, **change)
+    assert name in faults(CORRECTION, bad).values()
+    assert set(faults(replace(CORRECTION, type="rating", rating=1), bad).values()) == {name}
+    assert set(faults(PREFERENCE, bad, OTHER).values()) >= {name}
+    if "messages" not in change:
+        assert name in faults(PREFERENCE, ANSWER, replace(OTHER, **change)).values()
+
+
+def test_the_correction_of_an_answer_that_was_cut_off_is_an_example_still():
+    found = faults(CORRECTION, replace(ANSWER, finish_reason="length"))
+    assert (found["dpo", 1], found["sft", 1]) == ("truncated", None)
+
+
+def test_a_correction_that_changes_nothing_makes_no_pair():
+    assert "unchanged" in faults(replace(CORRECTION, correction=" At ten. "), ANSWER).values()
+
+
+def test_a_preference_between_answers_to_two_questions_is_left_out():
+    other = replace(OTHER, messages=[{"role": "user", "content": "And back?"}])
+    assert set(faults(PREFERENCE, ANSWER, other).values()) == {"different_prompts"}
+
+
+def test_a_preference_for_an_answer_that_is_not_there_is_left_out():
+    assert set(faults(PREFERENCE, ANSWER).values()) == {"erased"}
+
+
+@pytest.mark.parametrize("outcome", ["tie", "both_bad"])
+def test_a_tie_never_trains_but_speaks_where_agreement_is_measured(outcome: str):
+    found = pieces(replace(PREFERENCE, preference=outcome), ANSWER, OTHER, NONE)
+    assert {one.fault for one in found} == {outcome}
+    assert [one.subject is not None for one in found if one.kind == "dpo"] == [True]
+    decided = pieces(PREFERENCE, ANSWER, OTHER, NONE)
+    assert found[0].subject == decided[0].subject
+
+
+def test_opposite_preferences_are_on_one_subject_and_on_two_sides():
+    one, other = pieces(PREFERENCE, ANSWER, OTHER, NONE)[0], pieces(PREFERENCE, OTHER, ANSWER, NONE)[0]
+    assert (one.subject, one.side) == (other.subject, -other.side)
+
+
+def test_a_held_out_question_is_found_in_any_turn():
+    cases = Blocklist([Case(id="c", question="when does the FERRY leave", facts=["x"])])
+    later = replace(
+        ANSWER, messages=[*QUESTION, {"role": "assistant", "content": "?"}, {"role": "user", "content": "so"}]
+    )
+    assert set(faults(CORRECTION, later, blocklist=cases).values()) == {"held_out_case"}
+    assert set(faults(replace(CORRECTION, type="rating", rating=-1), ANSWER, blocklist=cases).values()) == {
+        "held_out_case"
+    }
+
+
+def test_which_side_stood_on_the_left_is_known_when_it_was_said():
+    assert pieces(PREFERENCE, ANSWER, OTHER, NONE)[0].left is None
+    assert pieces(replace(PREFERENCE, left_id="a"), ANSWER, OTHER, NONE)[0].left is False
+    assert pieces(replace(PREFERENCE, left_id="b"), ANSWER, OTHER, NONE)[0].left is True
+
+
+@pytest.mark.parametrize(
+    ("kind", "up", "down", "found"),
+    [
+        ("dpo", 1, 0, {"kept": 1}),
+        ("dpo", 0, 3, {"kept": 1, "duplicate": 2}),
+        ("dpo", 2, 1, {"conflicting": 3}),
+        ("kto", 1, 1, {"conflicting": 2}),
+        ("sft", 2, 1, {"conflicting": 2}),
+        ("sft", 0, 2, {}),
+    ],
+)
+def test_of_one_subject_one_row_trains_unless_it_is_contested(kind: str, up: int, down: int, found: dict):
+    assert verdicts(kind, up, down) == found
+
+
+def test_the_row_of_a_preference_teaches_the_other_answer_over_this_one():
+    row = row_of("dpo", PREFERENCE, ANSWER, OTHER)
+    assert row["preferred_output"] == [{"role": "assistant", "content": "At nine."}]
+    assert row["non_preferred_output"] == [{"role": "assistant", "content": "At ten."}]
+
+
+def test_the_draw_of_a_row_depends_on_its_id_alone():
+    assert draw_of("fb_1") == draw_of("fb_1") != draw_of("fb_2")
+    assert 0 <= draw_of("fb_1") < 2**63
