@@ -7,7 +7,8 @@ When an assistant's held-out questions change, its material is forgotten and sor
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from functools import lru_cache
 from math import comb
 from pathlib import Path
@@ -19,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.contract.blocklist import Blocklist
 from service.contract.datasets import read_objects
 from service.contract.evaluations import Case
-from service.db import tables
+from service.db import bulk, tables
 from service.domain import assistants, conversations, files, reviews, tallies
 from service.domain.preferences import KEPT, Answer, Piece, Said, Withheld, pieces, verdicts
 from service.domain.signal import AGREED, Count, counted
@@ -35,9 +36,14 @@ _SUBJECTS = cast(Table, tables.Subject.__table__)
 _FEEDBACK = cast(Table, tables.Feedback.__table__)
 _PIECE = [_MATERIAL.c[name] for name in Piece._fields]
 _INSERT, _INSERT_SUBJECT = insert(_MATERIAL), insert(_SUBJECTS)
+_UPDATE_SUBJECT = (
+    update(_SUBJECTS)
+    .where(*(_SUBJECTS.c[name] == bindparam(f"at_{name}") for name in ("assistant", "kind", "subject")))
+    .values({column.name: bindparam(column.name) for column in _SUBJECTS.columns if not column.primary_key})
+)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Group:
     """What was said of one subject."""
 
@@ -53,15 +59,19 @@ class Group:
     def trains(self, kind: str) -> bool:
         return KEPT in verdicts(kind, self.up, self.down)
 
-    def counts(self, kind: str) -> Counter[Count]:
-        """What it adds to the tallies, its row aside."""
-        found = Counter({(kind, "reason", why): n for why, n in verdicts(kind, self.up, self.down).items()})
+    def add_to(self, figures: Counter[Count], kind: str, sign: int) -> None:
+        """Add to the tallies what it counts, its row aside, or take it away."""
+        for why, n in verdicts(kind, self.up, self.down).items():
+            figures[kind, "reason", why] += sign * n
         sides = (self.people_up, self.people_down, self.people_undecided)
-        pairs = comb(sum(sides) + self.people_torn, 2)
-        if kind != "sft" and pairs:
-            found[kind, "compared", "all"] = 1
-            found[kind, "compared", "same"] = round(AGREED * sum(comb(n, 2) for n in sides) / pairs)
-        return found
+        people = sum(sides) + self.people_torn
+        if kind != "sft" and people > 1:
+            same = AGREED * sum(comb(n, 2) for n in sides) / comb(people, 2)
+            figures[kind, "compared", "all"] += sign
+            figures[kind, "compared", "same"] += sign * round(same)
+
+
+_NOBODY = Group()
 
 
 async def behind(session: AsyncSession, store: Store, name: str) -> bool:
@@ -195,42 +205,44 @@ async def _exchange(
     out = [one.feedback_id for one in leaving]
     if out:
         await session.execute(delete(_MATERIAL).where(_MATERIAL.c.feedback_id.in_(out)))
-    if coming:
-        await session.execute(_INSERT, [one._asdict() | {"assistant": name} for one in coming])
+    await bulk.run(session, _INSERT, [one._asdict() | {"assistant": name} for one in coming])
     after = await _sides(session, name, voices)
-    fresh = {key: _with_people(groups.get(key, Group()), key, before, after) for key in keys}
+    fresh = {key: _with_people(groups.get(key, _NOBODY), before.get(key), after.get(key)) for key in keys}
     for one in leaving:
         _count(fresh, one, -1)
     for one in coming:
         _count(fresh, one, 1)
     for key in [key for key, group in fresh.items() if group.first in out]:
-        fresh[key] = replace(fresh[key], **await _first(session, name, key))
-        missing = [id_ for id_ in [fresh[key].first] if id_ is not None and (id_, key[0]) not in known]
+        group = fresh[key]
+        group.first, group.first_at = await _first(session, name, key)
+        missing = [group.first] if group.first is not None and (group.first, key[0]) not in known else []
         known |= {(one.feedback_id, one.kind): one for one in await _pieces(session, missing) if one.row}
     await _keep(session, name, groups, fresh)
     await tallies.add(session, name, _difference(leaving, coming, groups, fresh, known))
 
 
-def _with_people(
-    group: Group, key: Key, before: dict[Key, Counter[str]], after: dict[Key, Counter[str]]
-) -> Group:
-    """The group with its people counted anew."""
-    change = {name: getattr(group, name) + after[key][name] - before[key][name] for name in _PEOPLE.values()}
-    return replace(group, **change)
+def _with_people(group: Group, before: Counter[str] | None, after: Counter[str] | None) -> Group:
+    """A copy of the group with its people counted anew."""
+    fresh = copy(group)
+    for sign, people in ((-1, before), (1, after)):
+        for name, n in (people or {}).items():
+            setattr(fresh, name, getattr(fresh, name) + sign * n)
+    return fresh
 
 
 def _count(groups: dict[Key, Group], piece: Piece, n: int) -> None:
     """Add a piece to its group, or take it away; the first row of all that come is the group's."""
     if piece.subject is None or piece.fault is not None:
         return
-    key = (piece.kind, piece.subject)
-    group = groups[key]
-    name = "up" if piece.side == 1 else "down"
-    group = replace(group, **{name: getattr(group, name) + n})
+    group = groups[piece.kind, piece.subject]
+    if piece.side == 1:
+        group.up += n
+    else:
+        group.down += n
     if n > 0 and piece.row:
-        earlier = group.first is None or (piece.at, piece.feedback_id) < (group.first_at, group.first)
-        group = replace(group, first=piece.feedback_id, first_at=piece.at) if earlier else group
-    groups[key] = group
+        mine = (piece.at, piece.feedback_id)
+        if group.first is None or group.first_at is None or mine < (group.first_at, group.first):
+            group.first_at, group.first = mine
 
 
 def _difference(
@@ -243,13 +255,16 @@ def _difference(
         for one in moved:
             if one.fault is not None:
                 change[one.kind, "reason", one.fault] += n
-    for n, groups in ((-1, old), (1, new)):
-        for (kind, _), group in groups.items():
-            for what, value in group.counts(kind).items():
-                change[what] += n * value
-            if group.trains(kind):
-                for what in counted(known[group.first or "", kind]):
-                    change[what] += n
+    for (kind, subject), group in new.items():
+        was = old.get((kind, subject), _NOBODY)
+        was.add_to(change, kind, -1)
+        group.add_to(change, kind, 1)
+        rows = [one.first if one.trains(kind) else None for one in (was, group)]
+        if rows[0] != rows[1]:
+            for n, row in zip((-1, 1), rows, strict=True):
+                if row is not None:
+                    for what in counted(known[row, kind]):
+                        change[what] += n
     return change
 
 
@@ -296,7 +311,7 @@ async def _sides(session: AsyncSession, name: str, voices: dict[str, Key]) -> di
     return found
 
 
-async def _first(session: AsyncSession, name: str, key: Key) -> dict[str, Any]:
+async def _first(session: AsyncSession, name: str, key: Key) -> tuple[str | None, float | None]:
     """The first row on a subject, after the one that was has gone."""
     row = _MATERIAL.c
     query = select(row.feedback_id, row.at).where(
@@ -305,31 +320,20 @@ async def _first(session: AsyncSession, name: str, key: Key) -> dict[str, Any]:
     if key[0] == "sft":
         query = query.where(row.side == 1)
     found = (await session.execute(query.order_by(row.at, row.feedback_id).limit(1))).first()
-    return {"first": found[0] if found else None, "first_at": found[1] if found else None}
+    return (found[0], found[1]) if found else (None, None)
 
 
 async def _keep(session: AsyncSession, name: str, old: dict[Key, Group], new: dict[Key, Group]) -> None:
-    rows = [
-        {"assistant": name, "kind": key[0], "subject": key[1], "trains": group.trains(key[0]), **vars(group)}
-        for key, group in new.items()
-        if group != old.get(key)
-    ]
-    added = [row for row in rows if (row["kind"], row["subject"]) not in old]
-    changed = [row for row in rows if (row["kind"], row["subject"]) in old]
-    if added:
-        await session.execute(_INSERT_SUBJECT, added)
-    if changed:
-        same = [
-            _SUBJECTS.c[column] == bindparam(f"at_{column}") for column in ("assistant", "kind", "subject")
-        ]
-        values = {column: bindparam(column) for column in (*vars(Group()), "trains")}
-        await session.execute(
-            update(_SUBJECTS).where(*same).values(values),
-            [
-                {(f"at_{k}" if k in ("assistant", "kind", "subject") else k): v for k, v in row.items()}
-                for row in changed
-            ],
-        )
+    added: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
+    for (kind, subject), group in new.items():
+        values = {field: getattr(group, field) for field in Group.__slots__} | {"trains": group.trains(kind)}
+        if (kind, subject) not in old:
+            added.append(values | {"assistant": name, "kind": kind, "subject": subject})
+        elif group != old[kind, subject]:
+            changed.append(values | {"at_assistant": name, "at_kind": kind, "at_subject": subject})
+    await bulk.run(session, _INSERT_SUBJECT, added)
+    await bulk.run(session, _UPDATE_SUBJECT, changed)
 
 
 async def _forget(session: AsyncSession, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import cast
 from sqlalchemy import Table, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.db import tables
+from service.db import bulk, tables
 from service.domain.signal import Count
 
 _TABLE = cast(Table, tables.Tally.__table__)
@@ -42,10 +42,8 @@ async def add(session: AsyncSession, name: str, change: Counter[Count]) -> None:
         for count, known, n in rows
         if known is not None
     ]
-    if added:
-        await session.execute(_INSERT, added)
-    if changed:
-        await session.execute(_UPDATE, changed)
+    await bulk.run(session, _INSERT, added)
+    await bulk.run(session, _UPDATE, changed)
 
 
 async def cases_of(session: AsyncSession, name: str) -> str | None:
