@@ -1,8 +1,8 @@
 """R7: a million pieces of feedback: sorting them, freezing them, and the screens' questions about them.
 
-They are written straight into the database. The sorting and the freezing run in a process of their own, which tells
-its time and its peak of memory; then a gateway stands over the same database and is asked what the screens ask, while
-more feedback keeps coming.
+They are written straight into the database. Sorting and freezing each run in a process of their own, which tells its
+time and its peak of memory. Between the two a gateway stands over the same database and is asked what the screens ask,
+while more feedback keeps coming.
 """
 
 import asyncio
@@ -78,12 +78,12 @@ async def measure(home: Path) -> list[Figure]:
     async with added.upstream(home) as engine, places.gateway(home, engine.url):
         pass  # the gateway has made the home
     fill(home / "tailorbird.db", 0, EVENTS, assistant=True)
-    told = await asyncio.to_thread(_apart, home)
-    figures = [Figure(STORY, what, value, value, value, 1, unit=unit) for what, value, unit in told]
+    figures = await asyncio.to_thread(_apart, home, "sort")
     async with added.upstream(home) as engine, places.gateway(home, engine.url) as gateway:
         headers = {"authorization": f"Bearer {gateway.key}"}
         async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60) as client:
-            return figures + await _asked(client, home / "tailorbird.db")
+            figures += await _asked(client, home / "tailorbird.db")
+    return figures + await asyncio.to_thread(_apart, home, "freeze")
 
 
 def fill(path: Path, first: int, last: int, *, assistant: bool = False) -> None:
@@ -100,12 +100,13 @@ def fill(path: Path, first: int, last: int, *, assistant: bool = False) -> None:
     database.close()
 
 
-def _apart(home: Path) -> list[tuple[str, float, str]]:
-    command = [sys.executable, "-m", "tests.bench.feedback", str(home)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(done.stderr)
-    return [tuple(one) for one in json.loads(done.stdout)]
+def _apart(home: Path, part: str) -> list[Figure]:
+    command = [sys.executable, "-m", "tests.bench.feedback", str(home), part]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return [
+        Figure(STORY, what, value, value, value, 1, unit=unit)
+        for what, value, unit in json.loads(done.stdout)
+    ]
 
 
 async def _asked(client: httpx.AsyncClient, path: Path) -> list[Figure]:
@@ -130,35 +131,57 @@ async def _asked(client: httpx.AsyncClient, path: Path) -> list[Figure]:
     ]  # fmt: skip
 
 
-async def sort_and_freeze(home: Path) -> list[tuple[str, float, str]]:
-    """What it takes, by stage, as `(what, value, unit)`."""
-    settings = Settings(home=home)  # pyright: ignore[reportCallIssue]
-    database, store = Database(settings.database), Store(home)
-    told, began, taken, stages = [("memory before", _peak(), "MB")], time.perf_counter(), 0, list(SHARES)
+Told = list[tuple[str, float, str]]
+"""What, value, unit."""
+
+
+async def sort(home: Path) -> Told:
+    """Take everything in, as a gateway does that finds it."""
+    database, store = _open(home)
+    told, began, taken, stages = (
+        [("memory before sorting", _peak(), "MB")],
+        time.perf_counter(),
+        0,
+        list(SHARES),
+    )
     while stages:
         async with database.writing() as session:
             await material.take_in(session, store, "desk")
         taken += material.SLICE
         if taken >= stages[0] * EVENTS:
             told.append((f"sorting {taken} events", time.perf_counter() - began, "s"))
+            told.append((f"processor time of that, {taken} events", time.process_time(), "s"))
             told.append((f"peak memory after sorting {taken}", _peak(), "MB"))
+            print(told[-3:], file=sys.stderr, flush=True)
             stages.pop(0)
+    await database.close()
+    return told
+
+
+async def freeze(home: Path) -> Told:
+    """Make a dataset of each kind."""
+    database, store = _open(home)
+    told = [("memory before freezing", _peak(), "MB")]
     for kind in ("dpo", "sft", "kto"):
         began = time.perf_counter()
         async with database.reading() as session:
             made = await datasets.draft(session, store, "desk", kind, split_by="conversation", share=0.5)
         drafted = time.perf_counter()
         async with database.writing() as session:
-            admin: Any = await session.get_one(tables.User, "user_0")
-            dataset = await datasets.record(
-                session, Caller(admin.id, admin.name, admin.role, "key", "api"), made
-            )
+            one: Any = await session.get_one(tables.User, "user_0")
+            dataset = await datasets.record(session, Caller(one.id, one.name, one.role, "key", "api"), made)
         rows = dataset.rows + dataset.held_out
         told.append((f"freezing {rows} rows for {kind}", drafted - began, "s"))
         told.append((f"writing {rows} rows of {kind} down, others wait", time.perf_counter() - drafted, "s"))
-    told.append(("peak memory in the end", _peak(), "MB"))
+        told.append((f"peak memory after {kind}", _peak(), "MB"))
+        print(told[-3:], file=sys.stderr, flush=True)
     await database.close()
     return told
+
+
+def _open(home: Path) -> tuple[Database, Store]:
+    settings = Settings(home=home)  # pyright: ignore[reportCallIssue]
+    return Database(settings.database), Store(home)
 
 
 def _peak() -> float:
@@ -166,4 +189,4 @@ def _peak() -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(sort_and_freeze(Path(sys.argv[1])))))
+    print(json.dumps(asyncio.run({"sort": sort, "freeze": freeze}[sys.argv[2]](Path(sys.argv[1])))))
