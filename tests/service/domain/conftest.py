@@ -3,7 +3,7 @@
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,11 @@ class World:
 
     async def answer(self, number: int, **change) -> str:
         """Record one ended completion of the assistant `desk`."""
+        async with self.database.writing() as session:
+            session.add(self.completion(number, **change))
+        return f"chatcmpl-{number}"
+
+    def completion(self, number: int, **change) -> tables.Completion:
         fields = {
             "id": f"chatcmpl-{number}", "user_id": self.user.user_id, "key_id": "key",
             "conversation_id": f"conv-{number}",
@@ -47,9 +52,24 @@ class World:
             "engine": "vllm", "status": "complete", "output": f"answer {number}", "response": None,
             "finish_reason": "stop", "prompt_tokens": 1, "completion_tokens": 1, "created_at": number, "ended_at": 1.0,
         }  # fmt: skip
+        return tables.Completion(**(fields | change))
+
+    async def correct(
+        self, numbers: Iterable[int], who: Caller | None = None, **change: Callable[[int], str]
+    ) -> list[str]:
+        """Record an answer for each number and correct it, all in one; `change` gives a field of it by its number."""
+        given = []
         async with self.database.writing() as session:
-            session.add(tables.Completion(**(fields | change)))
-        return f"chatcmpl-{number}"
+            for number in numbers:
+                session.add(
+                    self.completion(number, **{name: value(number) for name, value in change.items()})
+                )
+                await session.flush()
+                wanted = FeedbackCreate(
+                    completion_id=f"chatcmpl-{number}", type="correction", correction=f"better {number}"
+                )
+                given.append((await feedback.give(session, who or self.admin, wanted)).id)
+        return given
 
     async def say(self, completion_id: str, who: Caller | None = None, **said) -> str:
         """Give feedback on it, as the user or as `who`."""

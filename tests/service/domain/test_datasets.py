@@ -1,13 +1,17 @@
+import hashlib
 import json
 from collections import Counter
 
 import pytest
 
+from service import outcomes
+from service.contract import folder
 from service.contract.assistants import AssistantChange
 from service.db import tables
 from service.domain import assistants, material
 from service.domain.datasets import split_of
 from service.errors import BadInput
+from service.settings import Settings
 from tests.service.domain.conftest import World
 
 
@@ -52,8 +56,7 @@ async def test_what_was_taken_back_or_replaced_does_not_train(world: World):
 
 
 async def test_a_conversation_is_wholly_in_training_or_wholly_held_out(world: World):
-    for number in range(60):
-        await correct(world, number, text=f"better {number}", conversation_id=f"conv-{number // 3}")
+    await world.correct(range(60), conversation_id=lambda number: f"conv-{number // 3}")
     dataset = await world.freeze("dpo")
     assert (dataset.rows + dataset.held_out, dataset.held_out > 0) == (60, True)
     async with world.database.reading() as session:
@@ -65,11 +68,15 @@ async def test_a_conversation_is_wholly_in_training_or_wholly_held_out(world: Wo
 
 
 async def test_split_by_person_keeps_all_conversations_of_one_together(world: World):
-    people = [await world.reviewer(f"Rae {n}") for n in range(12)]
-    for number in range(36):
-        await correct(world, number, f"better {number}", user_id=people[number % 12].user_id)
+    people = [f"user_{n}" for n in range(12)]
+    async with world.database.writing() as session:
+        session.add_all(
+            tables.User(id=one, name=one, role="user", active=True, created_at=1) for one in people
+        )
+    await world.correct(range(36), user_id=lambda number: people[number % 12])
     dataset = await world.freeze("dpo", split_by="person")
-    held_out = {one.user_id for one in people if split_of(one.user_id) == "held_out"}
+    held_out = {one for one in people if split_of(one) == "held_out"}
+    assert held_out
     assert dataset.held_out == 3 * len(held_out)
     assert dataset.split_by == "person"
 
@@ -85,8 +92,7 @@ async def test_answers_without_a_conversation_stay_together_by_their_first_quest
 
 
 async def test_freezing_the_same_feedback_twice_gives_the_same_version(world: World):
-    for number in range(12):
-        await correct(world, number, text=f"better {number}")
+    await world.correct(range(12))
     one, two = await world.freeze("dpo"), await world.freeze("dpo")
     assert one.id == two.id
     assert one.rows + one.held_out == 12
@@ -96,10 +102,8 @@ async def test_freezing_the_same_feedback_twice_gives_the_same_version(world: Wo
 
 
 async def test_nobody_gives_more_than_all_others_beyond_twenty_rows_and_a_hash_draws_which(world: World):
-    for number in range(60):
-        await correct(world, number, f"better {number}", world.user)
-    for number in range(60, 85):
-        await correct(world, number, f"better {number}", world.admin)
+    await world.correct(range(60), who=world.admin)
+    await world.correct(range(60, 85), who=await world.reviewer("Rae"))
     dataset = await world.freeze("dpo")
     people = Counter(row["tailorbird"]["person"] for row in await world.rows(dataset))
     assert sorted(people.values()) == [25, 25]
@@ -111,8 +115,7 @@ async def test_nobody_gives_more_than_all_others_beyond_twenty_rows_and_a_hash_d
 
 
 async def test_a_lone_person_is_not_capped_but_named(world: World):
-    for number in range(30):
-        await correct(world, number, f"better {number}")
+    await world.correct(range(30))
     dataset = await world.freeze("dpo")
     assert dataset.rows + dataset.held_out == 30
     assert [finding["code"] for finding in dataset.signal["findings"]] == ["one_person"]
@@ -122,7 +125,7 @@ async def test_a_dataset_larger_than_a_page_holds_every_row_once(world: World, m
     monkeypatch.setattr("service.domain.datasets.PAGE", 7)
     monkeypatch.setattr("service.domain.datasets.CHUNK", 4)
     monkeypatch.setattr("service.domain.material.SLICE", 5)
-    given = {await correct(world, number, f"better {number}") for number in range(40)}
+    given = set(await world.correct(range(40)))
     dataset = await world.freeze("sft")
     rows = await world.rows(dataset)
     assert sorted(row["tailorbird"]["feedback_id"] for row in rows) == sorted(given)
@@ -147,3 +150,22 @@ async def test_a_held_out_question_of_the_assistant_is_kept_out_by_itself(world:
         await assistants.change_assistant(session, "desk", AssistantChange(cases_file=file))
     ready = await world.readiness()
     assert (ready.pairs, ready.excluded) == (1, {"held_out_case": 2}), "sorted anew when the questions change"
+
+
+async def test_the_trainer_of_an_assistant_gets_its_held_out_questions_to_refuse(world: World):
+    cases = b'{"question": "Question 1", "facts": ["x"]}\n'
+    file = await world.add_file(cases, "cases")
+    rows = await world.add_file(b"{}\n", "sft")
+    job = tables.Job(
+        id="ftjob-1", kind="sft", status="running", user_id=world.admin.user_id, request={}, model="desk",
+        settings={"n_epochs": 1, "batch_size": 1, "learning_rate": 1e-3}, training_file=rows, created_at=1,
+    )  # fmt: skip
+    parts = outcomes.Parts(Settings(home=world.store.home), world.store, world.hasher, [])
+    async with world.database.writing() as session:
+        await assistants.change_assistant(session, "desk", AssistantChange(cases_file=file))
+        alone = await outcomes.prepare(session, parts, job)
+        job.assistant = "desk"
+        spec, inputs = await outcomes.prepare(session, parts, job)
+    assert (alone[0]["cases_sha256"], set(alone[1])) == (None, {folder.TRAIN})
+    assert spec["cases_sha256"] == hashlib.sha256(cases).hexdigest()
+    assert open(inputs[folder.CASES], "rb").read() == cases

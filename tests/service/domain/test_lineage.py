@@ -36,15 +36,8 @@ async def used_by(world: World, feedback_id: str, caller: Caller) -> Lineage:
         return await lineage.of_feedback(session, caller, feedback_id)
 
 
-async def corrected(world: World, first: int, last: int) -> list[str]:
-    return [
-        await world.say(await world.answer(number), type="correction", correction=f"better {number}")
-        for number in range(first, last)
-    ]
-
-
 async def test_feedback_leads_to_every_dataset_job_adapter_and_release_that_used_it(world: World):
-    given = await corrected(world, 0, 6)
+    given = await world.correct(range(6), world.user)
     dataset = await world.freeze("dpo")
     one = await trained(world, 1, dataset.training_file)
     two = await trained(world, 2, await world.add_file(b"{}\n", "sft"), start=one)
@@ -65,10 +58,10 @@ async def test_feedback_leads_to_every_dataset_job_adapter_and_release_that_used
 
 
 async def test_a_release_leads_back_to_the_people_and_feedback_it_was_made_of(world: World):
-    given = await corrected(world, 0, 5)
+    given = await world.correct(range(5), world.user)
     first = await world.freeze("dpo")
     one = await trained(world, 1, first.training_file)
-    given += await corrected(world, 5, 9)
+    given += await world.correct(range(5, 9), world.user)
     second = await world.freeze("dpo")
     two = await trained(world, 2, second.training_file, start=one)
     async with world.database.reading() as session:
@@ -93,7 +86,7 @@ async def test_what_was_learned_from_an_uploaded_file_names_the_file(world: Worl
 
 
 async def test_anothers_feedback_is_not_found_unless_one_is_a_reviewer(world: World):
-    (given,) = await corrected(world, 0, 1)
+    (given,) = await world.correct(range(1), world.user)
     other = Caller("user_other", "Otto", "user", "key", "api")
     with pytest.raises(NotFound):
         await used_by(world, given, other)
