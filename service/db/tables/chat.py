@@ -118,5 +118,6 @@ class Feedback(Table):
         Index(None, "assistant", "at"),
         Index(None, "user_id", "at"),
         Index(None, "at"),
+        Index(None, "type"),
         Index("ix_feedback_unsorted", "assistant", "at", sqlite_where=_UNSORTED, postgresql_where=_UNSORTED),
     )

@@ -1,8 +1,11 @@
 """What is kept up to date event by event is what a look at everything at once gives."""
 
+import asyncio
 import random
 from collections import Counter, defaultdict
 from math import comb
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -14,6 +17,7 @@ from service.db import tables
 from service.domain import conversations, feedback, golden_items, material
 from service.domain.preferences import Piece, pieces
 from service.domain.signal import AGREED, counted
+from service.upkeep import keep_sorted
 from tests.service.domain.conftest import World
 
 PEOPLE = 4
@@ -197,3 +201,14 @@ async def test_a_reviewers_verdict_counts_for_what_was_taken_in_before_it(world:
     async with world.database.writing() as session:
         await golden_items.remove(session, given)
     assert (await world.readiness()).rated == 1
+
+
+async def test_the_gateway_takes_in_what_waits_without_being_asked(world: World, monkeypatch):
+    monkeypatch.setattr("service.upkeep.SOON", 0.001)
+    await world.say(await world.answer(1), type="correction", correction="better")
+    house: Any = SimpleNamespace(database=world.database, sort_feedback=world.sort)
+    task = asyncio.create_task(keep_sorted(house))
+    while (await kept(world))[0] == set():
+        await asyncio.sleep(0.001)
+    task.cancel()
+    assert {kind for _, kind in (await kept(world))[0]} == {"dpo", "sft"}

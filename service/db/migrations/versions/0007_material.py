@@ -23,6 +23,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_feedback_user_id_at"), "feedback", ["user_id", "at"])
     op.create_index(op.f("ix_feedback_at"), "feedback", ["at"])
     op.create_index(op.f("ix_feedback_preferred_completion_id"), "feedback", ["preferred_completion_id"])
+    op.create_index(op.f("ix_feedback_type"), "feedback", ["type"])
     op.create_index(op.f("ix_feedback_supersedes"), "feedback", ["supersedes"])
     op.create_index(
         "ix_feedback_unsorted",
@@ -115,8 +116,8 @@ def downgrade() -> None:
     op.drop_table("material")
     for column in ("signal", "split_by"):
         op.drop_column("datasets", column)
-    for name in ("ix_feedback_unsorted", "ix_feedback_supersedes", "ix_feedback_preferred_completion_id",
-                 "ix_feedback_at", "ix_feedback_user_id_at",
+    for name in ("ix_feedback_unsorted", "ix_feedback_supersedes", "ix_feedback_type", "ix_feedback_at",
+                 "ix_feedback_preferred_completion_id", "ix_feedback_user_id_at",
                  "ix_feedback_assistant_at"):  # fmt: skip
         op.drop_index(name, "feedback")
     op.create_index(op.f("ix_feedback_assistant"), "feedback", ["assistant"])
