@@ -8,9 +8,12 @@ from html import escape
 from pathlib import Path
 
 from service.contract.files import File
-from ui.client import Gateway
+from ui.acts import Act
+from ui.client import Gateway, Refused
 from ui.pages import render
 from ui.words import Words
+
+METHODS = ("dpo", "sft", "kto")
 
 
 async def readiness(gateway: Gateway, token: str, w: Words, assistant: str) -> str:
@@ -19,6 +22,14 @@ async def readiness(gateway: Gateway, token: str, w: Words, assistant: str) -> s
     frozen = await gateway.datasets(token, assistant)
     share = min(1.0, ready.pairs / ready.needed) if ready.needed else 1.0
     return render("readiness", w, ready=ready, share=share, frozen=frozen[:6])
+
+
+async def start_round(gateway: Gateway, token: str, assistant: str, act: Act) -> str:
+    """Start the round that was pressed; the job's id. One that is held needs a reason. Raises `Refused`."""
+    method, reason = (act.value if act.value in METHODS else "dpo"), act.text("reason")
+    if "reason" in act.fields and len(reason) < 10:
+        raise Refused(400, "reason_needed", "Say why, in at least ten characters.")
+    return (await gateway.start_round(token, assistant, method, reason or None)).id
 
 
 async def files(gateway: Gateway, token: str) -> list[tuple[str, str]]:

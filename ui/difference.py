@@ -1,6 +1,7 @@
 """What changed between an answer and the better one, word by word."""
 
 import re
+from collections.abc import Sequence
 from difflib import SequenceMatcher
 
 from markupsafe import Markup, escape
@@ -35,7 +36,9 @@ def _marked(tag: str, said: str, text: str) -> Markup:
     return marked.format(Markup(tag), said, text)
 
 
-def _joined(steps: list[tuple[str, int, int, int, int]], old: list[str], new: list[str]) -> list[list[str]]:
+def _joined(
+    steps: Sequence[tuple[str, int, int, int, int]], old: list[str], new: list[str]
+) -> list[list[str]]:
     """The steps as texts; two changes with nothing but a space between them are one, as a reader sees them."""
     joined: list[list[str]] = []
     for kind, a, b, c, d in steps:

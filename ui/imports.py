@@ -125,7 +125,9 @@ def plan_of(act: Act, assistants: dict[str, Assistant]) -> ImportPlan:
     """The plan that a form says; what is not known in it is left out."""
     form = act.text("format")
     chosen: Format | None = cast(Format, form) if form in FORMATS else None
-    mapping = {column: act.text(f"column_{column}") for column in COLUMNS if act.text(f"column_{column}")}
+    mapping: dict[Column, str] = {
+        column: act.text(f"column_{column}") for column in COLUMNS if act.text(f"column_{column}")
+    }
     assistant = assistants.get(act.text("assistant"))
     instructions = assistant.instructions if assistant is not None and "instructions" in act.fields else None
     return ImportPlan(

@@ -14,6 +14,7 @@ import gradio as gr
 from service.contract.jobs import ENDED
 from service.contract.releases import Adapter
 from ui import datasets, evaluations, jobs, releases
+from ui.acts import Act
 from ui.client import Refused
 from ui.imports import ImportSection
 from ui.panel import panel, read
@@ -219,7 +220,7 @@ class Studio(Screen):
 
     async def start_round(self, event: gr.EventData, request: gr.Request, assistant: str) -> tuple[str, Any]:
         act = read(event)
-        return await self._started(self._round(request, assistant, "sft" if act.value == "sft" else "dpo"))
+        return await self._started(self._round(request, assistant, act))
 
     async def start_file(
         self, request: gr.Request, assistant: str, file: str | None, method: str, passes: int
@@ -260,9 +261,9 @@ class Studio(Screen):
             if said:
                 gr.Success(said, duration=6, title=self.w("done_title"))
 
-    async def _round(self, request: gr.Request, assistant: str, method: str) -> str:
+    async def _round(self, request: gr.Request, assistant: str, act: Act) -> str:
         token, _ = await self.person(request)
-        return (await self.gateway.start_round(token, assistant, method)).id
+        return await datasets.start_round(self.gateway, token, assistant, act)
 
     async def _on_file(
         self, request: gr.Request, assistant: str, file: str | None, method: str, passes: int

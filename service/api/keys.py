@@ -1,13 +1,13 @@
 """`/api/keys`: API keys for applications, and what each may spend. A key is shown once, when it is made."""
 
-from typing import Any
+from typing import Any, cast
 
 from fastapi import APIRouter
 
 from service.api.deps import AdministratorDep, CallerDep, HouseDep, NoteDep, ReadDep, WriteDep
 from service.api.lists import as_list
 from service.contract.files import Deleted
-from service.contract.users import Key, KeyChange, KeyCreate, NewKey
+from service.contract.users import Key, KeyChange, KeyCreate, NewKey, Role
 from service.domain import keys, limits
 
 router = APIRouter(prefix="/api/keys", tags=["keys"])
@@ -37,7 +37,7 @@ async def create_key(
         session, house.hasher, user_id=caller.user_id, kind="api", name=wanted.name, life=life,
         budget_id=None if caller.may("administrator") else caller.budget_id,
         # A key of less power cannot make one of more, so none is left open.
-        role=wanted.role or caller.role,
+        role=wanted.role or cast(Role, caller.role),
     )  # fmt: skip
     if wanted.limits is not None:
         await limits.set_limits(session, key, wanted.limits)

@@ -61,10 +61,11 @@ async def change_assistant(session: AsyncSession, name: str, change: AssistantCh
 
 async def shown(session: AsyncSession, assistant: tables.Assistant) -> Assistant:
     """The assistant as the contract shows it, with the numbers of its releases."""
-    numbers = {"live_release": assistant.live_release_id, "staged_release": assistant.staged_release_id}
-    found = {name: await _number(session, release_id) for name, release_id in numbers.items()}
-    fields = {name: getattr(assistant, name) for name in Assistant.model_fields if name not in found}
-    return Assistant(**fields, **found)
+    numbers = ("live_release", "staged_release")
+    fields = {name: getattr(assistant, name) for name in Assistant.model_fields if name not in numbers}
+    live = await _number(session, assistant.live_release_id)
+    staged = await _number(session, assistant.staged_release_id)
+    return Assistant(**fields, live_release=live, staged_release=staged)
 
 
 async def _number(session: AsyncSession, release_id: str | None) -> int | None:

@@ -70,7 +70,7 @@ async def _texts(session: AsyncSession, caller: Caller, words: str) -> dict[str,
     )
     texts: dict[str, list[str]] = {}
     for conversation, messages, output in await session.execute(query):
-        texts.setdefault(conversation, []).extend((Message.model_validate(messages[-1]).text(), output))
+        texts.setdefault(conversation or "", []).extend((Message.model_validate(messages[-1]).text(), output))
     return texts
 
 

@@ -175,7 +175,7 @@ async def _moves(
     for event in standing:
         other = answers.get(event.preferred_completion_id or "")
         named = (event.completion_id, event.id, event.preferred_completion_id)
-        why = next((withheld[id_] for id_ in named if id_ in withheld), None)
+        why: Withheld | None = next((withheld[id_] for id_ in named if id_ in withheld), None)
         coming += pieces(said_of(event), answers[event.completion_id], other, blocklist, why)
     return leaving, coming
 

@@ -153,7 +153,7 @@ async def waiting_for(session: AsyncSession, caller: Caller) -> Waiting:
     waits: list[tuple[Item, Why]] = [
         (item, why) for item in found.values() if (why := item.why()) is not None
     ]
-    mine = [(item, why) for item, why in waits if _may_judge(item, caller, taken)]
+    mine: list[tuple[Item, Why]] = [(item, why) for item, why in waits if _may_judge(item, caller, taken)]
     due = _golden_is_due(list(found.values()), caller)
     mine.sort(key=lambda one: (-1 if due and one[1] == "golden" else ORDER.index(one[1]), one[0].at))
     own = sum(why != "golden" and item.spoke(caller.user_id) for item, why in waits)

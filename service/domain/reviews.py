@@ -39,7 +39,7 @@ async def next_item(session: AsyncSession, caller: Caller, waiting: review_queue
     """The first of what waits for the caller, reserved for them. `waiting` may be a moment old."""
     held = await review_queue.reserve(session, caller, waiting)
     mine = [one for one in await _own(session, caller) if one.undone_at is None]
-    by_id = {item.completion_id: (item, why) for item, why in waiting.items}
+    by_id: dict[str, tuple[Item, Why]] = {item.completion_id: (item, why) for item, why in waiting.items}
     return ReviewQueue(
         item=await _item(session, held, *by_id[held.completion_id]) if held else None,
         waiting=len(waiting.items), own=waiting.own, judged=len(mine),

@@ -85,7 +85,8 @@ class Gathering:
     """Fed every row that stays."""
 
     def __init__(self, kind: Kind, tokenizer: str | None) -> None:
-        self.kind, self.rows = kind, 0
+        self.kind: Kind = kind
+        self.rows = 0
         self._prompt, self._answer = Tally(), Tally()
         self._tokens = Tokens(tokenizer)
         self._languages: Counter[str] = Counter()

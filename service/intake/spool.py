@@ -31,7 +31,8 @@ class Spool:
     """Filled by `add`, then searched by `find_repeats`, then read by `read`."""
 
     def __init__(self, place: Path, kind: Kind) -> None:
-        self.kind, self.count = kind, 0
+        self.kind: Kind = kind
+        self.count = 0
         self._open = ExitStack()
         self._rows: BinaryIO = self._open.enter_context(open(place / "rows.part", "wb+"))
         names = ["offset", "line", "same", *(f"band{n}" for n in range(minhash.BANDS))]

@@ -62,8 +62,8 @@ class Training(Door):
     async def datasets(self, token: str, assistant: str) -> list[Dataset]:
         return await self.list(Dataset, token, "/api/datasets", assistant=assistant)
 
-    async def start_round(self, token: str, assistant: str, method: str) -> Job:
-        body = {"assistant": assistant, "method": method}
+    async def start_round(self, token: str, assistant: str, method: str, reason: str | None = None) -> Job:
+        body = {"assistant": assistant, "method": method, "override_reason": reason}
         answer = await self.call(token, "POST", "/api/rounds", json=body)
         return Job.model_validate(answer.json()["job"])
 

@@ -205,7 +205,7 @@ def test_nothing_answers_without_a_good_key(gateway: Gateway):
 
 
 def test_every_route_refuses_a_stranger(gateway: Gateway):
-    description = httpx.get(f"{gateway.url}/openapi.json").json()
+    description = httpx.get(f"{gateway.url}/openapi.json", timeout=60).json()
     open_to_all = {("get", "/healthz"), ("get", "/readyz"), ("post", "/api/session")}
     for path, methods in description["paths"].items():
         for method in methods.keys() & {"get", "post", "patch", "delete", "put"}:

@@ -37,6 +37,9 @@ def releases(gateway: Gateway) -> list[str]:
                 "insert into releases (id, assistant, number, adapter, created_at) values (?, 'fanal', ?, ?, 1)",
                 (f"rel_{number}", number, digest),
             )
+            folder = gateway.settings.home / "adapters" / digest
+            folder.mkdir()
+            (folder / "adapter_model.safetensors").touch()
             httpx.post(f"{engine}/v1/load_lora_adapter", json={"lora_name": digest, "lora_path": "x"})
     gateway.admin.post(
         "/api/releases/rel_1/promote", json={"override_reason": "it is a test"}

@@ -79,7 +79,7 @@ async def learnt(world: World) -> tuple[list[str], dict[str, int]]:
     """The chosen answers of the pairs that would train, and what is left out."""
     await world.sort()
     async with world.database.reading() as session:
-        excluded = left_out(await signal.counts(session, "desk", "dpo"), share=1)
+        excluded = left_out((await signal.counts(session, "desk"))["dpo"], share=1)
     try:
         rows = await world.rows(await world.freeze("dpo", share=1))
     except BadInput:

@@ -33,7 +33,7 @@ SENTENCES: dict[str, str] = {
     "excluded_different_prompts": "réponses à des questions différentes",
     "excluded_no_question": "conversations qui finissent sans question",
     "excluded_duplicate": "répétitions",
-    "start_round": "Commencer un tour d’entraînement",
+    "start_round_dpo": "Commencer un tour d’entraînement",
     "start_round_sft": "Apprendre les corrections comme exemples",
     "round_text": "Un tour apprend à l’assistant à préférer les corrections à ce qu’il a dit. Les apprendre comme "
     "exemples enseigne les corrections mêmes. Dans les deux cas une nouvelle version est proposée à la relecture ; "
@@ -199,4 +199,15 @@ SENTENCES: dict[str, str] = {
     "stage_ended": "L’essai de la version {number} est terminé.",
     "move_staged": "version {number} à l’essai auprès de {share} %",
     "move_stage_ended": "fin de l’essai de la version {number}",
+    "start_round_kto": "Apprendre des pouces",
+    "round_anyway": "{what} malgré tout",
+    "round_held_text": "Ce qui a été constaté ci-dessus apprendrait de travers. Si vous en savez plus, dites pourquoi : votre nom et votre raison restent avec l’entraînement.",
+    "ready_held": "{n} réponses corrigées sont là, mais un tour en apprendrait de travers.",
+    "finding_one_person": "{share} % viennent d’une seule personne. Demandez aussi l’avis d’autres, sinon l’assistant apprend le goût d’une seule.",
+    "finding_longer_answers": "La meilleure réponse est {ratio} fois aussi longue que l’autre, au milieu de toutes. L’assistant apprendrait à faire long plutôt que juste : raccourcissez les corrections, ou apprenez-les comme exemples.",
+    "finding_shorter_answers": "La meilleure réponse n’est que {ratio} fois aussi longue que l’autre, au milieu de toutes. L’assistant apprendrait à faire court plutôt que juste : apprenez d’abord les corrections comme exemples.",
+    "finding_disagreement": "Là où deux personnes ont jugé la même chose, elles étaient d’accord dans {agreement} % des cas ; tirer à pile ou face en donne la moitié. Entendez-vous sur ce qu’est une bonne réponse, et faites rejuger ce qui est contesté.",
+    "finding_off_policy": "Dans {stale} % des cas, aucune réponse ne vient de la version en service : cela dit peu de ses propres erreurs. Jugez d’abord quelques réponses de cette version.",
+    "finding_one_side": "De deux réponses côte à côte, celle de gauche a été préférée dans {left} % des cas. On juge peut-être la place et non la réponse.",
+    "finding_one_label": "Tous les pouces vont dans le même sens. Il faut des deux : demandez aussi l’autre sorte.",
 }
