@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.contract.users import Role
 from ui.client import Refused
 from ui.login import show
+from ui.opening import opening
 from ui.sessions import People, language_of, may, token_of
 from ui.settings import Settings
 from ui.words import words
@@ -50,7 +51,8 @@ class Guard:
                 message["headers"] = _with_policy(message["headers"])
             await send(message)
 
-        await (answer or self._app)(scope, receive, mark)
+        page = request.method == "GET" and answer is None and screen_of(request.url.path) is not None
+        await (answer or self._app)(scope, receive, opening(mark) if page else mark)
 
     async def _answer(self, request: Request) -> Response | None:
         """What is answered here, before any screen sees the request; none lets it pass."""
