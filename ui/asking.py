@@ -99,7 +99,10 @@ class Asking(Screen):
         found = await conversations.settled(self.gateway, token, here)
         side = await conversations.side(self.gateway, token, self.w, here)
         apart = answer.refused is not None and not answer.text
-        shown = conversations.thread(self.w, found, assistant, growing=answer.follows if apart else None)
+        told = "" if answer.refused else self.w("answer_ready", title=title)
+        shown = conversations.thread(
+            self.w, found, assistant, growing=answer.follows if apart else None, tell=told
+        )
         rest = self._growing(answer, title) if apart or answer.shortened else ""
         ready = gr.Textbox(submit_btn=True, stop_btn=False)
         return [side, shown, rest, ready, here, found.assistant, conversations.WINDOW]

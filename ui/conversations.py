@@ -73,15 +73,15 @@ async def side(gateway: Gateway, token: str, w: Words, here: str, search: str = 
 
 def thread(
     w: Words, found: ConversationTurns, assistant: Assistant | None, *,
-    window: int = WINDOW, said: tuple[str, str] | None = None, growing: str | None = None,
+    window: int = WINDOW, said: tuple[str, str] | None = None, growing: str | None = None, tell: str = "",
 ) -> str:  # fmt: skip
     """The turns that are shown, as HTML. `said` is `(completion id, key of the confirming sentence)`; `growing` is
-    what the answer that is shown apart, below, follows."""
+    what the answer that is shown apart, below, follows; `tell` is said to who cannot see."""
     turns = _shown(path_of(found) if growing is None else before(found, growing), growing is not None)
     return render(
         "thread", w, conversation=found, title=assistant.title if assistant else found.assistant,
         turns=[drawn(w, found, turn) for turn in turns[-window:]], earlier=max(0, len(turns) - window), said=said,
-        praise=PRAISE, blame=BLAME, base="/fr" if w.language == "fr" else "",
+        praise=PRAISE, blame=BLAME, tell=tell, base="/fr" if w.language == "fr" else "",
     )  # fmt: skip
 
 

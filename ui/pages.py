@@ -15,6 +15,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from ui import code
+from ui.attachments import parted
 from ui.maths import formulas
 from ui.words import Words
 
@@ -35,7 +36,7 @@ def _environment() -> Environment:
         loader=PackageLoader("ui", "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"markdown": _markdown, "when": _when, "short": _short}
+    environment.filters |= {"markdown": _markdown, "question": _question, "when": _when, "short": _short}
     return environment
 
 
@@ -51,6 +52,11 @@ def _parser() -> MarkdownIt:
 @pass_context
 def _markdown(context: Context, text: str) -> Markup:
     return Markup(_parser().render(text, {"copy": context["w"]("copy")}))
+
+
+def _question(message: str) -> str:
+    """A message without the files that went along."""
+    return parted(message)[0]
 
 
 def _link_open(renderer: Any, tokens: Any, index: int, options: Any, env: Any) -> str:

@@ -321,6 +321,17 @@ def test_the_keyboard_alone_asks_rates_and_reaches_every_menu(browser: Browser, 
     watched.close()
 
 
+def test_who_cannot_see_hears_that_an_answer_is_there(browser: Browser, screens: Screens, w: Words):
+    watched = opened(browser, screens, "Listener", w)
+    page = watched.page
+    ask(page, "LATE question")
+    told = page.locator("#told[role=status]")
+    expect(told).to_have_text(w("thinking"), timeout=PATIENCE)
+    expect(told).to_have_text(w("answer_ready", title="Fanal"), timeout=PATIENCE)
+    expect(page.locator(".thread[role=log]")).to_have_attribute("aria-live", "off")
+    watched.close()
+
+
 def test_the_new_parts_fit_a_phone(browser: Browser, screens: Screens, w: Words):
     watched = opened(
         browser, screens, "Walker", w, viewport={"width": 390, "height": 844}, is_mobile=True, has_touch=True

@@ -30,6 +30,16 @@ if (!window.tailorbird) {
       if (this.set) draw();
       else this.katex?.then(draw);
     },
+    // For who hears the page: one sentence when an answer is begun and one when it is there.
+    tell(sentence) {
+      let region = document.getElementById('told');
+      if (!region) {
+        region = Object.assign(document.createElement('div'), { id: 'told' });
+        region.setAttribute('role', 'status');
+        document.body.append(region);
+      }
+      if (region.textContent !== sentence) region.textContent = sentence;
+    },
     end() {
       requestAnimationFrame(() => { document.scrollingElement.scrollTop = document.scrollingElement.scrollHeight; });
     },

@@ -176,6 +176,8 @@ const tidy = () => {
   for (const formula of element.querySelectorAll('[data-tex]')) window.tailorbird?.formula(formula);
   const searched = document.querySelector('#search input[type=search]');
   if (searched && element.querySelector('[data-all]') && document.activeElement !== searched) searched.value = '';
+  const told = element.querySelector('[data-tell]');
+  if (told) window.tailorbird?.tell(told.dataset.tell);
   if (element.querySelector('[data-look]')) window.tailorbird?.paint();
   const address = element.querySelector('[data-address]');
   if (address) window.tailorbird?.address(address.dataset.address);

@@ -85,4 +85,5 @@ SENTENCES: dict[str, str] = {
     "kept_from_training": "Not used for training",
     "said_kept": "From now on nothing here is used for training.",
     "said_may_train": "May be used for training.",
+    "answer_ready": "{title} has answered.",
 }

@@ -85,4 +85,5 @@ SENTENCES: dict[str, str] = {
     "kept_from_training": "Hors entraînement",
     "said_kept": "Désormais, rien ici ne sert à l’entraînement.",
     "said_may_train": "Peut servir à l’entraînement.",
+    "answer_ready": "{title} a répondu.",
 }
