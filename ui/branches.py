@@ -107,9 +107,9 @@ def _comparable(other: Turn, turn: Turn) -> bool:
 
 
 def _verdict(rival: Turn, turn: Turn) -> Verdict | None:
-    for one, preferred, said in ((rival, turn, "better"), (turn, rival, "worse")):
+    sides: tuple[tuple[Turn, Turn, Said], ...] = ((rival, turn, "better"), (turn, rival, "worse"))
+    for one, preferred, said in sides:
         for preference in one.feedback.preferences:
             if preference.preferred_completion_id == preferred.completion_id:
-                kind: Said = said if preference.preference == "better" else "same"  # type: ignore[assignment]
-                return Verdict(kind, preference.feedback_id)
+                return Verdict(said if preference.preference == "better" else "same", preference.feedback_id)
     return None
