@@ -93,7 +93,7 @@ class Chat(Door):
 
         Raises `Refused` also in the middle, with code `broken_off` when the stream ends without its end mark.
         """
-        body = {
+        body: dict[str, Any] = {
             "model": model,
             "messages": messages,
             "stream": True,
