@@ -125,13 +125,14 @@ def plan_of(act: Act, assistants: dict[str, Assistant]) -> ImportPlan:
     """The plan that a form says; what is not known in it is left out."""
     form = act.text("format")
     chosen: Format | None = cast(Format, form) if form in FORMATS else None
-    mapping: dict[Column, str] = {
-        column: act.text(f"column_{column}") for column in COLUMNS if act.text(f"column_{column}")
-    }
+    mapping: dict[Column, str] = {}
+    for column in COLUMNS if chosen == "columns" else ():
+        if name := act.text(f"column_{column}"):
+            mapping[column] = name
     assistant = assistants.get(act.text("assistant"))
     instructions = assistant.instructions if assistant is not None and "instructions" in act.fields else None
     return ImportPlan(
-        format=chosen, mapping=mapping if chosen == "columns" else {}, sheet=act.text("sheet") or None,
+        format=chosen, mapping=mapping, sheet=act.text("sheet") or None,
         instructions=instructions or None,
         assistant=assistant.name if assistant is not None else None, source=act.text("source")[:500] or None,
         licence=act.text("licence")[:200] or None, near_duplicates="leave_out" if "near" in act.fields else "keep",
