@@ -46,7 +46,7 @@ SENTENCES: dict[str, str] = {
     "frozen_rows": "Rows",
     "frozen_held_out": "Held out",
     "file_title": "Train on a file",
-    "file_text": "A JSONL file of examples or of preference pairs, in OpenAI’s format. Every line is checked when it "
+    "file_text": "A JSONL file of examples, preference pairs or rated answers, as the API takes it. Every line is checked when it "
     "is uploaded.",
     "file": "Training file",
     "upload": "Upload a file",

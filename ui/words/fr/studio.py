@@ -49,7 +49,7 @@ SENTENCES: dict[str, str] = {
     "frozen_rows": "Lignes",
     "frozen_held_out": "Réservées",
     "file_title": "Entraîner sur un fichier",
-    "file_text": "Un fichier JSONL d’exemples ou de paires de préférences, au format d’OpenAI. Chaque ligne est "
+    "file_text": "Un fichier JSONL d’exemples, de paires de préférences ou de réponses notées, comme l’API les prend. Chaque ligne est "
     "vérifiée au dépôt.",
     "file": "Fichier d’entraînement",
     "upload": "Déposer un fichier",
