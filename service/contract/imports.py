@@ -70,6 +70,10 @@ class ImportPlan(Strict):
         return self
 
 
+class KeptPlan(ImportPlan):
+    """The plan that a file was looked at or read in by last."""
+
+
 class Preview(Strict):
     """What the first rows of a file become under a plan."""
 
@@ -136,7 +140,7 @@ class Import(Strict):
     filename: str
     bytes: int
     status: ImportStatus
-    plan: ImportPlan
+    plan: KeptPlan
     preview: Preview | None
     progress: ImportProgress | None
     """While it runs."""
