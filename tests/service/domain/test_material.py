@@ -206,9 +206,14 @@ async def test_a_reviewers_verdict_counts_for_what_was_taken_in_before_it(world:
 async def test_the_gateway_takes_in_what_waits_without_being_asked(world: World, monkeypatch):
     monkeypatch.setattr("service.upkeep.SOON", 0.001)
     await world.say(await world.answer(1), type="correction", correction="better")
-    house: Any = SimpleNamespace(database=world.database, sort_feedback=world.sort)
+    done = asyncio.Event()
+
+    async def sort(name: str) -> None:
+        await world.sort(name)
+        done.set()
+
+    house: Any = SimpleNamespace(database=world.database, sort_feedback=sort)
     task = asyncio.create_task(keep_sorted(house))
-    while (await kept(world))[0] == set():
-        await asyncio.sleep(0.001)
+    await asyncio.wait_for(done.wait(), 20)
     task.cancel()
     assert {kind for _, kind in (await kept(world))[0]} == {"dpo", "sft"}

@@ -116,10 +116,8 @@ def downgrade() -> None:
     op.drop_table("material")
     for column in ("signal", "split_by"):
         op.drop_column("datasets", column)
-    for name in ("ix_feedback_unsorted", "ix_feedback_supersedes", "ix_feedback_type", "ix_feedback_at",
-                 "ix_feedback_preferred_completion_id", "ix_feedback_user_id_at",
-                 "ix_feedback_assistant_at"):  # fmt: skip
-        op.drop_index(name, "feedback")
+    for name in ("unsorted", "supersedes", "type", "at", "user_id_at", "assistant_at", "preferred_completion_id"):
+        op.drop_index(f"ix_feedback_{name}", "feedback")
     op.create_index(op.f("ix_feedback_assistant"), "feedback", ["assistant"])
     for column in ("sorted", "left_completion_id", "preference"):
         op.drop_column("feedback", column)
