@@ -5,9 +5,10 @@ numbers and truth values only. Knows nothing of what is stored.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Executable
+from sqlalchemy import Dialect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.sql import ClauseElement
 
@@ -16,9 +17,16 @@ async def run(session: AsyncSession, statement: ClauseElement, rows: Sequence[di
     """Run an insert, update or delete once for each row; nothing for none. All rows have the same keys."""
     if not rows:
         return
-    assert isinstance(statement, Executable)
     connection = await session.connection()
-    compiled = statement.compile(dialect=connection.dialect, column_keys=list(rows[0]))
-    names: list[str] | None = getattr(compiled, "positiontup", None)
-    values = list(rows) if names is None else [tuple(row[name] for name in names) for row in rows]
-    await connection.exec_driver_sql(str(compiled), values)
+    text, names = _compiled(statement, connection.dialect, tuple(rows[0]))
+    values: list[Any] = list(rows) if names is None else [tuple(row[name] for name in names) for row in rows]
+    await connection.exec_driver_sql(text, values)
+
+
+@lru_cache(maxsize=64)
+def _compiled(
+    statement: ClauseElement, dialect: Dialect, keys: tuple[str, ...]
+) -> tuple[str, list[str] | None]:
+    """The statement as text, and which key stands at which place; none where the driver takes keys."""
+    compiled = statement.compile(dialect=dialect, column_keys=list(keys))
+    return str(compiled), getattr(compiled, "positiontup", None)

@@ -18,6 +18,8 @@ from service.domain.identity import pseudonym
 from service.domain.preferences import KEPT, Piece, ratio_of
 
 KINDS: tuple[Kind, ...] = ("dpo", "sft", "kto")
+SMALL = ("reason", "adapters", "ratio", "side", "label", "compared", "distinct")
+"""What has few names, however much material there is; people and conversations have many."""
 FREE_ROWS = 20
 """So many rows everybody may give, however few the others gave."""
 ENOUGH = 20
@@ -72,9 +74,8 @@ async def counts(session: AsyncSession, assistant: str) -> dict[str, Counts]:
     row = tables.Tally
     found: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
     mine = (row.assistant == assistant, row.kind.in_((*KINDS, "any")), row.n > 0)
-    small = ("reason", "adapters", "ratio", "side", "label", "compared", "distinct")
     for kind, what, name, n in await session.execute(
-        select(row.kind, row.what, row.name, row.n).where(*mine, row.what.in_(small))
+        select(row.kind, row.what, row.name, row.n).where(*mine, row.what.in_(SMALL))
     ):
         found[kind][what][name] = n
     largest: dict[str, tuple[str, int]] = {}

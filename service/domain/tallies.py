@@ -3,14 +3,14 @@
 Where each person or conversation has a figure, how many of them have one is a figure too.
 """
 
-from collections import Counter, defaultdict
+from collections import Counter
 from typing import cast
 
-from sqlalchemy import Table, bindparam, insert, select, update
+from sqlalchemy import Table, and_, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.db import bulk, tables
-from service.domain.signal import Count
+from service.domain.signal import SMALL, Count
 
 _TABLE = cast(Table, tables.Tally.__table__)
 _KEY = ("assistant", "kind", "what", "name")
@@ -29,9 +29,6 @@ async def add(session: AsyncSession, name: str, change: Counter[Count]) -> None:
     old = await _figures(session, name, change)
     for (kind, what, _), n in _crossings(change, old).items():
         change[kind, "distinct", what] += n
-    old |= await _figures(
-        session, name, Counter({count: n for count, n in change.items() if count[1] == "distinct"})
-    )
     rows = [(count, old.get(count), n) for count, n in change.items() if n]
     added = [
         dict(zip(_KEY, (name, *count), strict=True)) | {"n": n} for count, known, n in rows if known is None
@@ -64,14 +61,16 @@ def _crossings(change: Counter[Count], old: dict[Count, int]) -> Counter[Count]:
 
 
 async def _figures(session: AsyncSession, name: str, counts: Counter[Count]) -> dict[Count, int]:
-    wanted: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for kind, what, of in counts:
-        wanted[kind, what].append(of)
-    found: dict[Count, int] = {}
+    """Those that stand, in three questions: all that have few names, and the people and conversations asked for."""
     row = _TABLE.c
-    for (kind, what), names in wanted.items():
-        query = select(row.name, row.n).where(
-            row.assistant == name, row.kind == kind, row.what == what, row.name.in_(names)
-        )
-        found |= {(kind, what, of): n for of, n in await session.execute(query)}
+    mine = (row.assistant == name, row.kind.in_({kind for kind, _, _ in counts}))
+    wanted = [row.what.in_(SMALL)]
+    for what in DISTINCT:
+        names = {of for _, asked, of in counts if asked == what}
+        if names:
+            wanted.append(and_(row.what == what, row.name.in_(names)))
+    found: dict[Count, int] = {}
+    for condition in wanted:
+        query = select(row.kind, row.what, row.name, row.n).where(*mine, condition)
+        found |= {(kind, what, of): n for kind, what, of, n in await session.execute(query)}
     return found
