@@ -6,7 +6,7 @@ Where each person or conversation has a figure, how many of them have one is a f
 from collections import Counter
 from typing import cast
 
-from sqlalchemy import Table, and_, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.db import bulk, tables
@@ -64,7 +64,7 @@ async def _figures(session: AsyncSession, name: str, counts: Counter[Count]) -> 
     """Those that stand, in three questions: all that have few names, and the people and conversations asked for."""
     row = _TABLE.c
     mine = (row.assistant == name, row.kind.in_({kind for kind, _, _ in counts}))
-    wanted = [row.what.in_(SMALL)]
+    wanted: list[ColumnElement[bool]] = [row.what.in_(SMALL)]
     for what in DISTINCT:
         names = {of for _, asked, of in counts if asked == what}
         if names:
