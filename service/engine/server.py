@@ -74,6 +74,8 @@ class EngineOptions:
     max_model_len: int = 2048
     """Tokens of prompt and answer, at most; less when the checkpoint has less."""
     max_num_seqs: int = 32
+    cpu_step: int = 96
+    """Processor build only: tokens computed in one step, and so the longest pause of a running stream."""
     max_queued: int = 256
     """Requests running and waiting together; one more is refused with a 503."""
     kv_cache_gib: int = 1
@@ -186,7 +188,7 @@ def _arguments(options: EngineOptions) -> list[str]:
         # Naming the layers keeps the output layer out: wrapped, it cannot give prompt log-probabilities.
         *("--lora-target-modules", *options.lora_targets),
         "--enable-prefix-caching",
-        *(() if options.cpu else ("--gpu-memory-utilization", str(options.gpu_memory_share))),
+        *_memory_and_step(options),
         # Without a parser vLLM 0.32 gives even a call it was told to make as text.
         *(
             ("--enable-auto-tool-choice", "--tool-call-parser", options.tool_parser)
@@ -198,6 +200,14 @@ def _arguments(options: EngineOptions) -> list[str]:
         "--disable-uvicorn-access-log",
         "--no-enable-log-requests",
     ]
+
+
+def _memory_and_step(options: EngineOptions) -> tuple[str, ...]:
+    """What differs by hardware: a processor reads a long prompt in small steps, so that others' streams go on."""
+    if options.cpu:
+        # vLLM refuses a step smaller than the number of sequences it may run.
+        return ("--max-num-batched-tokens", str(max(options.cpu_step, options.max_num_seqs)))
+    return ("--gpu-memory-utilization", str(options.gpu_memory_share))
 
 
 def _environment(options: EngineOptions, environ: Mapping[str, str]) -> dict[str, str]:

@@ -116,7 +116,15 @@ def downgrade() -> None:
     op.drop_table("material")
     for column in ("signal", "split_by"):
         op.drop_column("datasets", column)
-    for name in ("unsorted", "supersedes", "type", "at", "user_id_at", "assistant_at", "preferred_completion_id"):
+    for name in (
+        "unsorted",
+        "supersedes",
+        "type",
+        "at",
+        "user_id_at",
+        "assistant_at",
+        "preferred_completion_id",
+    ):
         op.drop_index(f"ix_feedback_{name}", "feedback")
     op.create_index(op.f("ix_feedback_assistant"), "feedback", ["assistant"])
     for column in ("sorted", "left_completion_id", "preference"):
