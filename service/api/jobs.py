@@ -54,18 +54,20 @@ async def cancel_job(job_id: str, session: WriteDep, caller: CallerDep, note: No
 
 
 @router.post(BASE + "/{job_id}/pause")
-async def pause_job(job_id: str, session: WriteDep, caller: CallerDep) -> Job:
+async def pause_job(job_id: str, session: WriteDep, caller: CallerDep, note: NoteDep) -> Job:
     """`pausing` until the present step is done, then `paused`: the machine is free, and nothing is lost."""
     job = await jobs.get_training_job(session, caller, job_id)
     await jobs.pause(session, job)
+    await note("job.paused", job.id)
     return jobs.shown(job)
 
 
 @router.post(BASE + "/{job_id}/resume")
-async def resume_job(job_id: str, session: WriteDep, caller: CallerDep) -> Job:
+async def resume_job(job_id: str, session: WriteDep, caller: CallerDep, note: NoteDep) -> Job:
     """The job goes on from where it was paused, and ends with the adapter it would have made without the pause."""
     job = await jobs.get_training_job(session, caller, job_id)
     await jobs.resume(session, job)
+    await note("job.resumed", job.id)
     return jobs.shown(job)
 
 

@@ -10,7 +10,7 @@ Action = Literal[
     "key.made", "key.changed", "key.revoked",
     "assistant.created", "assistant.changed",
     "release.promoted", "release.staged", "release.rolled_back",
-    "round.started", "job.cancelled", "evaluation.started", "model.deleted",
+    "round.started", "job.paused", "job.resumed", "job.cancelled", "evaluation.started", "model.deleted",
     "webhook.made", "webhook.changed", "webhook.deleted",
     "records.erased", "audit.exported",
 ]  # fmt: skip

@@ -83,6 +83,8 @@ SENTENCES: dict[str, str] = {
     "act_release_promoted": "put a release live",
     "act_release_rolled_back": "rolled back",
     "act_round_started": "started a round",
+    "act_job_paused": "paused a training",
+    "act_job_resumed": "resumed a training",
     "act_job_cancelled": "cancelled a training",
     "act_evaluation_started": "started an evaluation",
     "act_model_deleted": "deleted a model",
