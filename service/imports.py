@@ -62,6 +62,7 @@ class Imports:
             log.error("import broke", exc_info=broke, extra={"fields": {"import": import_id}})
             said = "The import could not be finished; the service's log says why."
             await self._fail(import_id, ImportError(code="internal", message=said))
+        await asyncio.to_thread(_tidy, self._house.store.imported(import_id))
 
     async def _follow(self, import_id: str) -> None:
         """One import, from its plan to its file, or to why there is none."""
@@ -115,4 +116,4 @@ def _tidy(place: Path) -> None:
     """What was needed while reading."""
     for pattern in ("*.part", "*.index", ROWS, STATE):
         for path in place.glob(pattern):
-            path.unlink()
+            path.unlink(missing_ok=True)

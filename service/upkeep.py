@@ -12,7 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.api.deps import House
 from service.domain import audit, batches, files, imports, jobs, material, retention, uploads, webhooks
-from service.errors import TailorbirdError
 from service.logs import log
 
 EVERY = 600.0
@@ -26,7 +25,7 @@ async def keep_tidy(house: House) -> None:
     while True:
         try:
             await tidy(house)
-        except (SQLAlchemyError, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - the edge of a job: nobody would start it again
             log.error("tidying failed", exc_info=error)
         await asyncio.sleep(EVERY)
 
@@ -38,10 +37,14 @@ async def keep_sorted(house: House) -> None:
         try:
             async with house.database.reading() as session:
                 behind = await material.waiting(session)
-            for assistant in behind:
+        except SQLAlchemyError as error:
+            log.error("new feedback cannot be looked at", exc_info=error)
+            continue
+        for assistant in behind:
+            try:
                 await house.sort_feedback(assistant)
-        except (SQLAlchemyError, OSError, TailorbirdError) as error:
-            log.error("sorting feedback failed", exc_info=error)
+            except Exception as error:  # noqa: BLE001 - the edge of a job
+                log.error("sorting feedback failed", exc_info=error)
 
 
 @dataclass

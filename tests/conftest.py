@@ -26,14 +26,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares the one service stays in one process, and so does every module: its fixtures are made once."""
-    for item in items:
-        shared = "service" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("service" if shared else str(item.path)))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def plain_http() -> Iterator[None]:
     """No test speaks TLS; reading the authorities' certificates would be most of the price of a client."""

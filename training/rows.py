@@ -16,8 +16,7 @@ from pydantic import ValidationError
 from service.contract import folder
 from service.contract.blocklist import Blocklist
 from service.contract.chat import Message
-from service.contract.datasets import BadRow, Example, PreferencePair, Row, read_objects, read_rows
-from service.contract.evaluations import Case
+from service.contract.datasets import BadRow, Example, PreferencePair, Row, read_rows
 from service.contract.jobs import TrainingSpec
 from training.refusal import Refused
 
@@ -107,7 +106,7 @@ def _cases(run: Path, spec: TrainingSpec) -> Blocklist:
             "cases_sha256",
         )
     try:
-        return Blocklist(Case.model_validate(value) for _, value in read_objects(content.splitlines()))
+        return Blocklist.read(content.splitlines())
     except (BadRow, ValidationError) as error:
         raise Refused("bad_row", f"{folder.CASES} cannot be read: {error}", folder.CASES) from None
 
@@ -116,10 +115,10 @@ def _refuse_cases(rows: Rows, cases: Blocklist) -> None:
     """A held-out question that is learned from can no longer tell whether anything was learned."""
     for named in rows.train:
         asked = (message.text() for message in prompt_messages(named.row) if message.role == "user")
-        if (name := cases.asked(asked)) is not None:
+        if (found := cases.asked(asked)) is not None:
             raise Refused(
                 "held_out_case",
-                f"{named.name} asks what the held-out question '{name}' asks, by which releases are measured. "
+                f"{named.name} asks what the held-out question '{found.name}' asks, by which releases are measured. "
                 "Remove the row, or the question from the assistant's held-out ones.",
                 folder.TRAIN,
             )

@@ -88,7 +88,7 @@ async def refused_rows(import_id: str, session: ReadDep, house: HouseDep, caller
     """Every row that was refused, one on each line: file, line, field, what is wrong, how to mend it."""
     found = await imports.get_import(session, caller, import_id)
     path = house.store.imported(import_id) / REFUSED
-    if found.status == "running" or not path.exists():
+    if found.status not in ("succeeded", "failed") or not path.exists():
         raise NotFound("There is no list of refused rows: the import has not been read to its end.")
     return FileResponse(path, media_type="application/jsonl", filename=f"{found.filename}.refused.jsonl")
 

@@ -37,7 +37,9 @@ async def sign_out(request: Request, session: WriteDep, house: HouseDep, caller:
 
 @router.get("/api/me")
 async def me(session: ReadDep, caller: CallerDep) -> User:
-    return User.model_validate(await users.get_user(session, caller.user_id))
+    """Who asks; the role is what the key or session in use may do."""
+    found = User.model_validate(await users.get_user(session, caller.user_id))
+    return found.model_copy(update={"role": caller.role})
 
 
 @router.get("/api/users")

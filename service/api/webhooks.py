@@ -49,7 +49,7 @@ async def change_webhook(
 ) -> Webhook:
     """What waits for a webhook that is disabled is not sent any more."""
     webhook = await webhooks.get_webhook(session, caller, webhook_id)
-    await webhooks.change_webhook(session, webhook, change, outside=house.settings.webhooks_outside)
+    await webhooks.change_webhook(session, caller, webhook, change, outside=house.settings.webhooks_outside)
     await note("webhook.changed", webhook.id, **change.model_dump(mode="json", exclude_unset=True))
     return webhooks.shown(webhook)
 

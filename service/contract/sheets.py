@@ -1,5 +1,7 @@
 """The data sheet of a training file: what is in it, measured row by row, and where it is said to come from."""
 
+from typing import Literal
+
 from service.contract.base import Strict
 from service.contract.datasets import Kind
 
@@ -30,8 +32,8 @@ class Touch(Strict):
 
     line: int
     case: str
-    how: str
-    """`same` question, at least half of its runs of eight words (`runs`), or nearly the same (`near`)."""
+    how: Literal["same", "runs", "near"]
+    """`same` question, more than half of its runs of eight words (`runs`), or nearly the same (`near`)."""
     share: float
 
 

@@ -18,7 +18,7 @@ from service.domain.keys import Caller
 
 AROUND = 40
 """Characters shown on either side of what was found."""
-_SURE = re.compile(r"[^bdfghjkmpqrtvwx0-9]+")
+_SURE = re.compile(r"[^bfmpqvx0-9]+")
 """Whatever may look otherwise in the database: letters with accents, capitals beyond ASCII, spaces, JSON's escapes."""
 
 

@@ -23,7 +23,7 @@ from service.contract.datasets import Dataset, Kind, SplitBy
 from service.contract.signal import Signal
 from service.db import tables
 from service.domain import assistants, files, material, signal
-from service.domain.identity import new_id, now
+from service.domain.identity import new_id, now, pseudonym
 from service.domain.keys import Caller
 from service.domain.preferences import row_of
 from service.domain.readiness import left_out, live_adapter
@@ -90,6 +90,8 @@ async def record(session: AsyncSession, caller: Caller, made: Draft) -> tables.D
     mine = (row.assistant == made.assistant, row.kind == made.kind)
     same = await session.scalar(select(row).where(*mine, row.sha256 == made.sha256))
     if same is not None:
+        for file_id in filter(None, (same.training_file, same.validation_file)):
+            (await session.get_one(tables.File, file_id)).deleted_at = None
         return same
     number = (await session.scalar(select(func.max(row.number)).where(*mine)) or 0) + 1
     kept: dict[str, tables.File] = {}
@@ -196,6 +198,9 @@ async def _write(session: AsyncSession, made: Draft, sides: dict[str, Incoming],
         split = split_of(row.owner if made.split_by == "person" else row.conversation)
         other = answers.get(event.preferred_completion_id or "")
         content = row_of(made.kind, material.said_of(event), answers[event.completion_id], other)
+        if made.split_by == "person":
+            # What stays together is told to the trainer: callers without conversations share one by their question.
+            content["tailorbird"]["conversation"] = f"all of {pseudonym(row.owner)}"
         sides[split].write_line(json.dumps(content, ensure_ascii=False).encode() + b"\n")
         made.members.write(f"{row.first} {split}\n")
         made.people.setdefault(row.user_id, Counter())[split] += 1

@@ -82,7 +82,7 @@ async def spec_of_import(
 
 def keep_preview(found: tables.Import, plan: ImportPlan, preview: Preview) -> None:
     """The plan that was looked at last, and what the first rows become under it."""
-    if found.status != "running":
+    if found.status not in ("running", "succeeded"):
         found.plan, found.preview = plan.model_dump(), preview.model_dump()
 
 

@@ -18,8 +18,6 @@ from sqlalchemy import Table, bindparam, delete, exists, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.blocklist import Blocklist
-from service.contract.datasets import read_objects
-from service.contract.evaluations import Case
 from service.db import bulk, tables
 from service.domain import assistants, conversations, files, reviews, tallies
 from service.domain.preferences import KEPT, Answer, Piece, Said, Withheld, pieces, verdicts
@@ -147,7 +145,7 @@ def said_of(event: Any) -> Said:
 def _blocklist(path: Path) -> Blocklist:
     """Kept under the file's path, which is its digest."""
     with open(path, "rb") as lines:
-        return Blocklist(Case.model_validate(value) for _, value in read_objects(lines))
+        return Blocklist.read(lines)
 
 
 async def _events(session: AsyncSession, name: str) -> Sequence[Any]:

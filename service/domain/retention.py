@@ -1,7 +1,7 @@
 """How long what people said is kept, where a setting limits it. Never commits.
 
-What feedback leads back to stays: it is somebody's word on an answer, and training data can be traced to it.
-Everything else of an old answer goes, but for who asked which model when and how many tokens it took.
+What feedback or an agreed verdict leads back to stays: it is somebody's word on an answer, and training data can be
+traced to it. Everything else of an old answer goes, but for who asked which model when and how many tokens it took.
 """
 
 from sqlalchemy import String, cast, delete, null, or_, select, update
@@ -22,9 +22,11 @@ async def erase_old(session: AsyncSession, days: int) -> int:
     feedback = select(tables.Feedback.id).where(
         or_(tables.Feedback.completion_id == Row.id, tables.Feedback.preferred_completion_id == Row.id)
     )
+    golden = select(tables.GoldenItem.completion_id).where(tables.GoldenItem.completion_id == Row.id)
+    kept = or_(feedback.exists(), golden.exists())
     old = (
         select(Row.id)
-        .where(Row.created_at < _before(days), Row.status != "running", _holds_words, ~feedback.exists())
+        .where(Row.created_at < _before(days), Row.status != "running", _holds_words, ~kept)
         .order_by(Row.created_at)
         .limit(AT_ONCE)
     )

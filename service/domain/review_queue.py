@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import cast
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -112,9 +112,12 @@ class Waiting:
 
 
 async def items_of(
-    session: AsyncSession, *, completion_ids: Collection[str] | None = None
+    session: AsyncSession, *, completion_ids: Collection[str] | None = None, deleted: bool = False
 ) -> dict[str, Item]:
-    """Every answer on which feedback stands, or that is golden, by the id of its completion: of all, or of these."""
+    """Every answer on which feedback stands, or that is golden, by the id of its completion: of all, or of these.
+
+    What its owner deleted or keeps from training is nobody's to read, and left out unless `deleted`.
+    """
     completion, given = tables.Completion, tables.Feedback
     # Plain rows: there may be tens of thousands, of which nobody needs the texts nor objects.
     query = (
@@ -123,13 +126,14 @@ async def items_of(
             given.preference,
         )
         .join(completion, completion.id == given.completion_id)
-        .where(completion.status == "complete", completion.deleted_at.is_(None), completion.assistant.is_not(None))
+        .where(completion.status == "complete", completion.assistant.is_not(None))
     )  # fmt: skip
     judged = select(tables.Review).join(completion).order_by(tables.Review.at)
     fixed = select(tables.GoldenItem).join(completion)
-    if completion_ids is not None:
-        these = completion.id.in_(completion_ids)
-        query, judged, fixed = query.where(these), judged.where(these), fixed.where(these)
+    these = [] if completion_ids is None else [completion.id.in_(completion_ids)]
+    if not deleted:
+        these += [completion.deleted_at.is_(None), ~_kept_private()]
+    query, judged, fixed = query.where(*these), judged.where(*these), fixed.where(*these)
     reviews = list(await session.scalars(judged))
     written = {one.feedback_id for one in reviews if one.feedback_id}
     found: dict[str, Item] = {}
@@ -145,6 +149,15 @@ async def items_of(
         else:
             item.undone_by.add(row.user_id)
     return found
+
+
+def _kept_private() -> ColumnElement[bool]:
+    """Of a completion: its conversation was deleted, or is kept from training."""
+    talk = tables.Conversation
+    private = (talk.id == tables.Completion.conversation_id) & (
+        talk.deleted_at.is_not(None) | talk.training.is_(False)
+    )
+    return select(talk.id).where(private).exists()
 
 
 async def waiting_for(session: AsyncSession, caller: Caller) -> Waiting:

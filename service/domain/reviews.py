@@ -111,7 +111,7 @@ async def withheld(session: AsyncSession, completion_ids: Collection[str]) -> di
     `replaced`, a correction beside the one that the verdict wrote or kept.
     """
     found: dict[str, str] = {}
-    for item in (await review_queue.items_of(session, completion_ids=completion_ids)).values():
+    for item in (await review_queue.items_of(session, completion_ids=completion_ids, deleted=True)).values():
         if (reason := _reason(item)) is not None:
             found[item.completion_id] = reason
         found |= dict.fromkeys(_replaced(item), "replaced")
@@ -121,7 +121,7 @@ async def withheld(session: AsyncSession, completion_ids: Collection[str]) -> di
 async def shown(session: AsyncSession, rows: list[tables.Review]) -> list[Review]:
     """Reviews as their author sees them, each with what the others said, unless it was undone."""
     ids = [row.completion_id for row in rows]
-    found = await review_queue.items_of(session, completion_ids=ids)
+    found = await review_queue.items_of(session, completion_ids=ids, deleted=True)
     names = {user.id: user.name for user in await session.scalars(select(tables.User))}
     return [_shown(row, found.get(row.completion_id) or Item(row.completion_id), names) for row in rows]
 
@@ -186,11 +186,13 @@ def _shown(row: tables.Review, item: Item, names: dict[str, str]) -> Review:
             for one in item.reviews
             if one.user_id != row.user_id and one.verdict != "skip"
         ]
+    # Who skipped has not judged: that an answer is golden, and what is expected, stays unsaid.
+    why, expected = ("audit", None) if row.verdict == "skip" and row.expected else (row.why, row.expected)
     return Review(
         id=row.id, completion_id=row.completion_id, assistant=row.assistant or "",
-        verdict=cast(Verdict, row.verdict), why=cast(Why, row.why), correction=row.correction,
+        verdict=cast(Verdict, row.verdict), why=cast(Why, why), correction=row.correction,
         skip_reason=cast(SkipReason | None, row.skip_reason), rubric=row.rubric, comment=row.comment,
-        personal_data=row.personal_data, expected=cast(Verdict | None, row.expected),
+        personal_data=row.personal_data, expected=cast(Verdict | None, expected),
         outcome=cast(Outcome | None, outcome), others=others, feedback_id=row.feedback_id,
         undone=row.undone_at is not None, created_at=int(row.at),
     )  # fmt: skip

@@ -77,12 +77,13 @@ async def delete(session: AsyncSession, caller: Caller, completion_id: str) -> N
 
 
 async def erase(session: AsyncSession, row: Row) -> None:
-    """Deleted, also as a response; what feedback leads back to stays for it."""
+    """Deleted, also as a response; what feedback or an agreed verdict leads back to stays for it."""
     row.deleted_at, row.response, row.begun, row.metadata_ = now(), None, None, {}
     feedback = select(tables.Feedback.id).where(
         or_(tables.Feedback.completion_id == row.id, tables.Feedback.preferred_completion_id == row.id)
     )
-    if await session.scalar(feedback.limit(1)) is None:
+    golden = select(tables.GoldenItem.completion_id).where(tables.GoldenItem.completion_id == row.id)
+    if not await session.scalar(select(or_(feedback.exists(), golden.exists()))):
         row.messages, row.output, row.sampling = [], "", {}
 
 

@@ -17,6 +17,8 @@ SHOWN = 5
 PROBLEMS = 20
 CUT = 300
 """Characters of a raw value that a preview shows."""
+MOST_PARTS = 50
+"""Of a list in a row that is shown, such as the turns of a conversation."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def preview(spec: IntakeSpec, source: Source) -> Preview:
             continue
         kind = kind or found.kind
         if len(rows) < SHOWN:
-            rows.append(found.row)
+            rows.append(_shortened(found.row))
     if way.format == "columns" and kind is None:
         kind = formats.kind_of_mapping(way.mapping)
     container = source.container
@@ -119,6 +121,15 @@ def preview(spec: IntakeSpec, source: Source) -> Preview:
         sheet=source.sheet, columns=way.columns, recognised=way.recognised, format=way.format, mapping=way.mapping,
         kind=kind, looked_at=looked, rows=rows, raw=raw, problems=problems, refused=refused,
     )  # fmt: skip
+
+
+def _shortened(value: Any) -> Any:
+    """The same with each text cut: a preview is kept, and sent with every list."""
+    if isinstance(value, dict):
+        return {name: _shortened(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_shortened(one) for one in value[:MOST_PARTS]]
+    return _cut(value) if isinstance(value, str) else value
 
 
 def _cut(value: Any) -> str:

@@ -30,10 +30,9 @@ def text(message: Row) -> str:
     return content or ""
 
 
-def question(row: Row, kind: Kind) -> str:
-    """What the person said last before the answer."""
-    asked = [text(one) for one in prompt(row, kind) if one["role"] == "user"]
-    return asked[-1] if asked else ""
+def questions(row: Row, kind: Kind) -> list[str]:
+    """What the person said before the answer, the last question last."""
+    return [text(one) for one in prompt(row, kind) if one["role"] == "user"]
 
 
 def spoken(row: Row, kind: Kind) -> str:

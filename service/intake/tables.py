@@ -55,6 +55,10 @@ def read_csv(file: BinaryIO, encoding: str, delimiter: str | None) -> Iterator[R
             yield _row(line, header, cells)
 
 
+MAX_ROWS = 1_048_576
+"""Of a sheet, as Excel itself has it: a row may claim any number, and those before it would be counted out."""
+
+
 class Workbook:
     """One worksheet of an Excel file."""
 
@@ -85,7 +89,7 @@ class Workbook:
         header: list[str] | None = None
         with self._file, closing(self._book):
             try:
-                for line, row in enumerate(self._table.iter_rows(values_only=True), 1):
+                for line, row in enumerate(self._table.iter_rows(max_row=MAX_ROWS, values_only=True), 1):
                     cells = [_text(cell) for cell in row]
                     if not any(cell.strip() for cell in cells):
                         continue
@@ -93,6 +97,9 @@ class Workbook:
                         while not cells[-1].strip():
                             cells.pop()
                         header = _header(cells)
+                    elif sum(map(len, cells)) > MAX_LINE:
+                        said = f"The row is longer than {MAX_LINE >> 20} MiB."
+                        yield Record(line, refused=BadRecord("row_too_long", said))
                     else:
                         yield _row(line, header, _trimmed(cells, len(header)))
             except BadFile:

@@ -89,8 +89,9 @@ class Import:
                 self._tell("reading", READING * source.share)
 
     def _take(self, found: Taken) -> Problem | None:
-        said = words(rows.spoken(found.row, found.kind))
-        touch = self._held_out.touch(found.line, rows.question(found.row, found.kind), said)
+        spoken = rows.spoken(found.row, found.kind)
+        said = words(spoken)
+        touch = self._held_out.touch(found.line, rows.questions(found.row, found.kind), spoken)
         if touch is not None:
             self._left_out["held_out_case"] += 1
             self._touched += [touch][: EXAMPLES - len(self._touched)]

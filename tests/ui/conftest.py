@@ -20,7 +20,8 @@ def screens(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> "Iterator
 
 
 @pytest.fixture(scope="module")
-def browser() -> "Iterator[Browser]":
+def browser(screens: "Screens") -> "Iterator[Browser]":
+    """After the screens: it runs a loop of its own in this thread, in which they could not be prepared."""
     from playwright.sync_api import sync_playwright
 
     from tests.ui.browsing import chromium

@@ -3,7 +3,6 @@ the light and in the dark. Each state is judged by axe-core (https://github.com/
 be found.
 """
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.ui.browsing import PATIENCE, Watched, no_sideways_scroll
 from tests.ui.screens import Screens, running_screens
-from tests.ui.test_browser import PATIENCE, QUIET, Watched, no_sideways_scroll
 from ui.sessions import COOKIE
 from ui.words import Words, words
 
@@ -51,20 +50,6 @@ def screens(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> Iterator[
     """Of their own: what waits for a verdict must be what these tests said."""
     with running_screens(tmp_path_factory.mktemp("judging"), schema) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def playwright(screens: Screens) -> Iterator[Playwright]:
-    """After the screens: it runs a loop of its own in this thread, in which they could not be prepared."""
-    with sync_playwright() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def browser(playwright: Playwright) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
-    yield browser
-    browser.close()
 
 
 def at(browser: Browser, screens: Screens, place: Place, name: str, role: str, page: str) -> Watched:

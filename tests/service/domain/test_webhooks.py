@@ -183,8 +183,12 @@ async def test_what_waits_for_a_disabled_webhook_is_not_sent_any_more(world: Wor
     await cancel(world, (await create(world)).id)
     async with world.database.writing() as session:
         webhook = await webhooks.get_webhook(session, world.admin, webhook_id)
-        await webhooks.change_webhook(session, webhook, WebhookChange(enabled=False), outside=False)
-        await webhooks.change_webhook(session, webhook, WebhookChange(enabled=True), outside=False)
+        await webhooks.change_webhook(
+            session, world.admin, webhook, WebhookChange(enabled=False), outside=False
+        )
+        await webhooks.change_webhook(
+            session, world.admin, webhook, WebhookChange(enabled=True), outside=False
+        )
     assert await claim(world, webhook_id) is None
 
 

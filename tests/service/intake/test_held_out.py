@@ -22,7 +22,7 @@ FARES = CASES[0]["question"]
             "fares",
             "runs",
         ),
-        ("who keeps the LIGHTHOUSE", "case 2", "same"),
+        ("who keeps the LIGHTHOUSE", "line 2", "same"),
         (f"Please: {FARES}", "fares", "runs"),
         ("What does a child under twelve pay?", None, None),
         ("Who keeps the lighthouse keys when it is dark?", None, None),
