@@ -3,7 +3,6 @@
 Built once in each process's entry and passed on; never read on import.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Annotated
 
@@ -135,8 +134,3 @@ class Settings(BaseSettings):
     @property
     def ui_url(self) -> str:
         return (self.public_url or f"http://{self.host}:{self.ui_port}").rstrip("/")
-
-    @property
-    def home_tag(self) -> str:
-        """Short and stable for this home: names things outside it, such as sockets."""
-        return hashlib.sha256(str(self.home).encode()).hexdigest()[:12]

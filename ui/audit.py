@@ -41,6 +41,8 @@ def _details(w: Words, entry: AuditEntry) -> list[str]:
 
 
 def _value(w: Words, name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return w("yes" if value else "no")
     if name == "role":
         return w(f"role_{value}")
     if name == "limits":

@@ -63,6 +63,3 @@ class Screen:
             # Notices are drawn as HTML, and a refusal may quote what was typed.
             text = escape(refusal(self.w, refused))
             raise gr.Error(text, duration=12, title=self.w("notice_title"), print_exception=False) from None
-
-    def problem(self, refused: Refused) -> str:
-        return render("problem", self.w, text=refusal(self.w, refused))

@@ -31,7 +31,7 @@ class Learnt(Strict):
     release: int
     """The first release that learnt from it."""
     live: bool
-    """Whether that release, or a later one, answers today."""
+    """Whether a release that learnt from it answers today."""
 
 
 class LearntList(Strict):

@@ -1,7 +1,8 @@
 """From a person's feedback forward: which release learnt from it, and what it answers now. Never commits.
 
 A release learnt from a feedback when the feedback stands in the training part of the dataset that its job was
-trained on. Knows only the asking person's own feedback and answers.
+trained on, or in that of a release it went on from: see `lineage`. Knows only the asking person's own feedback
+and answers.
 """
 
 from typing import cast
@@ -13,7 +14,7 @@ from service.contract.chat import Message
 from service.contract.feedback import FeedbackType
 from service.contract.learnt import Answered, Learnt, LearntList
 from service.db import tables
-from service.domain import feedback
+from service.domain import feedback, lineage
 from service.domain.conversations import may_train
 from service.domain.keys import Caller
 
@@ -51,33 +52,30 @@ async def _first_releases(session: AsyncSession, caller: Caller) -> dict[str, in
 
 async def _one(session: AsyncSession, caller: Caller, row: tables.Feedback, release: int) -> Learnt:
     then = await session.get_one(tables.Completion, row.completion_id)
-    live = await session.scalar(
-        select(tables.Release.number)
-        .join(tables.Assistant, tables.Assistant.live_release_id == tables.Release.id)
-        .where(tables.Assistant.name == row.assistant)
-    )
+    used = (await lineage.of_feedback(session, caller, row.id)).releases
+    learned = [one for one in used if one.learned and one.assistant == row.assistant]
     conversation = await session.get(tables.Conversation, then.conversation_id or "")
     there = (
         conversation is not None and conversation.user_id == caller.user_id and not conversation.deleted_at
     )
     return Learnt(
         feedback_id=row.id, type=cast(FeedbackType, row.type), rating=row.rating, correction=row.correction,
-        given_at=int(row.at), assistant=row.assistant or "", release=release, live=(live or 0) >= release,
+        given_at=int(row.at), assistant=row.assistant or "", release=release, live=any(one.live for one in learned),
         conversation_id=then.conversation_id if there else None,
         question=Message.model_validate(then.messages[-1]).text(), then=_answered(then),
-        now=await _now(session, caller, then, release),
+        now=await _now(session, caller, then, {one.number for one in learned}),
     )  # fmt: skip
 
 
 async def _now(
-    session: AsyncSession, caller: Caller, then: tables.Completion, release: int
+    session: AsyncSession, caller: Caller, then: tables.Completion, releases: set[int]
 ) -> Answered | None:
     query = (
         select(tables.Completion)
         .where(
             tables.Completion.user_id == caller.user_id,
             tables.Completion.assistant == then.assistant,
-            tables.Completion.release_number >= release,
+            tables.Completion.release_number.in_(releases),
             tables.Completion.created_at > then.created_at,
             tables.Completion.status == "complete",
             tables.Completion.deleted_at.is_(None),

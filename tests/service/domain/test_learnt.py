@@ -18,7 +18,8 @@ async def release_of(world: World, number: int, kind: Kind = "dpo", *, live: boo
     async with world.database.writing() as session:
         job = tables.Job(
             id=f"ftjob-{number}", kind=kind, status="succeeded", user_id=world.admin.user_id, request={},
-            settings={}, model="base", training_file=dataset.training_file, assistant="desk", created_at=1,
+            settings={}, model="base", training_file=dataset.training_file, assistant="desk",
+            adapter=f"digest-{number}", created_at=1,
         )  # fmt: skip
         adapter = tables.Adapter(
             digest=f"digest-{number}", model=f"ft:{number}", job_id=job.id, user_id=world.admin.user_id, manifest={},

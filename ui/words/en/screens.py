@@ -40,7 +40,7 @@ SENTENCES: dict[str, str] = {
     "error_reason_needed": "Say why, in at least ten characters. Your name and your reason are kept.",
     "error_name_needed": "Give a name first.",
     "error_no_file": "Choose a training file first, or upload one.",
-    "error_no_data": "There is no usable correction yet. Correct some answers in the chat, then start again.",
+    "error_no_data": "There is no usable feedback for this yet. Judge or correct some answers, then start again.",
     "error_job_ended": "This job has ended already.",
     "error_other": "{message}",
     "error_unknown": "Something went wrong. Try again in a moment.",
@@ -51,4 +51,8 @@ SENTENCES: dict[str, str] = {
     "error_empty_question": "Write a question first.",
     "removed": "removed:",
     "added": "added:",
+    "error_insufficient_quota": "What you may ask for today is used up. Go on tomorrow, or ask an administrator for more.",
+    "error_database_unavailable": "The service is very busy and could not keep this. Try again in a moment.",
+    "error_ledger_unavailable": "The service is very busy and could not keep this. Try again in a moment.",
+    "error_round_held": "This round would teach the wrong thing; the page says why. Start it with a reason, or mend the feedback first.",
 }

@@ -42,8 +42,7 @@ SENTENCES: dict[str, str] = {
     "error_reason_needed": "Dites pourquoi, en dix caractères au moins. Votre nom et votre motif sont conservés.",
     "error_name_needed": "Donnez d’abord un nom.",
     "error_no_file": "Choisissez d’abord un fichier d’entraînement, ou déposez-en un.",
-    "error_no_data": "Il n’y a pas encore de correction utilisable. Corrigez quelques réponses dans la discussion, "
-    "puis recommencez.",
+    "error_no_data": "Il n’y a pas encore d’avis utilisable. Jugez ou corrigez quelques réponses, puis recommencez.",
     "error_job_ended": "Cet entraînement est déjà terminé.",
     "error_other": "Le service a refusé : {message}",
     "error_unknown": "Quelque chose n’a pas fonctionné. Réessayez dans un instant.",
@@ -54,4 +53,8 @@ SENTENCES: dict[str, str] = {
     "error_empty_question": "Écrivez d’abord une question.",
     "removed": "supprimé :",
     "added": "ajouté :",
+    "error_insufficient_quota": "Ce que vous pouvez demander aujourd’hui est épuisé. Continuez demain, ou demandez-en plus à l’administration.",
+    "error_database_unavailable": "Le service est très occupé et n’a pas pu garder cela. Réessayez dans un instant.",
+    "error_ledger_unavailable": "Le service est très occupé et n’a pas pu garder cela. Réessayez dans un instant.",
+    "error_round_held": "Ce tour apprendrait de travers ; la page dit pourquoi. Commencez-le avec une raison, ou améliorez d’abord les avis.",
 }
