@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-service test-rooms check form types quick-gateway quick-rooms bench demo install browser format clean
+.PHONY: help run test check form types quick-gateway quick-rooms bench demo install browser format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -18,14 +18,7 @@ demo: install ## play the whole loop on the sample, told step by step (starts th
 
 test: install browser ## every test: the real engine, a real training job and a real browser included
 	@$(BIN)/tailorbird prepare
-	@$(MAKE) --no-print-directory -k -j 2 test-service test-rooms
-
-# Two processes: the tests that share one running service, and all others.
-test-service:
-	@$(BIN)/python -m pytest tests/loop tests/ui/test_browser.py
-
-test-rooms:
-	@$(BIN)/python -m pytest --ignore tests/loop --ignore tests/ui/test_browser.py
+	@$(BIN)/python -m pytest
 
 check: install ## format, lint, types, layers and the quick tests
 	@$(MAKE) --no-print-directory -k -j 3 -O form quick-gateway types quick-rooms
