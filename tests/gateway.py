@@ -30,15 +30,19 @@ class Gateway:
 
     def client_of(self, name: str, role: str = "user") -> httpx.Client:
         """A client with the API key of a new user of this role, called `name`, or `name 2` when there is one."""
-        known = {user["name"] for user in self.admin.get("/api/users").json()["data"]}
-        names = (f"{name} {n}" if n > 1 else name for n in itertools.count(1))
-        name = next(free for free in names if free not in known)
+        name = self.free_name(name)
         user = self.admin.post("/api/users", json={"name": name, "role": role}).raise_for_status().json()
         link = self.admin.post(f"/api/users/{user['id']}/link").raise_for_status().json()["link"]
         token = httpx.post(f"{self.url}/api/session", json={"link": link}).raise_for_status().json()["token"]
         headers = {"authorization": f"Bearer {token}"}
         key = httpx.post(f"{self.url}/api/keys", json={"name": "test"}, headers=headers).json()["secret"]
         return httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {key}"})
+
+    def free_name(self, name: str) -> str:
+        """`name`, or `name 2` and so on where there is one."""
+        known = {user["name"] for user in self.admin.get("/api/users").json()["data"]}
+        names = (f"{name} {n}" if n > 1 else name for n in itertools.count(1))
+        return next(free for free in names if free not in known)
 
     @property
     def key(self) -> str:

@@ -27,7 +27,8 @@ class Screens:
         return httpx.Client(base_url=self.url, cookies=cookies, headers=headers, timeout=30)
 
     def token_of(self, name: str, role: str) -> str:
-        """The session of a new person."""
+        """The session of a new person, called `name`, or `name 2` when there is one."""
+        name = self.gateway.free_name(name)
         user = (
             self.gateway.admin.post("/api/users", json={"name": name, "role": role}).raise_for_status().json()
         )

@@ -57,7 +57,7 @@ def test_a_key_is_made_with_a_role_and_limits_and_the_journal_tells_it(
     )
 
     open_tab(watched, journal)
-    page.locator("#audit [name=action]").select_option("key.made")
+    page.locator("#audit select[name=action]").select_option("key.made")
     page.locator("#audit [data-do=filter]").first.click()
     expect(page.locator("#audit .rows li").first).to_contain_text(name, timeout=PATIENCE)
     assert made in page.locator("#audit .rows li").first.inner_text()

@@ -72,7 +72,7 @@ def test_an_answer_asked_for_again_is_a_branch_and_one_question_is_asked_of_the_
     watched.close()
     said = screens.gateway.admin.get("/api/feedback", params={"assistant": "fanal"}).json()["data"]
     kinds = [one["preference"] for one in said if one["type"] == "preference"][:2]
-    assert kinds == ["tie", None]
+    assert kinds == ["tie", "better"]
 
 
 def test_a_changed_question_is_a_branch_and_the_earlier_one_is_kept(
