@@ -103,7 +103,10 @@ def streaming(body: bytes, status: int = 200) -> Gateway:
 
 
 async def pieces(gateway: Gateway) -> list[Begun | str]:
-    return [piece async for piece in gateway.answer("t", model="a", messages=[], conversation="c")]
+    return [
+        piece
+        async for piece in gateway.answer("t", model="a", messages=[], conversation="c", follows="start")
+    ]
 
 
 async def test_a_stream_without_its_end_mark_is_a_broken_answer():
