@@ -145,7 +145,9 @@ def test_the_loop_closes_and_the_server_never_restarts(service: Running):
         assert twice[0] == twice[1]
         assert set(twice[0].values()) == {("pilot@1", first["adapter"]), ("pilot@2", second["adapter"])}
         trial = http.get("/api/assistants/pilot/trial").raise_for_status().json()
-        assert trial["staged"]["answers"] + trial["live"]["answers"] == 24
+        tried = sum(release == "pilot@2" for answers in twice for release, _ in answers.values())
+        assert trial["staged"]["answers"] == tried
+        assert trial["live"]["answers"] >= 24 - tried  # and what was asked in the second it began
     assert engine_start(service) == began
 
 
