@@ -15,7 +15,6 @@ from pathlib import Path
 
 import httpx
 import orjson
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.deps import ON_BEHALF_OF, House
@@ -24,6 +23,7 @@ from service.db import tables
 from service.domain import batch_lines, batches, files
 from service.errors import TailorbirdError
 from service.logs import log
+from service.looking import keep_looking
 from service.storage.parts import read_whole
 from service.storage.results import Results
 
@@ -69,12 +69,7 @@ class Batches:
     async def run(self) -> None:
         """Follow every batch to its end, until cancelled; what is being asked then is asked again later."""
         try:
-            while True:
-                try:
-                    await self._look()
-                except SQLAlchemyError as error:
-                    log.error("the batches cannot be looked at", exc_info=error)
-                await asyncio.sleep(POLL)
+            await keep_looking(self._look, POLL, "the batches cannot be looked at")
         finally:
             tasks = [run.task for run in self._runs.values()]
             for task in tasks:

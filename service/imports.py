@@ -8,14 +8,13 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from service.api.deps import House
 from service.contract.imports import ROWS, STATE, ImportError, ImportReport
 from service.domain import imports
 from service.errors import TailorbirdError
 from service.intake import process
 from service.logs import log
+from service.looking import keep_looking
 
 POLL = 0.5
 """Seconds between two looks at what was begun or cancelled."""
@@ -31,12 +30,7 @@ class Imports:
     async def run(self) -> None:
         """Read in what was begun, oldest first, until cancelled."""
         try:
-            while True:
-                try:
-                    await self._look()
-                except SQLAlchemyError as error:
-                    log.error("the imports cannot be looked at", exc_info=error)
-                await asyncio.sleep(POLL)
+            await keep_looking(self._look, POLL, "the imports cannot be looked at")
         finally:
             if self._now is not None:
                 self._now[1].cancel()

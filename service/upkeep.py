@@ -7,12 +7,12 @@ refused upload, a killed process or a job that will not go on left on disk.
 
 import asyncio
 from dataclasses import dataclass
-
-from sqlalchemy.exc import SQLAlchemyError
+from functools import partial
 
 from service.api.deps import House
 from service.domain import audit, batches, files, imports, jobs, material, retention, uploads, webhooks
 from service.logs import log
+from service.looking import keep_looking
 
 EVERY = 600.0
 """Seconds between two rounds."""
@@ -22,29 +22,23 @@ SOON = 2.0
 
 async def keep_tidy(house: House) -> None:
     """Tidy now and then, until cancelled."""
-    while True:
-        try:
-            await tidy(house)
-        except Exception as error:  # noqa: BLE001 - the edge of a job: nobody would start it again
-            log.error("tidying failed", exc_info=error)
-        await asyncio.sleep(EVERY)
+    await keep_looking(partial(tidy, house), EVERY, "tidying failed")
 
 
 async def keep_sorted(house: House) -> None:
     """Take in what people say soon after they said it, until cancelled: a screen that asks need not wait for it."""
-    while True:
-        await asyncio.sleep(SOON)
+    await asyncio.sleep(SOON)
+    await keep_looking(partial(_sort, house), SOON, "new feedback cannot be looked at")
+
+
+async def _sort(house: House) -> None:
+    async with house.database.reading() as session:
+        behind = await material.waiting(session)
+    for assistant in behind:
         try:
-            async with house.database.reading() as session:
-                behind = await material.waiting(session)
-        except SQLAlchemyError as error:
-            log.error("new feedback cannot be looked at", exc_info=error)
-            continue
-        for assistant in behind:
-            try:
-                await house.sort_feedback(assistant)
-            except Exception as error:  # noqa: BLE001 - the edge of a job
-                log.error("sorting feedback failed", exc_info=error)
+            await house.sort_feedback(assistant)
+        except Exception as error:  # noqa: BLE001 - another assistant's feedback is sorted all the same
+            log.error("sorting feedback failed", exc_info=error)
 
 
 @dataclass

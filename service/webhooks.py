@@ -12,12 +12,12 @@ import ssl
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
-from sqlalchemy.exc import SQLAlchemyError
 
 from service.api.deps import House
 from service.db import tables
 from service.domain import addresses, webhooks
 from service.logs import log
+from service.looking import keep_looking
 
 POLL = 0.5
 """Seconds between two looks at what is due."""
@@ -46,12 +46,7 @@ class Webhooks:
     async def run(self) -> None:
         """Send what is due, until cancelled; what is being sent then is sent again when its lease is over."""
         try:
-            while True:
-                try:
-                    await self._look()
-                except SQLAlchemyError as error:
-                    log.error("the webhooks cannot be looked at", exc_info=error)
-                await asyncio.sleep(POLL)
+            await keep_looking(self._look, POLL, "the webhooks cannot be looked at")
         finally:
             for task in self._tasks.values():
                 task.cancel()

@@ -3,13 +3,11 @@
 Owns the screen's events; each section's reading and drawing lies in the module of its name.
 """
 
-from typing import Any
-
 import gradio as gr
 
 from ui import assistants, audit, keys, status, users
 from ui.panel import panel, read
-from ui.screens import AT_ONCE, Screen
+from ui.screens import MANY, Screen
 
 
 class Admin(Screen):
@@ -31,15 +29,12 @@ class Admin(Screen):
                 with gr.Tab(w("tab_audit")):
                     journal = panel("audit")
             clock = gr.Timer(5)
-            many: dict[str, Any] = {
-                "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
-            }  # fmt: skip
-            page.load(self.load, None, [header, people, held, offered, state, journal], **many)
-            people.click(self.people_act, None, people, trigger_mode="multiple", **many)
-            held.click(self.keys_act, None, held, trigger_mode="multiple", **many)
-            offered.click(self.assistants_act, None, offered, trigger_mode="multiple", **many)
-            journal.click(self.audit_act, None, journal, trigger_mode="multiple", **many)
-            clock.tick(self.look, None, state, **many)
+            page.load(self.load, None, [header, people, held, offered, state, journal], **MANY)
+            people.click(self.people_act, None, people, trigger_mode="multiple", **MANY)
+            held.click(self.keys_act, None, held, trigger_mode="multiple", **MANY)
+            offered.click(self.assistants_act, None, offered, trigger_mode="multiple", **MANY)
+            journal.click(self.audit_act, None, journal, trigger_mode="multiple", **MANY)
+            clock.tick(self.look, None, state, **MANY)
         return page
 
     async def load(self, request: gr.Request) -> list[str]:

@@ -16,7 +16,7 @@ from ui.asking import KEEP, LONGEST, NOTHING, Asking, named
 from ui.client import Refused
 from ui.pages import render
 from ui.panel import panel, read
-from ui.screens import AT_ONCE
+from ui.screens import MANY
 
 LEARNT = "learnt"
 """In the place of a conversation's id: the page of what one's feedback changed."""
@@ -256,11 +256,6 @@ class Chat(Asking):
     def _files(self, files: list[attachments.Attachment], problem: str = "") -> str:
         kinds, largest = ",".join(attachments.KINDS), attachments.LARGEST
         return render("files", self.w, files=files, problem=problem, kinds=kinds, largest=largest)
-
-
-MANY: dict[str, Any] = {
-    "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
-}  # fmt: skip
 
 
 def _attached(files: list[attachments.Attachment], act: Act) -> list[attachments.Attachment]:

@@ -16,7 +16,7 @@ from ui import duels
 from ui.client import Refused
 from ui.pages import render
 from ui.panel import panel, read
-from ui.screens import AT_ONCE, Parts, Screen
+from ui.screens import MANY, Parts, Screen
 from ui.words import Words, refusal
 
 LOOK_EVERY = 2.0
@@ -32,18 +32,15 @@ class Compare(Screen):
 
     def build(self) -> gr.Blocks:
         title = f"{self.w('compare')} · Tailorbird"
-        many: dict[str, Any] = {
-            "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
-        }  # fmt: skip
         with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as page:
             header = panel("header")
             with gr.Column(elem_id="compare"):
                 duel = panel("duel")
             clock = gr.Timer(LOOK_EVERY, active=False)
-            page.load(self.load, None, [header, duel, clock], **many)
-            duel.submit(self.start, None, [duel, clock], **many)
-            duel.click(self.decide, None, duel, trigger_mode="multiple", **many)
-            clock.tick(self.look, None, [duel, clock], **many)
+            page.load(self.load, None, [header, duel, clock], **MANY)
+            duel.submit(self.start, None, [duel, clock], **MANY)
+            duel.click(self.decide, None, duel, trigger_mode="multiple", **MANY)
+            clock.tick(self.look, None, [duel, clock], **MANY)
         return page
 
     async def load(self, request: gr.Request) -> tuple[str, str, gr.Timer]:

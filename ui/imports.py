@@ -15,7 +15,7 @@ from ui.acts import Act
 from ui.client import Refused
 from ui.pages import render
 from ui.panel import panel, read
-from ui.screens import AT_ONCE, Screen
+from ui.screens import MANY, Screen
 from ui.words import Words
 
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -52,14 +52,11 @@ class ImportSection:
 
     def wire(self, page: gr.Blocks, files: gr.Dropdown) -> None:
         """The section's events. What was read in is chosen among the training `files` at once."""
-        many: dict[str, Any] = {
-            "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
-        }  # fmt: skip
         here, drawn = self._here, [self._shown, self._clock, files]
-        page.load(self.look, here, drawn, **many)
-        self._upload.upload(self.bring, self._upload, [here, self._shown, self._upload], **many)
-        self._shown.click(self.act, here, [here, *drawn], trigger_mode="multiple", **many)
-        self._clock.tick(self.look, here, drawn, **many)
+        page.load(self.look, here, drawn, **MANY)
+        self._upload.upload(self.bring, self._upload, [here, self._shown, self._upload], **MANY)
+        self._shown.click(self.act, here, [here, *drawn], trigger_mode="multiple", **MANY)
+        self._clock.tick(self.look, here, drawn, **MANY)
 
     async def bring(self, request: gr.Request, path: str | None) -> tuple[Any, Any, Any]:
         with self.screen.spoken():

@@ -11,7 +11,7 @@ from service.contract.reviews import Review
 from ui import reviews
 from ui.client import Refused
 from ui.panel import panel, read
-from ui.screens import AT_ONCE, Screen
+from ui.screens import MANY, Screen
 
 
 class Reviewing(Screen):
@@ -19,15 +19,12 @@ class Reviewing(Screen):
 
     def build(self) -> gr.Blocks:
         title = f"{self.w('review_title')} · Tailorbird"
-        many: dict[str, Any] = {
-            "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
-        }  # fmt: skip
         with gr.Blocks(title=title, analytics_enabled=False, fill_width=True) as page:
             header = panel("header")
             with gr.Column(elem_id="review"):
                 item, agreement = panel("item"), panel("agreement")
-            page.load(self.load, None, [header, item, agreement], **many)
-            item.click(self.act, None, [item, agreement], trigger_mode="multiple", **many)
+            page.load(self.load, None, [header, item, agreement], **MANY)
+            item.click(self.act, None, [item, agreement], trigger_mode="multiple", **MANY)
         return page
 
     async def load(self, request: gr.Request) -> tuple[str, str, str]:

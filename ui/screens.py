@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import gradio as gr
 
@@ -20,6 +21,10 @@ from ui.words import Words, refusal
 
 AT_ONCE = 64
 """Events of one handler at once. Gradio's default is one, which would make people wait for each other."""
+MANY: dict[str, Any] = {
+    "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
+}  # fmt: skip
+"""What every event of a screen is given."""
 
 
 @dataclass(frozen=True)

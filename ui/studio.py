@@ -18,7 +18,7 @@ from ui.acts import Act
 from ui.client import Refused
 from ui.imports import ImportSection
 from ui.panel import panel, read
-from ui.screens import AT_ONCE, Parts, Screen
+from ui.screens import MANY, Parts, Screen
 from ui.words import Words
 
 LOOK_EVERY = 3.0
@@ -105,40 +105,37 @@ class Studio(Screen):
                 parts["messages"] = panel("messages")
 
     def _wire(self, page: gr.Blocks, p: dict[str, Any]) -> None:
-        many: dict[str, Any] = {
-            "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
-        }  # fmt: skip
         place = [p["assistant"], p["job"], p["seen"]]
         moving = [
             p[n] for n in ("jobs", "detail", "loss", "ranking", "messages", "evaluations", "releases", "seen")
         ]
         everything = [*moving, p["readiness"]]
-        loaded = page.load(self.load, None, [p["header"], p["assistant"], p["file"]], **many)
-        loaded.then(self.redraw, place, everything, **many)
-        p["assistant"].input(self.other, p["assistant"], p["job"], **many).then(
-            self.redraw, place, everything, **many
+        loaded = page.load(self.load, None, [p["header"], p["assistant"], p["file"]], **MANY)
+        loaded.then(self.redraw, place, everything, **MANY)
+        p["assistant"].input(self.other, p["assistant"], p["job"], **MANY).then(
+            self.redraw, place, everything, **MANY
         )
         self._imports.wire(page, p["file"])
-        p["clock"].tick(self.look, place, moving, **many)
-        p["readiness"].click(self.start_round, p["assistant"], [p["job"], p["tabs"]], **many).success(
-            self.redraw, place, everything, **many
+        p["clock"].tick(self.look, place, moving, **MANY)
+        p["readiness"].click(self.start_round, p["assistant"], [p["job"], p["tabs"]], **MANY).success(
+            self.redraw, place, everything, **MANY
         )
-        p["file"].change(self.guess, p["file"], p["method"], **many)
-        p["upload"].upload(self.upload, p["upload"], [p["file"], p["upload"]], **many)
+        p["file"].change(self.guess, p["file"], p["method"], **MANY)
+        p["upload"].upload(self.upload, p["upload"], [p["file"], p["upload"]], **MANY)
         started = p["start"].click(
             self.start_file,
             [p["assistant"], p["file"], p["method"], p["passes"]],
             [p["job"], p["tabs"]],
-            **many,
+            **MANY,
         )
-        started.success(self.redraw, place, everything, **many)
+        started.success(self.redraw, place, everything, **MANY)
         for name in ("jobs", "detail"):
-            p[name].click(self.job_act, p["job"], p["job"], trigger_mode="multiple", **many).success(
-                self.look, place, moving, **many
+            p[name].click(self.job_act, p["job"], p["job"], trigger_mode="multiple", **MANY).success(
+                self.look, place, moving, **MANY
             )
         for name in ("evaluations", "releases"):
-            p[name].click(self.release_act, p["assistant"], None, trigger_mode="multiple", **many).success(
-                self.redraw, place, everything, **many
+            p[name].click(self.release_act, p["assistant"], None, trigger_mode="multiple", **MANY).success(
+                self.redraw, place, everything, **MANY
             )
 
     # What is shown

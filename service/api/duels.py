@@ -60,12 +60,11 @@ async def vote(
 ) -> Duel:
     """Choose, and be told the names. Once; with an `Idempotency-Key` a repeat gets the same answer."""
     body = duel_id.encode() + await request.body()
-    earlier = await idempotency.earlier_answer(session, caller.user_id, idempotency_key, body)
-    if earlier is not None:
-        return Duel.model_validate(earlier)
-    decided = await duels.shown(session, await duels.vote(session, caller, duel_id, given))
-    await idempotency.remember(session, caller.user_id, idempotency_key, body, decided.model_dump())
-    return decided
+
+    async def decided() -> Duel:
+        return await duels.shown(session, await duels.vote(session, caller, duel_id, given))
+
+    return await idempotency.once(session, caller.user_id, idempotency_key, body, decided, Duel)
 
 
 @router.post("/{duel_id}/reveal")

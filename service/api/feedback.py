@@ -23,13 +23,12 @@ async def give_feedback(
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Feedback:
     """A rating, a correction or a preference on a completion, by its id. With an `Idempotency-Key`, once."""
+
+    async def given() -> Feedback:
+        return feedback.shown(await feedback.give(session, caller, wanted))
+
     body = await request.body()
-    earlier = await idempotency.earlier_answer(session, caller.user_id, idempotency_key, body)
-    if earlier is not None:
-        return Feedback.model_validate(earlier)
-    given = feedback.shown(await feedback.give(session, caller, wanted))
-    await idempotency.remember(session, caller.user_id, idempotency_key, body, given.model_dump())
-    return given
+    return await idempotency.once(session, caller.user_id, idempotency_key, body, given, Feedback)
 
 
 @router.get("")

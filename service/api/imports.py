@@ -93,20 +93,24 @@ async def refused_rows(import_id: str, session: ReadDep, house: HouseDep, caller
     return FileResponse(path, media_type="application/jsonl", filename=f"{found.filename}.refused.jsonl")
 
 
-async def _look(house: House, spec: IntakeSpec) -> Preview:
-    """Raises `BadInput` when the file as a whole cannot be read."""
+async def looked_into(house: House, spec: IntakeSpec, *, doing: str, param: str, seconds: float) -> Any:
+    """What the process that reads files says of one, in a place that goes afterwards. Raises `BadInput` naming `param`
+    when the file as a whole cannot be read, or when that takes longer than `seconds`."""
     place = house.store.imported(new_id("look_"))
     try:
-        async with house.previews, asyncio.timeout(PATIENCE):
-            return Preview.model_validate(await process.run(place, spec))
+        async with house.previews, asyncio.timeout(seconds):
+            return await process.run(place, spec)
     except process.Refused as refused:
-        raise BadInput(refused.error.message, param="file", code=refused.error.code) from None
+        raise BadInput(refused.error.message, param=param, code=refused.error.code) from None
     except TimeoutError:
-        raise BadInput(
-            "Looking into the file takes too long. Split it.", param="file", code="too_slow"
-        ) from None
+        raise BadInput(f"{doing} the file takes too long. Split it.", param=param, code="too_slow") from None
     finally:
         await asyncio.to_thread(house.store.drop_import, place.name)
+
+
+async def _look(house: House, spec: IntakeSpec) -> Preview:
+    said = await looked_into(house, spec, doing="Looking into", param="file", seconds=PATIENCE)
+    return Preview.model_validate(said)
 
 
 def _progress(house: House, import_id: str) -> ImportProgress:

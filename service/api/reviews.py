@@ -32,13 +32,13 @@ async def give_review(
     idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Review:
     """A verdict, and then what the others said. With an `Idempotency-Key`, once."""
+
+    async def given() -> Review:
+        (one,) = await reviews.shown(session, [await reviews.give(session, caller, wanted)])
+        return one
+
     body = await request.body()
-    earlier = await idempotency.earlier_answer(session, caller.user_id, idempotency_key, body)
-    if earlier is not None:
-        return Review.model_validate(earlier)
-    (given,) = await reviews.shown(session, [await reviews.give(session, caller, wanted)])
-    await idempotency.remember(session, caller.user_id, idempotency_key, body, given.model_dump())
-    return given
+    return await idempotency.once(session, caller.user_id, idempotency_key, body, given, Review)
 
 
 @router.get("")

@@ -1,16 +1,12 @@
 """`/api/sheets`: what is in a training file, measured when it was brought, or when somebody asks for it."""
 
-import asyncio
-
 from fastapi import APIRouter
 
 from service.api.deps import CallerDep, House, HouseDep, ReadDep
+from service.api.imports import looked_into
 from service.contract.imports import ImportReport, IntakeSpec
 from service.contract.sheets import DataSheet
 from service.domain import files, sheets
-from service.domain.identity import new_id
-from service.errors import BadInput
-from service.intake import process
 
 router = APIRouter(prefix="/api/sheets", tags=["imports"])
 PATIENCE = 600.0
@@ -39,16 +35,5 @@ async def measure_file(file_id: str, house: HouseDep, caller: CallerDep) -> Data
 
 
 async def _measured(house: House, spec: IntakeSpec) -> DataSheet:
-    place = house.store.imported(new_id("look_"))
-    try:
-        async with house.previews, asyncio.timeout(PATIENCE):
-            report = ImportReport.model_validate(await process.run(place, spec))
-    except process.Refused as refused:
-        raise BadInput(refused.error.message, param="file_id", code=refused.error.code) from None
-    except TimeoutError:
-        raise BadInput(
-            "Measuring the file takes too long. Split it.", param="file_id", code="too_slow"
-        ) from None
-    finally:
-        await asyncio.to_thread(house.store.drop_import, place.name)
-    return report.sheet.model_copy(update={"sha256": spec.sha256})
+    said = await looked_into(house, spec, doing="Measuring", param="file_id", seconds=PATIENCE)
+    return ImportReport.model_validate(said).sheet.model_copy(update={"sha256": spec.sha256})

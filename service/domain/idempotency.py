@@ -6,8 +6,10 @@ request of a moment ago is looked for.
 """
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
 from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -21,6 +23,24 @@ REPEAT = 600
 """Seconds in which a retried create request is taken for the same one."""
 
 Made = TypeVar("Made", tables.Job, tables.Batch)
+Given = TypeVar("Given", bound=BaseModel)
+
+
+async def once(
+    session: AsyncSession,
+    user_id: str,
+    key: str | None,
+    body: bytes,
+    answer: Callable[[], Awaitable[Given]],
+    shape: type[Given],
+) -> Given:
+    """What `answer` gives, or what it gave to this key before. Raises `BadInput` when the body differs."""
+    earlier = await earlier_answer(session, user_id, key, body)
+    if earlier is not None:
+        return shape.model_validate(earlier)
+    given = await answer()
+    await remember(session, user_id, key, body, given.model_dump())
+    return given
 
 
 async def earlier_answer(

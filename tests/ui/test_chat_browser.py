@@ -4,7 +4,7 @@ import re
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.ui.browsing import PATIENCE, Watched, ask, no_sideways_scroll, signed_in
 from tests.ui.screens import Screens
@@ -257,10 +257,30 @@ def test_a_question_typed_but_not_sent_outlives_a_reload(browser: Browser, scree
     page.locator("#composer textarea").fill("half a thou")
     page.reload()
     expect(page.locator("#composer textarea")).to_have_value("half a thou", timeout=PATIENCE)
+    expect(page.locator("[data-completion]")).to_have_count(1, timeout=PATIENCE)
     answered(page, "a whole thought")
     page.reload()
     expect(page.locator("[data-completion]")).to_have_count(2, timeout=PATIENCE)
     expect(page.locator("#composer textarea")).to_have_value("")
+    watched.close()
+
+
+def test_a_question_sent_before_its_conversation_is_shown_goes_into_it(browser: Browser, screens: Screens):
+    watched = signed_in(browser, screens, "Hasty")
+    page = watched.page
+    answered(page, "a matter")
+    held: list[Route] = []
+    page.route("**/queue/join*", lambda request: held.append(request))
+    page.reload()
+    ask(page, "more of it")
+    page.wait_for_timeout(500)
+    expect(page.locator("#composer textarea")).to_have_value("more of it")
+    assert held, "the page asks for its conversation"
+    page.unroute("**/queue/join*")  # and they go on
+    expect(page.locator("[data-completion] .question")).to_have_text(
+        ["a matter", "more of it"], timeout=PATIENCE
+    )
+    expect(page.locator("#side li")).to_have_count(1)
     watched.close()
 
 

@@ -4,6 +4,7 @@ if (!window.tailorbird) {
   window.tailorbird = {
     // The conversation is in the address, so that a reload or another tab finds it.
     address(wanted) {
+      arrived();
       const now = location.pathname + location.search;
       const next = location.pathname + wanted;
       if (now === next) return;
@@ -93,14 +94,25 @@ if (!window.tailorbird) {
   window.tailorbird.paint = paint;
 
   // A question that was typed but not sent outlives a reload of its conversation.
+  let early = false;
   const place = () => `question:${location.search}`;
   const isComposer = (target) => target.closest?.('#composer') && target.tagName === 'TEXTAREA';
   document.addEventListener('input', (event) => {
     if (isComposer(event.target)) sessionStorage.setItem(place(), event.target.value);
   });
+  const SEND = '#composer .submit-button';
   const sent = (event) => {
     const entered = event.key === 'Enter' && !event.shiftKey && isComposer(event.target);
-    if (entered || event.target.closest?.('#composer .submit-button')) sessionStorage.removeItem(place());
+    if (!entered && !event.target.closest?.(SEND)) return;
+    if (document.querySelector('#main [data-address]')) return sessionStorage.removeItem(place());
+    // Sent before its conversation is on the screen it would begin another one: it waits.
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    early = true;
+  };
+  const arrived = () => {
+    if (early) window.setTimeout(() => document.querySelector(SEND)?.click());
+    early = false;
   };
   document.addEventListener('keydown', sent, true);
   document.addEventListener('click', sent, true);
