@@ -4,6 +4,7 @@ What a fixture needs is imported by the fixture: most tests of the rooms need no
 """
 
 import asyncio
+import gc
 import re
 import ssl
 from collections.abc import Iterator
@@ -24,6 +25,12 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.option.markexpr == "not heavy" and collection_path.suffix == ".py":
         return bool(WHOLLY_HEAVY.search(collection_path.read_text())) or None
     return None
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the collector need not walk through it again and again, a tenth of the quick tests."""
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope="session", autouse=True)

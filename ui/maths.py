@@ -5,9 +5,9 @@ KaTeX that Gradio brings along, so nothing is fetched from elsewhere; without it
 """
 
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
-import gradio
 from markdown_it import MarkdownIt
 from markdown_it.rules_block import StateBlock
 from markdown_it.rules_inline import StateInline
@@ -24,7 +24,10 @@ def formulas(parser: MarkdownIt) -> None:
 @cache
 def typesetter() -> dict[str, str]:
     """The addresses of KaTeX's script and style sheet among Gradio's files; empty where a release has none."""
-    assets = Path(gradio.__file__).parent / "templates" / "frontend" / "assets"
+    spec = find_spec("gradio")  # to import it would take seconds, and only the page needs it
+    if spec is None or spec.origin is None:
+        return {}
+    assets = Path(spec.origin).parent / "templates" / "frontend" / "assets"
     found = {path.suffix[1:]: f"/assets/{path.name}" for path in sorted(assets.glob("katex-*.[cj]s*"))}
     return found if {"js", "css"} <= found.keys() else {}
 

@@ -19,6 +19,8 @@ from ui.imports import COLUMNS, FORMATS, draw, plan_of
 from ui.words import words
 from ui.words.en import ENGLISH
 
+pytestmark = pytest.mark.heavy  # the section brings Gradio along
+
 LANGUAGES = ("en", "fr")
 EVIL = "<script>alert(1)</script>"
 PROBLEM = Problem(
