@@ -152,6 +152,7 @@ async def remove(session: AsyncSession, caller: Caller, conversation_id: str) ->
     back to them, and so does the choice whether they may train."""
     conversation = await own_conversation(session, caller, conversation_id)
     conversation.deleted_at, conversation.title, conversation.share = now(), "", None
+    conversation.shared_title = None
 
 
 async def kept_from_training(session: AsyncSession, completion_ids: Collection[str]) -> set[str]:

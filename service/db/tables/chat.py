@@ -46,6 +46,8 @@ class Conversation(Table):
     share: Mapped[str | None] = mapped_column(unique=True)
     shared_turn: Mapped[str | None]
     """The last completion of the branch that was shared."""
+    shared_title: Mapped[str | None]
+    """The title at that moment."""
     shared_at: Mapped[int | None]
     deleted_at: Mapped[int | None]
     __table_args__ = (Index(None, "user_id", "updated_at"),)
