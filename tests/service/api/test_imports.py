@@ -135,6 +135,13 @@ def test_rows_that_ask_a_held_out_question_are_left_out_and_named(gateway: Gatew
         assert (report["taken"], report["left_out"]) == (3, {"held_out_case": 1})
         touch = {"line": 4, "case": "anchor-weight", "how": "same", "share": 1.0}
         assert report["touched"] == [touch]
+    with gateway.client_of("Importer") as user:
+        brought = bring(user, "anchors.jsonl", jsonl(rows)).json()
+        report = read_in(user, brought["id"])["report"]
+        assert report["left_out"] == {"held_out_case": 1}
+        told = {"line": 4, "case": None, "how": None, "share": None}
+        assert report["touched"] == [told]
+        assert [one["report"]["touched"] for one in user.get("/api/imports").json()["data"]] == [[told]]
     other = read_in(
         gateway.admin, bring(gateway.admin, "a.jsonl", jsonl(rows)).json()["id"], assistant="fanal"
     )
