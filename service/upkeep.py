@@ -83,9 +83,14 @@ async def _erase_old(house: House) -> None:
             erased += count
             if count == retention.AT_ONCE:
                 continue
-            conversations = await retention.forget_conversations(session, days)
-            if erased or conversations:
-                counts = {"answers": erased, "conversations": conversations, "older_than_days": days}
+            counts = {
+                "answers": erased,
+                "conversations": await retention.forget_conversations(session, days),
+                "duels": await retention.forget_duels(session, days),
+                "previews": await retention.forget_previews(session, days),
+            }
+            if any(counts.values()):
+                counts["older_than_days"] = days
                 await audit.note(session, house.hasher, None, "records.erased", "completions", **counts)
             return
 

@@ -1,7 +1,8 @@
 """How long what people said is kept, where a setting limits it. Never commits.
 
 What feedback or an agreed verdict leads back to stays: it is somebody's word on an answer, and training data can be
-traced to it. Everything else of an old answer goes, but for who asked which model when and how many tokens it took.
+traced to it. Everything else of an old answer goes, but for who asked which model when and how many tokens it took;
+so do duels in which nobody chose, and what an import showed of its file.
 """
 
 from sqlalchemy import String, cast, delete, null, or_, select, update
@@ -48,6 +49,33 @@ async def forget_conversations(session: AsyncSession, days: int) -> int:
         delete(tables.Conversation)
         .where(tables.Conversation.updated_at < _before(days), ~left.exists())
         .returning(tables.Conversation.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(gone.all())
+
+
+async def forget_duels(session: AsyncSession, days: int) -> int:
+    """Remove old duels without a choice, their questions with them. Their answers are answers like any other.
+    Returns how many."""
+    row = tables.Duel
+    gone = await session.execute(
+        delete(row)
+        .where(row.created_at < _before(days), row.status != "writing", row.feedback_id.is_(None))
+        .returning(row.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(gone.all())
+
+
+async def forget_previews(session: AsyncSession, days: int) -> int:
+    """Remove the rows that old imports showed of their files; what became of each file stays. Returns how many."""
+    row = tables.Import
+    shown = row.preview.is_not(None) & (cast(row.preview, String) != "null")
+    gone = await session.execute(
+        update(row)
+        .where(row.created_at < _before(days), row.status != "running", shown)
+        .values({row.preview: null()})
+        .returning(row.id)
         .execution_options(synchronize_session=False)
     )
     return len(gone.all())

@@ -89,7 +89,11 @@ class Completion(Table):
     """What a response of `/v1/responses` repeats of its request; none for every other completion."""
     deleted_at: Mapped[int | None]
     """When its owner deleted it. What feedback leads back to stays, all else of it is erased."""
-    __table_args__ = (Index(None, "assistant", "created_at"), Index(None, "user_id", "created_at"))
+    __table_args__ = (
+        Index(None, "assistant", "created_at"),
+        Index(None, "user_id", "created_at"),
+        Index(None, "created_at"),
+    )
 
 
 class Feedback(Table):

@@ -66,6 +66,8 @@ SENTENCES: dict[str, str] = {
     "detail_events": "events",
     "detail_answers": "answers",
     "detail_conversations": "conversations",
+    "detail_duels": "duels",
+    "detail_previews": "previews of files",
     "detail_older_than_days": "older than days",
     "detail_release": "release",
     "detail_dataset": "data",

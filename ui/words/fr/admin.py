@@ -66,6 +66,8 @@ SENTENCES: dict[str, str] = {
     "detail_events": "événements",
     "detail_answers": "réponses",
     "detail_conversations": "conversations",
+    "detail_duels": "duels",
+    "detail_previews": "aperçus de fichiers",
     "detail_older_than_days": "plus vieux que (jours)",
     "detail_release": "version",
     "detail_dataset": "données",
