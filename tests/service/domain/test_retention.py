@@ -169,3 +169,26 @@ async def test_what_is_old_is_found_without_looking_at_everything(world: World, 
     async with world.database.reading() as session:
         (step,) = (await session.execute(text(query))).all()
     assert f"ix_{table}_created_at" in step[-1]
+
+
+async def test_what_a_person_deleted_is_erased_without_the_setting_unless_somebody_judged_it(world: World):
+    async with world.database.writing() as session:
+        wanted = ConversationCreate(assistant="desk")
+        gone, left = [await conversations.create_conversation(session, world.user, wanted) for _ in range(2)]
+    said = await world.answer(1, conversation_id=gone.id)
+    judged = await world.answer(2, conversation_id=gone.id)
+    running = await world.answer(3, conversation_id=gone.id, status="running")
+    others = await world.answer(4, conversation_id=gone.id, user_id=world.admin.user_id)
+    elsewhere = await world.answer(5, conversation_id=left.id)
+    await world.say(judged, type="rating", rating=-1)
+    async with world.database.writing() as session:
+        await conversations.remove(session, world.user, gone.id)
+    await run(world, None)
+    erased = await get(world, said)
+    assert (erased.messages, erased.output, erased.completion_tokens) == ([], "", 1)
+    for kept in (judged, running, others, elsewhere):
+        assert (await get(world, kept)).messages, kept
+    async with world.database.writing() as session:
+        (await session.get_one(tables.Completion, running)).status = "interrupted"
+    await run(world, None)
+    assert (await get(world, running)).output == ""
