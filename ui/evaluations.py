@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from service.contract.evaluations import Evaluation, EvaluationReport
 from service.contract.jobs import JobEvent
 from ui.client import Gateway
+from ui.gate import reasons
 from ui.pages import render
 from ui.words import Words
 
@@ -39,7 +40,8 @@ async def listing(gateway: Gateway, token: str, w: Words, assistant: str) -> str
         if one.status in ("queued", "running")
     }
     lines = {one.id: _lines(w, one, one.report) for one in found if one.report is not None}
-    return render("evaluations", w, evaluations=found, lines=lines, news=news)
+    why = {one.id: reasons(w, one.report.gate) for one in found if one.report is not None}
+    return render("evaluations", w, evaluations=found, lines=lines, news=news, reasons=why)
 
 
 def _lines(w: Words, one: Evaluation, report: EvaluationReport) -> list[Line]:
