@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from service.contract.evaluations import Evaluation, EvaluationReport
 from service.contract.jobs import JobEvent
 from ui.client import Gateway
+from ui.events import said
 from ui.gate import reasons
 from ui.pages import render
 from ui.words import Words
@@ -61,4 +62,4 @@ def _news(w: Words, events: list[JobEvent]) -> News:
     step, total = events[0].data.get("step"), events[0].data.get("total_steps")
     if step and total:
         return News(w("asked_of", step=step, total=total), min(1.0, step / total))
-    return News(events[0].message, 0.0)
+    return News(said(w, events[0])[0], 0.0)

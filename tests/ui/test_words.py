@@ -92,6 +92,7 @@ def test_no_sentence_is_there_for_nothing():
     text = "\n".join(sources()).replace("'", '"')
     starts = set(CHOICE.findall(text)) | {
         "error_",
+        "event_",
         "metric_",
         "setting_",
         "excluded_",
