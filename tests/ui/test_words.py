@@ -104,6 +104,7 @@ def test_no_sentence_is_there_for_nothing():
         "error_",
         "event_",
         "metric_",
+        "wrong_",
         "setting_",
         "excluded_",
         "role_",
