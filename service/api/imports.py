@@ -113,7 +113,7 @@ async def _look(house: House, spec: IntakeSpec) -> Preview:
 
 
 def _progress(house: House, import_id: str) -> ImportProgress:
-    path = house.store.imported(import_id) / STATE
-    if not path.exists():
+    try:
+        return ImportProgress.model_validate(folder.read_json(house.store.imported(import_id) / STATE))
+    except FileNotFoundError:  # not begun, or ended since its record was read
         return ImportProgress(phase="waiting", share=0, rows=0, refused=0)
-    return ImportProgress.model_validate(folder.read_json(path))
