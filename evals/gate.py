@@ -16,10 +16,11 @@ Otherwise it passes. Every rule that holds is told, the first one first. Knows n
 """
 
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from evals.phrases import NAMES, interval, language_name, percent, points, questions, size
 from evals.statistics import cases_needed
-from service.contract.evaluations import Contestant, Difference, Gate
+from service.contract.evaluations import Contestant, Difference, Gate, GateCode, Reason
 
 FEWEST_CASES = 6
 FEWEST_IN_A_LANGUAGE = 10
@@ -46,12 +47,19 @@ class Evidence:
     languages: tuple[Difference, ...] = ()
 
 
+class Told(NamedTuple):
+    """One reason, as a sentence and by its code."""
+
+    sentence: str
+    reason: Reason
+
+
 def decide(evidence: Evidence) -> Gate:
     """Hold with every reason, or pass with what was found. Reasons are full sentences with figures."""
     overall = evidence.overall
     if overall is None:
         nobody = "There is no live release and no base model to compare the candidate with. Name one."
-        return Gate(verdict="hold", reasons=[nobody])
+        return _gate("hold", [_told("no_rival", nobody)])
     compared = _against_live if overall.against == "live" else _against_base
     reasons = [
         *_coverage(evidence, overall.against),
@@ -60,96 +68,135 @@ def decide(evidence: Evidence) -> Gate:
         *_languages(evidence),
     ]
     if reasons:
-        return Gate(verdict="hold", reasons=[*reasons, _found(evidence, overall)])
-    return Gate(verdict="pass", reasons=[_found(evidence, overall), _why_pass(evidence, overall)])
+        return _gate("hold", [*reasons, _found(evidence, overall)])
+    return _gate("pass", [_found(evidence, overall), _why_pass(evidence, overall)])
 
 
-def _coverage(evidence: Evidence, against: Contestant) -> list[str]:
+def _gate(verdict: Literal["pass", "hold"], told: list[Told]) -> Gate:
+    return Gate(verdict=verdict, reasons=[one.sentence for one in told], coded=[one.reason for one in told])
+
+
+def _told(code: GateCode, sentence: str, **values: str | int | float) -> Told:
+    return Told(sentence, Reason(code=code, values=values))
+
+
+def _figures(found: Difference) -> dict[str, float]:
+    return {"mean": found.mean, "low": found.low, "high": found.high, "cases": found.cases}
+
+
+def _coverage(evidence: Evidence, against: Contestant) -> list[Told]:
     counts: tuple[tuple[int, Contestant], ...] = (
         (evidence.failed, "candidate"),
         (evidence.rival_failed, against),
     )
     return [
-        f"{failed} of the {evidence.planned} planned questions got no valid answer or score "
-        f"for {NAMES[who]}: nothing can pass before every planned question counts. "
-        "Remove the cause, listed with the failed questions, and evaluate again."
+        _told(
+            "unanswered",
+            f"{failed} of the {evidence.planned} planned questions got no valid answer or score "
+            f"for {NAMES[who]}: nothing can pass before every planned question counts. "
+            "Remove the cause, listed with the failed questions, and evaluate again.",
+            failed=failed, planned=evidence.planned, who=who,
+        )
         for failed, who in counts
         if failed
-    ]
+    ]  # fmt: skip
 
 
-def _too_few(evidence: Evidence, overall: Difference) -> list[str]:
+def _too_few(evidence: Evidence, overall: Difference) -> list[Told]:
     if overall.cases >= FEWEST_CASES:
         return []
-    return [
+    said = (
         f"Only {questions(overall.cases)} can be scored on '{evidence.title}', "
         f"and below {FEWEST_CASES} even a clean sweep may be chance. Add cases and evaluate again."
-    ]
+    )
+    return [_told("too_few_cases", said, cases=overall.cases, fewest=FEWEST_CASES)]
 
 
-def _against_live(evidence: Evidence, overall: Difference) -> list[str]:
+def _against_live(evidence: Evidence, overall: Difference) -> list[Told]:
     if overall.low >= -evidence.margin:
         return []
-    allowed = f"{size(evidence.margin)} points"
+    allowed, figures = f"{size(evidence.margin)} points", _figures(overall)
     if overall.high < 0:
-        return [
+        said = (
             f"The candidate is worse than the live release: {points(overall.mean)} points "
             f"on '{evidence.title}' {interval(overall)}, where a loss of at most {allowed} is allowed."
-        ]
-    return [
+        )
+        return [_told("worse_than_live", said, allowed=evidence.margin, **figures)]
+    more, needed = _more_cases(evidence, overall, overall.mean + evidence.margin)
+    said = (
         f"It cannot be ruled out that the candidate is worse than the live release by more than {allowed}: "
-        f"the difference on '{evidence.title}' is {points(overall.mean)} points {interval(overall)}. "
-        + _more_cases(evidence, overall, overall.mean + evidence.margin)
-    ]
+        f"the difference on '{evidence.title}' is {points(overall.mean)} points {interval(overall)}. {more}"
+    )
+    return [_told("maybe_worse_than_live", said, allowed=evidence.margin, needed=needed, **figures)]
 
 
-def _against_base(evidence: Evidence, overall: Difference) -> list[str]:
+def _against_base(evidence: Evidence, overall: Difference) -> list[Told]:
     if overall.low > 0:
         return []
+    figures = _figures(overall)
     if overall.high < 0:
-        return [
+        said = (
             f"The candidate is worse than the base model: {points(overall.mean)} points "
             f"on '{evidence.title}' {interval(overall)}. Look at what it was trained on."
-        ]
-    return [
+        )
+        return [_told("worse_than_base", said, **figures)]
+    more, needed = _more_cases(evidence, overall, overall.mean)
+    said = (
         "The candidate is not shown to be better than the base model: "
-        f"the difference on '{evidence.title}' is {points(overall.mean)} points {interval(overall)}. "
-        + _more_cases(evidence, overall, overall.mean)
-    ]
+        f"the difference on '{evidence.title}' is {points(overall.mean)} points {interval(overall)}. {more}"
+    )
+    return [_told("not_better_than_base", said, needed=needed, **figures)]
 
 
-def _more_cases(evidence: Evidence, overall: Difference, distance: float) -> str:
-    """What more cases would settle, if the true difference is the one found."""
+def _more_cases(evidence: Evidence, overall: Difference, distance: float) -> tuple[str, int]:
+    """What more cases would settle, if the true difference is the one found; and how many: 0 when a few may do,
+    -1 when none would."""
     needed = cases_needed(evidence.deviation, distance)
     if needed is None:
-        return "More questions of this kind would not change that; better training data might."
+        return "More questions of this kind would not change that; better training data might.", -1
     if needed <= overall.cases:
-        return "A few more questions may settle it."
-    return f"About {needed} questions like these would be needed to settle it."
+        return "A few more questions may settle it.", 0
+    return f"About {needed} questions like these would be needed to settle it.", needed
 
 
-def _languages(evidence: Evidence) -> list[str]:
+def _languages(evidence: Evidence) -> list[Told]:
     allowed = 2 * evidence.margin
-    return [
-        f"In {language_name(part.slice.partition(':')[2])} ({questions(part.cases)}) the candidate is "
-        f"{size(part.mean)} points worse than {NAMES[part.against]} on '{evidence.title}'; "
-        f"a loss of at most {size(allowed)} points is allowed in any one language."
+    held = [
+        (part.slice.partition(":")[2], part)
         for part in sorted(evidence.languages, key=lambda part: part.mean)
         if part.cases >= FEWEST_IN_A_LANGUAGE and part.mean < -allowed
     ]
+    return [
+        _told(
+            "worse_in_language",
+            f"In {language_name(language)} ({questions(part.cases)}) the candidate is "
+            f"{size(part.mean)} points worse than {NAMES[part.against]} on '{evidence.title}'; "
+            f"a loss of at most {size(allowed)} points is allowed in any one language.",
+            language=language, against=part.against, allowed=allowed, **_figures(part),
+        )
+        for language, part in held
+    ]  # fmt: skip
 
 
-def _found(evidence: Evidence, overall: Difference) -> str:
-    return (
+def _found(evidence: Evidence, overall: Difference) -> Told:
+    said = (
         f"On '{evidence.title}' the candidate scores {percent(evidence.candidate)} "
         f"and {NAMES[overall.against]} {percent(evidence.rival)}: "
         f"{points(overall.mean)} points {interval(overall)}."
     )
+    return _told(
+        "found", said, candidate=evidence.candidate, rival=evidence.rival, against=overall.against,
+        **_figures(overall),
+    )  # fmt: skip
 
 
-def _why_pass(evidence: Evidence, overall: Difference) -> str:
-    rival = NAMES[overall.against]
+def _why_pass(evidence: Evidence, overall: Difference) -> Told:
+    rival, against = NAMES[overall.against], overall.against
     if overall.low > 0:
-        return f"That is better than {rival}, beyond chance."
-    shown = f"no difference from {rival}" if overall.high >= 0 else f"a small loss against {rival}"
-    return f"That shows {shown}, and rules out one of more than the {size(evidence.margin)} points allowed."
+        return _told("better", f"That is better than {rival}, beyond chance.", against=against)
+    end = f", and rules out one of more than the {size(evidence.margin)} points allowed."
+    if overall.high >= 0:
+        said = f"That shows no difference from {rival}{end}"
+        return _told("not_worse", said, against=against, allowed=evidence.margin)
+    said = f"That shows a small loss against {rival}{end}"
+    return _told("small_loss", said, against=against, allowed=evidence.margin)

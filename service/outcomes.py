@@ -138,8 +138,9 @@ async def take_in(database: Database, parts: Parts, job: tables.Job, place: Path
     )
     async with database.writing() as session:
         await jobs.add_event(
-            session, job.id, "Trained. The running server takes the adapter in and is held against it."
-        )
+            session, job.id, "Trained. The running server takes the adapter in and is held against it.",
+            code="trained",
+        )  # fmt: skip
     proof = await _publishable(parts, digest, place)
     async with database.writing() as session:
         await _publish(session, job.id, parts, digest, size, proof, trained)
@@ -185,17 +186,21 @@ async def _publish(
         f"Seen to serve: log-probabilities differ from the trainer's by {proof.distance_to_trainer:.3f} "
         f"and from the base model's by {proof.distance_to_base:.3f} on average."
     )
-    await jobs.add_event(session, job.id, agreed)
+    distances = {"trainer": proof.distance_to_trainer, "base": proof.distance_to_base}
+    await jobs.add_event(session, job.id, agreed, code="seen_to_serve", data=distances)
     if release is not None:
         await jobs.add_event(
-            session, job.id, f"Release {release.number} of '{release.assistant}' is a candidate."
-        )
+            session, job.id, f"Release {release.number} of '{release.assistant}' is a candidate.",
+            code="candidate", data={"number": release.number, "assistant": release.assistant},
+        )  # fmt: skip
         assistant = await assistants.get_assistant(session, release.assistant)
         if assistant.cases_file is not None:
             await evaluations.create_evaluation(
                 session, user_id=job.user_id, release_id=release.id, cases_file=None
             )
-    await jobs.end(session, job, "succeeded", f"The job is done. The tuned model is {job.fine_tuned_model}.")
+    done = f"The job is done. The tuned model is {job.fine_tuned_model}."
+    model = {"model": str(job.fine_tuned_model)}
+    await jobs.end(session, job, "succeeded", done, code="done", values=model)
 
 
 async def _until_up(engine: Engine) -> None:

@@ -1,5 +1,5 @@
 """What the gateway does as time passes: it tidies what ran out or ended and files that nothing leads back to, erases
-old answers, and takes in new feedback.
+deleted and old answers, and takes in new feedback.
 
 A row goes first and its bytes later, so what is cut short is done at the next round. Also removes what a
 refused upload, a killed process or a job that will not go on left on disk.
@@ -68,10 +68,19 @@ async def tidy(house: House) -> None:
         left.imports -= await imports.known(session)
         left.digests -= await files.digests(session) | await imports.sources(session)
         left.checkpoints &= await jobs.ended(session, left.checkpoints)
+    await _erase_deleted(house)
     await _erase_old(house)
     await asyncio.to_thread(_remove, house, left)
     if removed or left.digests:
         log.info("tidied", extra={"fields": {"files": removed, "digests": len(left.digests)}})
+
+
+async def _erase_deleted(house: House) -> None:
+    """What people deleted, a little at a time."""
+    count = retention.AT_ONCE
+    while count == retention.AT_ONCE:
+        async with house.database.writing(records=True) as session:
+            count = await retention.erase_deleted(session)
 
 
 async def _erase_old(house: House) -> None:
@@ -83,9 +92,14 @@ async def _erase_old(house: House) -> None:
             erased += count
             if count == retention.AT_ONCE:
                 continue
-            conversations = await retention.forget_conversations(session, days)
-            if erased or conversations:
-                counts = {"answers": erased, "conversations": conversations, "older_than_days": days}
+            counts = {
+                "answers": erased,
+                "conversations": await retention.forget_conversations(session, days),
+                "duels": await retention.forget_duels(session, days),
+                "previews": await retention.forget_previews(session, days),
+            }
+            if any(counts.values()):
+                counts["older_than_days"] = days
                 await audit.note(session, house.hasher, None, "records.erased", "completions", **counts)
             return
 

@@ -172,7 +172,8 @@ class Worker:
             async with self.database.writing() as session:
                 fresh = await jobs.get_job(session, None, job.id)
                 if fresh.cancel_requested:
-                    await jobs.end(session, fresh, "cancelled", "Cancelled; nothing was published.")
+                    told = "Cancelled; nothing was published."
+                    await jobs.end(session, fresh, "cancelled", told, code="cancelled")
                 elif fresh.worker == self.name:
                     await jobs.set_aside(session, fresh)
 
@@ -202,9 +203,14 @@ class _Follower:
 
 async def _write_news(session: Any, job_id: str, progress: Progress) -> None:
     if progress.message is not None:
-        await jobs.add_event(session, job_id, progress.message, level=progress.level, at=progress.at)
+        await jobs.add_event(
+            session, job_id, progress.message, level=progress.level, at=progress.at, code=progress.code,
+            data=progress.values,
+        )  # fmt: skip
     if progress.step is not None:
-        data = progress.model_dump(exclude_none=True, exclude={"at", "level", "message", "metrics"})
+        data = progress.model_dump(
+            exclude_none=True, exclude={"at", "level", "message", "code", "values", "metrics"}
+        )
         figures = {**data, **progress.metrics}
         loss = progress.metrics.get("train_loss")
         message = f"Step {progress.step}/{progress.total_steps or '?'}"

@@ -153,7 +153,8 @@ class Moments(TrainerCallback):
 
     def _pause_now(self, state: Any) -> None:
         if pause.asked(self._run):
-            self._lines(f"Paused after step {state.global_step} of {state.max_steps}.")
+            step, total = state.global_step, state.max_steps
+            self._lines(f"Paused after step {step} of {total}.", "paused_after", step=step, total=total)
             raise pause.Paused
 
 

@@ -246,13 +246,21 @@ def facts(chat: Chat, tokens: list[ExampleTokens] | list[PairTokens] | list[Rate
         ends = _ends(row)
         if not ends or not all(end in chat.stops for end in ends):
             raise Refused("no_end_of_turn", f"{row.name}: the end of the answer carries no loss.", row.name)
-    total = sum(row.read for row in tokens)
-    learned = sum(row.learned for row in tokens)
+    sizes = figures(tokens)
     longest = max(tokens, key=lambda row: row.length)
     return (
-        f"{len(tokens)} {kind}: {total} tokens, of which {learned} carry loss, the end of every answer "
-        f"among them. The longest is {longest.name} with {longest.length} tokens."
+        f"{sizes['n']} {kind}: {sizes['tokens']} tokens, of which {sizes['learned']} carry loss, the end of "
+        f"every answer among them. The longest is {longest.name} with {longest.length} tokens."
     )
+
+
+def figures(tokens: list[ExampleTokens] | list[PairTokens] | list[RatedTokens]) -> dict[str, int]:
+    """How many rows there are, their tokens, and those that carry loss."""
+    return {
+        "n": len(tokens),
+        "tokens": sum(row.read for row in tokens),
+        "learned": sum(row.learned for row in tokens),
+    }
 
 
 def _ends(row: ExampleTokens | PairTokens | RatedTokens) -> list[int]:

@@ -35,17 +35,21 @@ def train(run: Path, spec: TrainingSpec) -> None:
 
 def prepare(run: Path, spec: TrainingSpec, lines: StepLines) -> steps.Ready:
     """All that comes before the first step, the reference's answers included. Raises `Refused`."""
-    lines("Reading the preference pairs.")
+    lines("Reading the preference pairs.", "reading_dpo")
     found = rows.read(run, spec)
     chat = model.load_chat(Path(spec.base_model))
     learned = data.pairs(chat, found.train, spec.settings.max_length)
     held_out = data.pairs(chat, found.held_out, spec.settings.max_length)
-    lines(data.facts(chat, learned, "preference pairs"))
+    lines(data.facts(chat, learned, "preference pairs"), "facts_dpo", **data.figures(learned))
     if held_out:
-        lines(f"{len(held_out)} pairs are held out; none of them is learned from.")
+        told = f"{len(held_out)} pairs are held out; none of them is learned from."
+        lines(told, "held_out", n=len(held_out))
 
     reference = "the start adapter" if spec.start_adapter else "the base model"
-    lines(f"Loading the model and asking the reference, {reference}, how likely it finds each answer.")
+    lines(
+        f"Loading the model and asking the reference, {reference}, how likely it finds each answer.",
+        "reference_adapter" if spec.start_adapter else "reference_base",
+    )
     trainer = make_trainer(run, spec, chat, learned, held_out, lines)
     return steps.Ready(trainer, chat, found, learned)
 

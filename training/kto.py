@@ -39,22 +39,28 @@ def train(run: Path, spec: TrainingSpec) -> None:
 
 def prepare(run: Path, spec: TrainingSpec, lines: StepLines) -> steps.Ready:
     """All that comes before the first step, the reference's answers included. Raises `Refused`."""
-    lines("Reading the rated completions.")
+    lines("Reading the rated completions.", "reading_kto")
     found = rows.read(run, spec)
     chat = model.load_chat(Path(spec.base_model))
     learned = data.in_turn(data.rated(chat, found.train, spec.settings.max_length), spec.settings.seed)
     held_out = data.rated(chat, found.held_out, spec.settings.max_length)
-    lines(data.facts(chat, learned, "rated completions"))
+    lines(data.facts(chat, learned, "rated completions"), "facts_kto", **data.figures(learned))
     desirable = sum(row.label for row in learned)
     lines(
         f"{desirable} are desirable and count {spec.settings.desirable_weight:g} each, "
-        f"{len(learned) - desirable} are not and count {spec.settings.undesirable_weight:g}."
-    )
+        f"{len(learned) - desirable} are not and count {spec.settings.undesirable_weight:g}.",
+        "labels", good=desirable, good_weight=spec.settings.desirable_weight, bad=len(learned) - desirable,
+        bad_weight=spec.settings.undesirable_weight,
+    )  # fmt: skip
     if held_out:
-        lines(f"{len(held_out)} completions are held out; none of them is learned from.")
+        told = f"{len(held_out)} completions are held out; none of them is learned from."
+        lines(told, "held_out", n=len(held_out))
 
     reference = "the start adapter" if spec.start_adapter else "the base model"
-    lines(f"Loading the model and asking the reference, {reference}, how likely it finds each answer.")
+    lines(
+        f"Loading the model and asking the reference, {reference}, how likely it finds each answer.",
+        "reference_adapter" if spec.start_adapter else "reference_base",
+    )
     trainer = make_trainer(run, spec, chat, learned, held_out, lines)
     return steps.Ready(trainer, chat, found, learned)
 

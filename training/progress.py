@@ -12,7 +12,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from service.contract import folder
-from service.contract.jobs import Progress
+from service.contract.jobs import EventCode, Progress
 from training.refusal import Refused
 
 NAMES = {
@@ -39,13 +39,13 @@ NAMES = {
 
 
 class Says:
-    """Writes message lines: `say("...")`."""
+    """Writes message lines: `say("...")`, and where there is one, its code with its values."""
 
     def __init__(self, run: Path) -> None:
         self._path = run / folder.PROGRESS
 
-    def __call__(self, message: str) -> None:
-        self._write(Progress(at=time.time(), message=message))
+    def __call__(self, message: str, code: EventCode | None = None, **values: str | int | float) -> None:
+        self._write(Progress(at=time.time(), message=message, code=code, values=values or None))
 
     def _write(self, line: Progress) -> None:
         folder.append_line(self._path, line.model_dump(exclude_none=True))

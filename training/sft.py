@@ -30,16 +30,20 @@ def train(run: Path, spec: TrainingSpec) -> None:
 
 def prepare(run: Path, spec: TrainingSpec, lines: StepLines) -> steps.Ready:
     """All that comes before the first step. Raises `Refused`."""
-    lines("Reading the examples.")
+    lines("Reading the examples.", "reading_sft")
     found = rows.read(run, spec)
     chat = model.load_chat(Path(spec.base_model))
     learned = data.examples(chat, found.train, spec.settings.max_length)
     held_out = data.examples(chat, found.held_out, spec.settings.max_length)
-    lines(data.facts(chat, learned, "examples"))
+    lines(data.facts(chat, learned, "examples"), "facts_sft", **data.figures(learned))
     if held_out:
-        lines(f"{len(held_out)} examples are held out; none of them is learned from.")
+        told = f"{len(held_out)} examples are held out; none of them is learned from."
+        lines(told, "held_out", n=len(held_out))
 
-    lines("Loading the base model and the adapter." if spec.start_adapter else "Loading the base model.")
+    if spec.start_adapter:
+        lines("Loading the base model and the adapter.", "loading_adapter")
+    else:
+        lines("Loading the base model.", "loading_base")
     trainer = make_trainer(run, spec, chat, learned, held_out, lines)
     return steps.Ready(trainer, chat, found, learned)
 

@@ -39,13 +39,15 @@ def make(ready: Ready, run: Path, spec: TrainingSpec, lines: StepLines) -> None:
         trainer.add_callback(callback)
     found = checkpoint.find(run, spec)
     if found is None:
-        lines(f"Training in {'bf16' if model.multiplies_bf16() else 'fp32'}.")
+        number = "bf16" if model.multiplies_bf16() else "fp32"
+        lines(f"Training in {number}.", "training", format=number)
     else:
         trainer.args.eval_on_start = False
-        lines(f"Going on after step {found.name.removeprefix(folder.CHECKPOINT)}.")
+        step = int(found.name.removeprefix(folder.CHECKPOINT))
+        lines(f"Going on after step {step}.", "going_on", step=step)
     trainer.train(resume_from_checkpoint=str(found) if found else None)
-    step, because = trainer.early_stopping.keep(trainer.state)
-    lines.keep(step, because)
+    kept, because = trainer.early_stopping.keep(trainer.state)
+    lines.keep(kept, because)
     lines(f"{because} Saving the adapter, then reading it back to prove what it computes.")
 
 

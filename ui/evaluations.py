@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from service.contract.evaluations import Evaluation, EvaluationReport
 from service.contract.jobs import JobEvent
 from ui.client import Gateway
+from ui.events import said
+from ui.gate import reasons
 from ui.pages import render
 from ui.words import Words
 
@@ -39,7 +41,8 @@ async def listing(gateway: Gateway, token: str, w: Words, assistant: str) -> str
         if one.status in ("queued", "running")
     }
     lines = {one.id: _lines(w, one, one.report) for one in found if one.report is not None}
-    return render("evaluations", w, evaluations=found, lines=lines, news=news)
+    why = {one.id: reasons(w, one.report.gate) for one in found if one.report is not None}
+    return render("evaluations", w, evaluations=found, lines=lines, news=news, reasons=why)
 
 
 def _lines(w: Words, one: Evaluation, report: EvaluationReport) -> list[Line]:
@@ -59,4 +62,4 @@ def _news(w: Words, events: list[JobEvent]) -> News:
     step, total = events[0].data.get("step"), events[0].data.get("total_steps")
     if step and total:
         return News(w("asked_of", step=step, total=total), min(1.0, step / total))
-    return News(events[0].message, 0.0)
+    return News(said(w, events[0])[0], 0.0)

@@ -11,6 +11,7 @@ import pandas
 
 from service.contract.jobs import ENDED, Job, JobCreate, JobEvent, Method
 from ui.client import Gateway, Refused
+from ui.events import said
 from ui.pages import render
 from ui.words import Words
 
@@ -51,7 +52,8 @@ async def detail(
     head = render(
         "job", w, job=job, stage=_stage(w, job, events), moves=_moves(job), figures=_figures(events)
     )
-    return head, points(w, events, CURVES), points(w, events, RANKING), render("messages", w, events=told)
+    messages = render("messages", w, events=[(event, *said(w, event)) for event in told])
+    return head, points(w, events, CURVES), points(w, events, RANKING), messages
 
 
 async def start(gateway: Gateway, token: str, assistant: str, file: str, method: str, passes: int) -> str:

@@ -70,7 +70,7 @@ async def change_conversation(
 
 @router.delete("/{conversation_id}")
 async def delete_conversation(conversation_id: str, session: WriteDep, caller: CallerDep) -> Deleted:
-    """Take it out of the list. Answers that got feedback stay in the record."""
+    """Take it out of the list. Its answers are erased within minutes; those that got feedback stay in the record."""
     await conversations.remove(session, caller, conversation_id)
     return Deleted(id=conversation_id, object="conversation")
 

@@ -29,11 +29,10 @@ async def bring_file(house: HouseDep, caller: CallerDep, file: Annotated[UploadF
     sha256, size = await house.store.put_file(chunks_of(file), house.settings.max_upload_mb << 20)
     preview = await _look(house, imports.spec_of(house.store, ImportPlan(), filename=name, sha256=sha256))
     async with house.database.writing() as session:
-        return imports.shown(
-            await imports.create_import(
-                session, caller, filename=name, sha256=sha256, size=size, preview=preview
-            )
+        made = await imports.create_import(
+            session, caller, filename=name, sha256=sha256, size=size, preview=preview
         )
+        return imports.shown(made, caller)
 
 
 @router.get("")
@@ -44,7 +43,7 @@ async def list_imports(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> dict[str, Any]:
     found, more = await imports.list_imports(session, caller, after=after, limit=limit)
-    return as_list([imports.shown(one) for one in found], has_more=more)
+    return as_list([imports.shown(one, caller) for one in found], has_more=more)
 
 
 @router.get("/{import_id}")
@@ -52,7 +51,7 @@ async def retrieve_import(import_id: str, session: ReadDep, house: HouseDep, cal
     """How far it is while it runs; its report when it has ended."""
     found = await imports.get_import(session, caller, import_id)
     progress = _progress(house, import_id) if found.status == "running" else None
-    return imports.shown(found, progress)
+    return imports.shown(found, caller, progress)
 
 
 @router.post("/{import_id}/preview")
@@ -73,14 +72,14 @@ async def start_import(import_id: str, plan: ImportPlan, session: WriteDep, call
     """Have the whole file read in. What is taken becomes a file for training; follow it by its id."""
     found = await imports.get_import(session, caller, import_id)
     await imports.start(session, caller, found, plan)
-    return imports.shown(found)
+    return imports.shown(found, caller)
 
 
 @router.post("/{import_id}/cancel")
 async def cancel_import(import_id: str, session: WriteDep, caller: CallerDep) -> Import:
     found = await imports.get_import(session, caller, import_id)
     imports.cancel(found)
-    return imports.shown(found)
+    return imports.shown(found, caller)
 
 
 @router.get("/{import_id}/refused", response_class=FileResponse, responses=JSONL)
@@ -114,7 +113,7 @@ async def _look(house: House, spec: IntakeSpec) -> Preview:
 
 
 def _progress(house: House, import_id: str) -> ImportProgress:
-    path = house.store.imported(import_id) / STATE
-    if not path.exists():
+    try:
+        return ImportProgress.model_validate(folder.read_json(house.store.imported(import_id) / STATE))
+    except FileNotFoundError:  # not begun, or ended since its record was read
         return ImportProgress(phase="waiting", share=0, rows=0, refused=0)
-    return ImportProgress.model_validate(folder.read_json(path))

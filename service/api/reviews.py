@@ -66,7 +66,7 @@ async def list_golden(session: ReadDep, caller: ReviewerDep) -> dict[str, Any]:
 async def put_golden(
     completion_id: str, wanted: GoldenCreate, session: WriteDep, caller: ReviewerDep
 ) -> GoldenItem:
-    """Agree on the verdict on an answer. It is shown to every other reviewer, and never trains."""
+    """Agree on the verdict on an answer, after one's own. It is shown to every other reviewer, and never trains."""
     return await golden_items.shown(session, await golden_items.put(session, caller, completion_id, wanted))
 
 

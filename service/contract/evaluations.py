@@ -12,6 +12,10 @@ from service.contract.base import Strict, Wire
 from service.contract.chat import Message
 
 Contestant = Literal["candidate", "live", "base"]
+GateCode = Literal[
+    "no_rival", "unanswered", "too_few_cases", "worse_than_live", "maybe_worse_than_live", "worse_than_base",
+    "not_better_than_base", "worse_in_language", "found", "better", "not_worse", "small_loss",
+]  # fmt: skip
 
 
 class Case(Wire):
@@ -119,10 +123,20 @@ class Difference(Strict):
     slice: str = "all"
 
 
+class Reason(Strict):
+    """Why the gate says what it says, by a code with its figures: for who says it in another language."""
+
+    code: GateCode
+    values: dict[str, str | int | float] = {}
+    """Scores and differences are shares, 0 to 1; `who` and `against` are contestants."""
+
+
 class Gate(Strict):
     verdict: Literal["pass", "hold"]
     reasons: list[str]
     """Full sentences with figures, the deciding one first."""
+    coded: list[Reason] = []
+    """The same by their codes; none in reports from before there were any."""
 
 
 class EvaluationReport(Strict):

@@ -115,6 +115,7 @@ class ImportReport(Strict):
     cases: int
     """Held-out questions that the rows were held against."""
     touched: list[Touch]
+    """The first rows that came too near to one; which question each came near to is told to reviewers alone."""
     seconds: float
     peak_mb: int
     """Memory that the import took at most."""

@@ -4,6 +4,7 @@ Owns the shapes of `job.json`, of a progress line, of `report.json` and of `erro
 bounds of every hyperparameter. Knows no queue and no trainer.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -127,6 +128,18 @@ class Job(Wire):
     metadata: dict[str, str] | None = None
 
 
+EventCode = Literal[
+    "waiting", "cancelled", "cancelled_early", "cancel_asked", "paused", "paused_early", "paused_after", "pause_asked",
+    "resumed", "resumed_early", "interrupted_goes_on", "interrupted_restarts", "lost_paused", "lost_goes_on",
+    "lost_restarts", "lost_given_up", "reading_sft", "reading_dpo", "reading_kto",
+    "facts_sft", "facts_dpo", "facts_kto", "labels", "held_out", "loading_base", "loading_adapter",
+    "reference_base", "reference_adapter", "training", "going_on", "trained", "seen_to_serve", "candidate", "done",
+]  # fmt: skip
+"""What a message of a job says, for who says it in another language; what has none is said as it is."""
+Values = Mapping[str, str | int | float]
+"""The figures and names in such a message."""
+
+
 class JobEvent(Wire):
     id: str
     object: Literal["fine_tuning.job.event"] = "fine_tuning.job.event"
@@ -135,6 +148,7 @@ class JobEvent(Wire):
     message: str
     type: Literal["message", "metrics"]
     data: dict[str, Any] = {}
+    """A step's figures; of a message its `code`, where it has one, with its values."""
 
 
 class Checkpoint(Wire):
@@ -213,6 +227,8 @@ class Progress(Strict):
     at: float
     level: Literal["info", "warn", "error"] = "info"
     message: str | None = None
+    code: EventCode | None = None
+    values: Values | None = None
     step: int | None = None
     total_steps: int | None = None
     tokens: int | None = None

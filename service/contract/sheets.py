@@ -28,13 +28,13 @@ class Twins(Strict):
 
 
 class Touch(Strict):
-    """A row that comes too near to a held-out question."""
+    """A row that comes too near to a held-out question. Of which one and how near, only reviewers are told."""
 
     line: int
-    case: str
-    how: Literal["same", "runs", "near"]
+    case: str | None
+    how: Literal["same", "runs", "near"] | None
     """`same` question, more than half of its runs of eight words (`runs`), or nearly the same (`near`)."""
-    share: float
+    share: float | None
 
 
 class DataSheet(Strict):

@@ -5,6 +5,10 @@ from typing import Literal
 from service.contract.base import Strict
 
 EngineState = Literal["ready", "starting", "hung", "gone"]
+WrongCode = Literal[
+    "engine_starting", "engine_hung", "engine_gone", "answers_failed", "not_loaded", "not_loaded_live", "not_served",
+    "not_served_live", "job_failed", "job_silent", "jobs_wait", "webhook_gone", "webhook_failing", "disk_low",
+]  # fmt: skip
 
 
 class EngineStatus(Strict):
@@ -36,6 +40,13 @@ class JobStatus(Strict):
     """Claimed by a worker that has not been heard of since."""
 
 
+class Wrong(Strict):
+    """One thing that is wrong, by a code with its values: for who says it in another language."""
+
+    code: WrongCode
+    values: dict[str, str | int] = {}
+
+
 class Status(Strict):
     ready: bool
     base_model: str
@@ -58,3 +69,5 @@ class Status(Strict):
     disk_free: int
     wrong: list[str] = []
     """All that is wrong, in whole sentences; nothing when all is well."""
+    coded: list[Wrong] = []
+    """The same by their codes."""

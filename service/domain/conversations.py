@@ -148,10 +148,11 @@ async def change(
 
 
 async def remove(session: AsyncSession, caller: Caller, conversation_id: str) -> None:
-    """Take a conversation out of the list and end its sharing. Its completions stay, as feedback and datasets lead
-    back to them, and so does the choice whether they may train."""
+    """Take a conversation out of the list and end its sharing. Its answers are erased at the next round of upkeep;
+    those stay to which feedback leads back, and so does the choice whether they may train."""
     conversation = await own_conversation(session, caller, conversation_id)
     conversation.deleted_at, conversation.title, conversation.share = now(), "", None
+    conversation.shared_title = None
 
 
 async def kept_from_training(session: AsyncSession, completion_ids: Collection[str]) -> set[str]:

@@ -1,6 +1,7 @@
 """Answers whose verdict is agreed on: shown to every reviewer among the others, so that all judge alike. Never commits.
 
-They never train. Who has not judged one yet does not learn that it is one, nor what is expected.
+They never train. Who has not judged one yet does not learn that it is one, nor what is expected; so a reviewer
+judges an answer before they agree on its verdict. Administrators, who prepare the checks, need not.
 """
 
 from typing import cast
@@ -25,6 +26,12 @@ async def put(
     if completion.status != "complete":
         raise Conflict("Only an answer that ended whole can be judged.")
     row = await session.get(tables.GoldenItem, completion.id)
+    # Whether one is there already must not show in what is said to who has not judged it.
+    own = row is not None and row.user_id == caller.user_id
+    if not (own or caller.may("administrator") or await _judged(session, caller, completion.id)):
+        raise Conflict(
+            "Judge this answer first. The verdict on it is agreed on by who gave one.", code="golden_unjudged"
+        )
     if row is None:
         row = tables.GoldenItem(
             completion_id=completion.id, user_id=caller.user_id, created_at=now(), **wanted.model_dump()
@@ -75,3 +82,12 @@ async def shown(
         question=Message.model_validate(completion.messages[-1]).text(), judged=len(judged),
         as_expected=sum(one.verdict == row.expected for one in judged), created_at=row.created_at,
     )  # fmt: skip
+
+
+async def _judged(session: AsyncSession, caller: Caller, completion_id: str) -> bool:
+    row = tables.Review
+    mine = select(row.id).where(
+        row.completion_id == completion_id, row.user_id == caller.user_id,
+        row.undone_at.is_(None), row.verdict != "skip",
+    )  # fmt: skip
+    return await session.scalar(mine.limit(1)) is not None

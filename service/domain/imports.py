@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract import imports as contract
 from service.contract.imports import ImportPlan, ImportReport, IntakeSpec, Preview
+from service.contract.sheets import Touch
 from service.db import tables
 from service.domain import assistants, files, sheets
 from service.domain.identity import new_id, now
@@ -142,7 +143,11 @@ async def known(session: AsyncSession) -> set[str]:
     return set(await session.scalars(select(tables.Import.id)))
 
 
-def shown(found: tables.Import, progress: contract.ImportProgress | None = None) -> contract.Import:
+def shown(
+    found: tables.Import, caller: Caller, progress: contract.ImportProgress | None = None
+) -> contract.Import:
+    """As the caller may see it: which held-out questions its rows came near to is for reviewers alone, as whoever
+    knows them by name can teach to the test."""
     fields = (
         "id",
         "filename",
@@ -156,7 +161,12 @@ def shown(found: tables.Import, progress: contract.ImportProgress | None = None)
         "created_at",
     )
     values = {name: getattr(found, name) for name in (*fields, "finished_at")}
-    return contract.Import.model_validate({**values, "progress": progress})
+    one = contract.Import.model_validate({**values, "progress": progress})
+    if one.report is not None and not caller.may("reviewer"):
+        one.report.touched = [
+            Touch(line=at.line, case=None, how=None, share=None) for at in one.report.touched
+        ]
+    return one
 
 
 async def _cases(session: AsyncSession, store: Store, assistant: str | None) -> list[str]:

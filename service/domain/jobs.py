@@ -6,6 +6,7 @@ subprocess.
 """
 
 import time
+from collections.abc import Mapping
 from typing import Any, cast
 
 from sqlalchemy import select, update
@@ -14,11 +15,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from service.contract.jobs import (
     ENDED,
     Checkpoint,
+    EventCode,
     Job,
     JobCreate,
     JobError,
     JobEvent,
     JobStatus,
+    Values,
 )
 from service.db import tables
 from service.domain import assistants, chat, job_requests, webhooks
@@ -81,7 +84,7 @@ async def create_job(
         used = job_requests.used(job)
         told = " ".join(f"{name} = {used[name]}: {reason}" for name, reason in reasons.items())
         await add_event(session, job.id, f"Chosen for you: {told}", data={"reasons": reasons})
-    await add_event(session, job.id, "Files checked. The job waits for its turn.")
+    await add_event(session, job.id, "Files checked. The job waits for its turn.", code="waiting")
     return job
 
 
@@ -118,9 +121,9 @@ async def cancel(session: AsyncSession, job: tables.Job) -> None:
     _refuse_ended(job)
     job.cancel_requested = True
     if job.status in ("queued", "paused"):
-        await end(session, job, "cancelled", "Cancelled before it began.")
+        await end(session, job, "cancelled", "Cancelled before it began.", code="cancelled_early")
     else:
-        await add_event(session, job.id, "Cancel was asked for.")
+        await add_event(session, job.id, "Cancel was asked for.", code="cancel_asked")
 
 
 async def pause(session: AsyncSession, job: tables.Job) -> None:
@@ -128,10 +131,11 @@ async def pause(session: AsyncSession, job: tables.Job) -> None:
     _refuse_ended(job)
     if job.status == "queued":
         job.status = "paused"
-        await add_event(session, job.id, "Paused before it began.")
+        await add_event(session, job.id, "Paused before it began.", code="paused_early")
     elif job.status == "running" and not job.pause_requested:
         job.pause_requested = True
-        await add_event(session, job.id, "A pause was asked for. The job pauses after its present step.")
+        told = "A pause was asked for. The job pauses after its present step."
+        await add_event(session, job.id, told, code="pause_asked")
 
 
 async def resume(session: AsyncSession, job: tables.Job) -> None:
@@ -139,10 +143,10 @@ async def resume(session: AsyncSession, job: tables.Job) -> None:
     _refuse_ended(job)
     if job.status == "paused":
         job.status = "queued"
-        await add_event(session, job.id, "Resumed. The job waits for its turn.")
+        await add_event(session, job.id, "Resumed. The job waits for its turn.", code="resumed")
     elif job.pause_requested:
         job.pause_requested = False
-        await add_event(session, job.id, "Resumed before it had paused.")
+        await add_event(session, job.id, "Resumed before it had paused.", code="resumed_early")
 
 
 async def set_aside(session: AsyncSession, job: tables.Job) -> None:
@@ -152,10 +156,12 @@ async def set_aside(session: AsyncSession, job: tables.Job) -> None:
     job.status = "paused" if job.pause_requested else "queued"
     job.pause_requested, job.attempts = False, job.attempts - 1
     job.worker = job.lease_until = job.estimated_finish = None
+    code: EventCode = "paused"
     told = "Paused. It goes on from here when it is resumed."
     if job.status == "queued":
         told = f"Interrupted: the job {_again(job)} when its turn comes."
-    await add_event(session, job.id, told)
+        code = "interrupted_restarts" if job.kind == "evaluation" else "interrupted_goes_on"
+    await add_event(session, job.id, told, code=code)
 
 
 async def claim(session: AsyncSession, worker: str) -> tables.Job | None:
@@ -207,19 +213,22 @@ async def requeue_lost(session: AsyncSession, attempts: int) -> int:
     for job in jobs:
         job.worker = job.lease_until = None
         if job.cancel_requested:
-            await end(session, job, "cancelled", "Cancelled.")
+            await end(session, job, "cancelled", "Cancelled.", code="cancelled")
         elif job.pause_requested:
             job.status, job.pause_requested = "paused", False
-            await add_event(session, job.id, "The worker was lost; the job is paused.", level="warn")
+            told = "The worker was lost; the job is paused."
+            await add_event(session, job.id, told, level="warn", code="lost_paused")
         elif job.attempts >= attempts:
             error = JobError(
                 code="worker_lost", message=f"The job was interrupted {job.attempts} times and given up."
             )
-            await end(session, job, "failed", error.message, error)
+            given_up = {"attempts": job.attempts}
+            await end(session, job, "failed", error.message, error, code="lost_given_up", values=given_up)
         else:
             job.status = "queued"
             told = f"The worker was lost; the job {_again(job)}."
-            await add_event(session, job.id, told, level="warn")
+            code = "lost_restarts" if job.kind == "evaluation" else "lost_goes_on"
+            await add_event(session, job.id, told, level="warn", code=code)
     return len(jobs)
 
 
@@ -230,22 +239,27 @@ async def ended(session: AsyncSession, ids: set[str]) -> set[str]:
 
 
 async def end(
-    session: AsyncSession, job: tables.Job, status: str, message: str, error: JobError | None = None
-) -> None:
+    session: AsyncSession, job: tables.Job, status: str, message: str, error: JobError | None = None, *,
+    code: EventCode | None = None, values: Values | None = None,
+) -> None:  # fmt: skip
     job.status, job.finished_at, job.estimated_finish = status, now(), None
     job.worker = job.lease_until = None
     job.pause_requested = False
     job.error = error.model_dump() if error else None
-    await add_event(session, job.id, message, level="error" if status == "failed" else "info")
+    level = "error" if status == "failed" else "info"
+    await add_event(session, job.id, message, level=level, code=code, data=values)
     await webhooks.tell_of_job(session, job)
 
 
 async def add_event(
     session: AsyncSession, job_id: str, message: str, *,
-    level: str = "info", type_: str = "message", data: dict[str, Any] | None = None, at: float | None = None,
+    level: str = "info", type_: str = "message", data: Mapping[str, Any] | None = None, at: float | None = None,
+    code: EventCode | None = None,
 ) -> None:  # fmt: skip
+    """A message with a `code` can be said in another language, with `data` as its values."""
+    told = {**(data or {}), **({"code": code} if code else {})}
     row = tables.JobEvent(
-        job_id=job_id, at=at or time.time(), level=level, type=type_, message=message, data=data or {}
+        job_id=job_id, at=at or time.time(), level=level, type=type_, message=message, data=told
     )
     session.add(row)
     await session.flush()

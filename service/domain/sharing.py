@@ -1,7 +1,8 @@
 """Conversations shared read-only inside the company, by a link that cannot be guessed. Never commits.
 
-What is shared is the branch that was shown at that moment: what is asked later, another branch and what was
-thought of the answers stay private. Whoever is signed in and has the link may read it, until it is taken back.
+What is shared is the branch that was shown at that moment, under its title then: what is asked later, another name,
+another branch and what was thought of the answers stay private. Whoever is signed in and has the link may read it,
+until it is taken back.
 """
 
 import secrets
@@ -25,13 +26,14 @@ async def share(session: AsyncSession, caller: Caller, conversation_id: str) -> 
         raise Conflict("There is nothing to share yet. Ask something first.", code="nothing_to_share")
     conversation.share = conversation.share or secrets.token_urlsafe(18)
     conversation.shared_turn, conversation.shared_at = path[-1], now()
+    conversation.shared_title = conversation.title
     return conversation
 
 
 async def unshare(session: AsyncSession, caller: Caller, conversation_id: str) -> tables.Conversation:
     """The link opens nothing any more; again is harmless."""
     conversation = await own_conversation(session, caller, conversation_id)
-    conversation.share = conversation.shared_turn = conversation.shared_at = None
+    conversation.share = conversation.shared_turn = conversation.shared_at = conversation.shared_title = None
     return conversation
 
 
@@ -52,6 +54,6 @@ async def shared(session: AsyncSession, share: str) -> SharedConversation:
         path.insert(0, SharedTurn(**turn.model_dump(include=set(SharedTurn.model_fields))))
         at = turn.follows
     return SharedConversation(
-        title=conversation.title, assistant=conversation.assistant, person=person,
+        title=conversation.shared_title or "", assistant=conversation.assistant, person=person,
         shared_at=conversation.shared_at or conversation.updated_at, turns=path,
     )  # fmt: skip

@@ -5,17 +5,19 @@ Owns what counts as wrong, and its words. What the engines and the disk say come
 
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.jobs import ENDED
-from service.contract.status import AssistantStatus, JobStatus, Status
+from service.contract.status import AssistantStatus, JobStatus, Status, Wrong, WrongCode
 from service.db import tables
 from service.domain.identity import now
 from service.domain.releases import list_adapters
 
+Told = tuple[str, Wrong]
+"""What is wrong, as a sentence and by its code."""
 LOW_DISK = 2 << 30
 """Bytes that must be free."""
 LATELY = 86_400
@@ -63,54 +65,84 @@ async def records(session: AsyncSession) -> dict[str, Any]:
 
 def judged(status: Status, logs: str) -> Status:
     """The same with all that is wrong, the most pressing first. `logs` is the folder to look into."""
-    wrong = [
-        f"The engine at {engine.url} {STATES[engine.state]}. Its log is {logs}/engine.log."
+    told = [
+        _told(
+            cast(WrongCode, f"engine_{engine.state}"),
+            f"The engine at {engine.url} {STATES[engine.state]}. Its log is {logs}/engine.log.",
+            url=engine.url, log=f"{logs}/engine.log",
+        )
         for engine in status.engines
         if engine.state != "ready"
-    ]
+    ]  # fmt: skip
     if status.failed_in_a_row >= FAILING:
-        wrong.append(f"The last {status.failed_in_a_row} answers failed. Look into {logs}/gateway.log.")
-    wrong += _missing(status)
-    wrong += _jobs(status, logs)
-    wrong += [
-        f"Webhook {hook} was disabled: {DISABLED[why]}. Open it again with PATCH /api/webhooks/{hook}."
+        said = f"The last {status.failed_in_a_row} answers failed. Look into {logs}/gateway.log."
+        told.append(_told("answers_failed", said, n=status.failed_in_a_row, log=f"{logs}/gateway.log"))
+    told += _missing(status)
+    told += _jobs(status, logs)
+    told += [
+        _told(
+            cast(WrongCode, f"webhook_{why}"),
+            f"Webhook {hook} was disabled: {DISABLED[why]}. Open it again with PATCH /api/webhooks/{hook}.",
+            id=hook,
+        )
         for hook, why in status.webhooks_disabled.items()
     ]
     if status.disk_free < LOW_DISK:
-        wrong.append(
-            f"Only {status.disk_free / 2**30:.1f} GB are free where everything is kept. Free some space soon."
-        )
-    return status.model_copy(update={"wrong": wrong})
+        free = f"{status.disk_free / 2**30:.1f}"
+        said = f"Only {free} GB are free where everything is kept. Free some space soon."
+        told.append(_told("disk_low", said, free=free))
+    return status.model_copy(
+        update={"wrong": [said for said, _ in told], "coded": [wrong for _, wrong in told]}
+    )
 
 
-def _missing(status: Status) -> list[str]:
+def _told(code: WrongCode, sentence: str, **values: str | int) -> Told:
+    return sentence, Wrong(code=code, values=values)
+
+
+def _missing(status: Status) -> list[Told]:
     """Adapters that should be served and are not, by engine that could."""
-    live = {
-        one.adapter: f"the live release {one.name}@{one.release}" for one in status.assistants if one.adapter
-    }
-    said = []
+    live = {one.adapter: f"{one.name}@{one.release}" for one in status.assistants if one.adapter}
+    told: list[Told] = []
     for digest in status.wanted:
         lacking = [e for e in status.engines if e.state == "ready" and digest not in e.adapters]
-        if lacking or digest in status.problems:
-            what = f"Adapter {digest[:12]}" + (f", {live[digest]}," if digest in live else "")
-            why = status.problems.get(digest, "it has not been loaded yet")
-            said.append(f"{what} is not served: {why}")
-    return said
+        if not (lacking or digest in status.problems):
+            continue
+        what = f"Adapter {digest[:12]}" + (f", the live release {live[digest]}," if digest in live else "")
+        why = status.problems.get(digest)
+        code = ("not_served" if why else "not_loaded") + ("_live" if digest in live else "")
+        values = {"adapter": digest[:12], "why": why, "release": live.get(digest)}
+        told.append(
+            _told(
+                cast(WrongCode, code), f"{what} is not served: {why or 'it has not been loaded yet'}",
+                **{name: value for name, value in values.items() if value},
+            )
+        )  # fmt: skip
+    return told
 
 
-def _jobs(status: Status, logs: str) -> list[str]:
-    said = [
-        f"Job {job.id} ({job.kind}) failed at {_clock(job.at)}: {job.message}" for job in status.jobs_failed
-    ]
-    said += [
-        f"Job {job.id} ({job.kind}) runs no more: its worker fell silent. Look into {logs}/worker.log."
+def _jobs(status: Status, logs: str) -> list[Told]:
+    log = f"{logs}/worker.log"
+    told = [
+        _told(
+            "job_failed", f"Job {job.id} ({job.kind}) failed at {_clock(job.at)}: {job.message}",
+            id=job.id, kind=job.kind, at=_clock(job.at), message=job.message,
+        )
+        for job in status.jobs_failed
+    ]  # fmt: skip
+    told += [
+        _told(
+            "job_silent", f"Job {job.id} ({job.kind}) runs no more: its worker fell silent. Look into {log}.",
+            id=job.id, kind=job.kind, log=log,
+        )
         for job in status.jobs_under_way
         if job.silent
-    ]
+    ]  # fmt: skip
     waiting = [job for job in status.jobs_under_way if job.status == "queued" and job.at < now() - WAITS]
     if waiting and not any(job.status == "running" for job in status.jobs_under_way):
-        said.append(f"{len(waiting)} jobs wait and none runs. Is the worker running? See {logs}/worker.log.")
-    return said
+        said = f"{len(waiting)} jobs wait and none runs. Is the worker running? See {log}."
+        told.append(_told("jobs_wait", said, n=len(waiting), log=log))
+    return told
 
 
 def _job(job: tables.Job) -> JobStatus:

@@ -187,7 +187,8 @@ def test_a_pause_ends_the_run_after_its_present_step_and_says_so(
     pause.answered(run)
     sft.train(run, spec)
     lines = [Progress.model_validate(line) for line in folder.read_lines(run / folder.PROGRESS)]
-    assert any(line.message == "Going on after step 5." for line in lines)
+    (told_again,) = [line for line in lines if line.message == "Going on after step 5."]
+    assert (told_again.code, told_again.values) == ("going_on", {"step": 5})
     measured = [line.step for line in lines if "valid_loss" in line.metrics]
     assert measured == [0, 3, 6, 9], "each pass is measured once"
     assert figures(run)[0]["valid_loss_before"] > figures(run)[0]["valid_loss"]

@@ -105,6 +105,25 @@ def test_a_refusal_on_the_screen_names_the_line_the_field_and_the_mend_in_both_l
         assert words(language)("mend_empty_field") in drawn
 
 
+def test_a_file_refused_as_a_whole_is_said_in_the_readers_language_or_as_it_was_sent():
+    def drawn(language: str, code: str) -> str:
+        error = ImportError(code=code, message="As <sent>.")
+        return draw(words(language), brought("failed", error=error), [], [])
+
+    for language in LANGUAGES:
+        assert words(language)("error_empty_file") in drawn(language, "empty_file")
+        assert "As &lt;sent&gt;." not in drawn(language, "empty_file")
+        assert '<span lang="en">As &lt;sent&gt;.</span>' in drawn(language, "bad_csv")
+
+
+def test_a_row_near_a_held_out_question_is_told_by_its_line_where_the_question_is_not_told():
+    named, unnamed = report(), report()
+    unnamed.touched = [Touch(line=4, case=None, how=None, share=None)]
+    for language, said in (("en", "<li>Line 4</li>"), ("fr", "<li>Ligne 4</li>")):
+        assert said in draw(words(language), brought("succeeded", report=unnamed), [], [])
+        assert said not in draw(words(language), brought("succeeded", report=named), [], [])
+
+
 def test_every_code_of_a_refusal_and_every_choice_has_a_sentence():
     wanted = {f"{start}_{reason}" for reason in MENDS for start in ("why", "mend")}
     wanted |= {f"format_{name.replace('-', '_')}" for name in FORMATS} | {

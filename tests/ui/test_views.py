@@ -244,7 +244,7 @@ async def test_an_evaluation_is_told_by_the_deciding_figure_of_each_contestant(l
     assert page.index("75 %") < page.index("50 %") < page.index("10 %")
     assert "20 %" not in page
     assert words(language)(f"gate_text_{verdict}") in page
-    assert "Because &lt;so&gt;." in page
+    assert '<li lang="en">Because &lt;so&gt;.</li>' in page
     assert 'sandbox=""' in page
 
 

@@ -88,11 +88,23 @@ def test_every_choice_that_the_contract_allows_has_a_sentence():
     assert names - ENGLISH.keys() == set()
 
 
+def test_every_refusal_of_a_whole_file_that_names_no_line_has_a_sentence():
+    rooms = [ROOM.parent / "service" / room for room in ("intake", "api", "domain")]
+    source = "\n".join(path.read_text() for room in rooms for path in room.glob("*.py"))
+    codes = set(re.findall(r"""BadFile\(\s*"([a-z_]+)\"""", source))
+    assert {"unknown_file", "no_rows", "broken_workbook"} <= codes
+    with_line = {"not_json", "bad_csv", "row_too_long", "bad_row"}
+    wanted = codes - with_line | {"too_slow", "file_gone", "too_much_memory", "import_crashed"}
+    assert {f"error_{code}" for code in wanted} - ENGLISH.keys() == set()
+
+
 def test_no_sentence_is_there_for_nothing():
     text = "\n".join(sources()).replace("'", '"')
     starts = set(CHOICE.findall(text)) | {
         "error_",
+        "event_",
         "metric_",
+        "wrong_",
         "setting_",
         "excluded_",
         "role_",

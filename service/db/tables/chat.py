@@ -46,6 +46,8 @@ class Conversation(Table):
     share: Mapped[str | None] = mapped_column(unique=True)
     shared_turn: Mapped[str | None]
     """The last completion of the branch that was shared."""
+    shared_title: Mapped[str | None]
+    """The title at that moment."""
     shared_at: Mapped[int | None]
     deleted_at: Mapped[int | None]
     __table_args__ = (Index(None, "user_id", "updated_at"),)
@@ -87,7 +89,11 @@ class Completion(Table):
     """What a response of `/v1/responses` repeats of its request; none for every other completion."""
     deleted_at: Mapped[int | None]
     """When its owner deleted it. What feedback leads back to stays, all else of it is erased."""
-    __table_args__ = (Index(None, "assistant", "created_at"), Index(None, "user_id", "created_at"))
+    __table_args__ = (
+        Index(None, "assistant", "created_at"),
+        Index(None, "user_id", "created_at"),
+        Index(None, "created_at"),
+    )
 
 
 class Feedback(Table):

@@ -27,7 +27,7 @@ class Import(Table):
     """The file it became; that may be deleted while this record stays."""
     created_at: Mapped[int]
     finished_at: Mapped[int | None]
-    __table_args__ = (Index(None, "user_id", "created_at"),)
+    __table_args__ = (Index(None, "user_id", "created_at"), Index(None, "created_at"))
 
 
 class Sheet(Table):

@@ -32,7 +32,7 @@ class Duel(Table):
     created_at: Mapped[float]
     ready_at: Mapped[float | None]
     decided_at: Mapped[float | None]
-    __table_args__ = (Index(None, "user_id", "created_at"),)
+    __table_args__ = (Index(None, "user_id", "created_at"), Index(None, "created_at"))
 
 
 class Review(Table):

@@ -154,6 +154,16 @@ def test_a_colleague_with_the_link_reads_what_was_shared_and_nothing_more(
     assert httpx.get(f"{gateway.url}/api/conversations/shared/{share}").status_code == 401
 
 
+def test_another_title_is_seen_under_the_link_only_once_it_is_shared_again(person: httpx.Client):
+    conversation = begin(person, "about fares")
+    address = f"/api/conversations/{conversation}/share"
+    share = person.post(address).json()["share"]
+    change(person, conversation, title="What I think of my employer").raise_for_status()
+    assert person.get(f"/api/conversations/shared/{share}").json()["title"] == "about fares"
+    person.post(address).raise_for_status()
+    assert person.get(f"/api/conversations/shared/{share}").json()["title"] == "What I think of my employer"
+
+
 def test_sharing_again_brings_the_same_link_up_to_date_and_taking_it_back_closes_it(person: httpx.Client):
     conversation = begin(person, "first")
     address = f"/api/conversations/{conversation}/share"

@@ -3,12 +3,16 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import pytest
 
-from service.contract.imports import Preview
+from service.api.imports import _progress
+from service.contract import folder
+from service.contract.imports import STATE, Preview
 from service.db.session import Database
 from service.domain import files, imports
 from service.domain.keys import Caller
@@ -135,10 +139,31 @@ def test_rows_that_ask_a_held_out_question_are_left_out_and_named(gateway: Gatew
         assert (report["taken"], report["left_out"]) == (3, {"held_out_case": 1})
         touch = {"line": 4, "case": "anchor-weight", "how": "same", "share": 1.0}
         assert report["touched"] == [touch]
+    with gateway.client_of("Importer") as user:
+        brought = bring(user, "anchors.jsonl", jsonl(rows)).json()
+        report = read_in(user, brought["id"])["report"]
+        assert report["left_out"] == {"held_out_case": 1}
+        told = {"line": 4, "case": None, "how": None, "share": None}
+        assert report["touched"] == [told]
+        assert [one["report"]["touched"] for one in user.get("/api/imports").json()["data"]] == [[told]]
     other = read_in(
         gateway.admin, bring(gateway.admin, "a.jsonl", jsonl(rows)).json()["id"], assistant="fanal"
     )
     assert other["report"]["taken"] == 4
+
+
+def test_an_import_that_ends_while_its_progress_is_read_is_told_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / STATE).write_text("{}")
+
+    def gone(path: Path) -> Any:
+        path.unlink()
+        return json.loads(path.read_text())
+
+    monkeypatch.setattr(folder, "read_json", gone)
+    house = SimpleNamespace(store=SimpleNamespace(imported=lambda _: tmp_path))
+    assert _progress(house, "import_1").phase == "waiting"  # pyright: ignore[reportArgumentType]
 
 
 def test_an_import_that_the_services_end_cut_short_is_read_again(gateway: Gateway):

@@ -90,6 +90,8 @@ def test_a_verdict_that_says_nothing_usable_is_refused(reviewer: httpx.Client, b
 def test_an_agreed_verdict_is_listed_to_who_agreed_on_it(gateway: Gateway, reviewer: httpx.Client):
     completion = corrected(gateway)
     path = f"/api/reviews/golden/{completion}"
+    assert reviewer.put(path, json={"expected": "approve"}).json()["error"]["code"] == "golden_unjudged"
+    judge(reviewer, completion).raise_for_status()
     assert reviewer.put(path, json={"expected": "approve"}).json()["expected"] == "approve"
     assert reviewer.put(path, json={"expected": "reject"}).json()["error"]["code"] == "golden_differs"
     assert [one["completion_id"] for one in reviewer.get("/api/reviews/golden").json()["data"]] == [

@@ -58,3 +58,21 @@ def test_what_stood_in_an_older_database_stands_there_after_the_upgrade_and_the_
     command.downgrade(config(path), "0006")
     with sqlite3.connect(path) as database:
         assert database.execute("SELECT title FROM conversations").fetchall() == [("Fares",)]
+
+
+def test_what_was_shared_before_keeps_the_title_that_everybody_could_read(tmp_path: Path):
+    path = tmp_path / "a.db"
+    command.upgrade(config(path), "0013")
+    with sqlite3.connect(path) as database:
+        database.execute("INSERT INTO users VALUES ('u', 'Ada', 'administrator', 1, 1)")
+        database.executemany(
+            "INSERT INTO conversations (id, user_id, assistant, title, created_at, updated_at, share)"
+            " VALUES (?, 'u', 'desk', 'Fares', 1, 2, ?)",
+            [("read", "secret"), ("own", None)],
+        )
+    command.upgrade(config(path), HEAD)
+    with sqlite3.connect(path) as database:
+        kept = dict(database.execute("SELECT id, shared_title FROM conversations"))
+    assert kept == {"read": "Fares", "own": None}
+    command.downgrade(config(path), "0013")
+    assert "shared_title" not in columns(path, "conversations")

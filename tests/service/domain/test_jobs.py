@@ -204,6 +204,19 @@ async def test_rated_completions_of_one_label_are_refused_when_the_job_is_asked_
         await create(world, training_file=file, method={"type": "kto"})
 
 
+async def test_what_a_job_says_has_a_code_with_its_values(world: World):
+    job = await create(world)
+    async with world.database.writing() as session:
+        found = await jobs.get_job(session, None, job.id)
+        await jobs.pause(session, found)
+        await jobs.resume(session, found)
+        await jobs.end(session, found, "succeeded", "Done: x.", code="done", values={"model": "x"})
+        events, _ = await jobs.list_events(session, job.id, after=None, limit=4)
+    assert [event.data for event in reversed(events)] == [
+        {"code": "waiting"}, {"code": "paused_early"}, {"code": "resumed"}, {"code": "done", "model": "x"},
+    ]  # fmt: skip
+
+
 async def test_what_was_chosen_for_a_caller_is_told_with_its_reason(world: World):
     job = await create(
         world, method={"type": "supervised", "supervised": {"hyperparameters": {"batch_size": 2}}}

@@ -4,11 +4,13 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from sqlalchemy import select, text
 
 from service.contract.conversations import ConversationCreate
 from service.contract.feedback import FeedbackCreate
+from service.contract.imports import Preview
 from service.db import tables
-from service.domain import audit, conversations, feedback, retention, stored
+from service.domain import audit, conversations, feedback, imports, retention, stored
 from service.settings import Settings
 from service.upkeep import tidy
 from tests.service.domain.conftest import World
@@ -109,3 +111,84 @@ async def test_many_go_in_small_transactions_and_the_journal_says_how_many(world
     async with world.database.reading() as session:
         entries, _ = await audit.list_entries(session, action=None, user_id=None, before=None, limit=9)
     assert [(e.action, e.by, e.detail["answers"]) for e in entries] == [("records.erased", "Tailorbird", 5)]
+
+
+async def duel(world: World, id_: str, **change) -> None:
+    fields = {
+        "id": id_, "user_id": world.user.user_id, "assistant": "desk", "question": "Am I ill?", "seed": "ab",
+        "contestants": [0], "pairing": "same", "a_release": 0, "b_release": 0, "status": "revealed", "created_at": 1.0,
+    }  # fmt: skip
+    async with world.database.writing() as session:
+        session.add(tables.Duel(**fields | change))
+
+
+async def test_an_old_duel_goes_unless_somebody_chose_in_it(world: World):
+    await duel(world, "old")
+    await duel(world, "young", created_at=time.time())
+    await duel(world, "writing", status="writing")
+    given = await world.say(await world.answer(1, created_at=1.0), type="rating", rating=1)
+    await duel(world, "chosen", status="decided", feedback_id=given)
+    await run(world, None)
+    async with world.database.reading() as session:
+        assert len(list(await session.scalars(select(tables.Duel)))) == 4
+    await run(world, 30)
+    async with world.database.reading() as session:
+        left = set(await session.scalars(select(tables.Duel.id)))
+    assert left == {"young", "writing", "chosen"}
+
+
+async def test_what_an_old_import_showed_of_its_file_goes_and_its_record_stays(world: World):
+    preview = Preview(
+        container="csv", encoding="utf-8", delimiter=",", sheets=[], sheet=None, columns=["Q"], recognised=None,
+        format="columns", mapping={}, kind=None, looked_at=1, rows=[], raw=[{"Q": "secret"}], problems=[], refused=0,
+    )  # fmt: skip
+    async with world.database.writing() as session:
+        made = [
+            await imports.create_import(
+                session, world.user, filename="f.csv", sha256="ab", size=1, preview=preview
+            )
+            for _ in range(3)
+        ]
+        old, running, young = (one.id for one in made)
+        made[0].created_at = made[1].created_at = 1
+        made[1].status = "running"
+    await run(world, 30)
+    async with world.database.reading() as session:
+        found = list(await session.scalars(select(tables.Import)))
+    kept = {one.id: imports.shown(one, world.user).preview for one in found}
+    assert kept == {old: None, running: preview, young: preview}
+    await run(world, 30)
+    async with world.database.reading() as session:
+        entries, _ = await audit.list_entries(session, action=None, user_id=None, before=None, limit=9)
+    assert [one.detail["previews"] for one in entries] == [1]
+
+
+@pytest.mark.parametrize("table", ["completions", "duels", "imports"])
+async def test_what_is_old_is_found_without_looking_at_everything(world: World, table: str):
+    query = f"EXPLAIN QUERY PLAN SELECT id FROM {table} WHERE created_at < 1 ORDER BY created_at LIMIT 500"
+    async with world.database.reading() as session:
+        (step,) = (await session.execute(text(query))).all()
+    assert f"ix_{table}_created_at" in step[-1]
+
+
+async def test_what_a_person_deleted_is_erased_without_the_setting_unless_somebody_judged_it(world: World):
+    async with world.database.writing() as session:
+        wanted = ConversationCreate(assistant="desk")
+        gone, left = [await conversations.create_conversation(session, world.user, wanted) for _ in range(2)]
+    said = await world.answer(1, conversation_id=gone.id)
+    judged = await world.answer(2, conversation_id=gone.id)
+    running = await world.answer(3, conversation_id=gone.id, status="running")
+    others = await world.answer(4, conversation_id=gone.id, user_id=world.admin.user_id)
+    elsewhere = await world.answer(5, conversation_id=left.id)
+    await world.say(judged, type="rating", rating=-1)
+    async with world.database.writing() as session:
+        await conversations.remove(session, world.user, gone.id)
+    await run(world, None)
+    erased = await get(world, said)
+    assert (erased.messages, erased.output, erased.completion_tokens) == ([], "", 1)
+    for kept in (judged, running, others, elsewhere):
+        assert (await get(world, kept)).messages, kept
+    async with world.database.writing() as session:
+        (await session.get_one(tables.Completion, running)).status = "interrupted"
+    await run(world, None)
+    assert (await get(world, running)).output == ""

@@ -322,9 +322,9 @@ async def test_a_golden_answer_is_not_known_until_it_is_judged_and_never_trains(
     world: World, team: list[Caller]
 ):
     await correct(world, ONCE[0])
-    await golden(world, team[0], ONCE[0], "reject")
+    await golden(world, world.admin, ONCE[0], "reject")
     assert await learnt(world) == ([], {"golden": 1})
-    assert await shown_next(world, team[0]) is None
+    assert await shown_next(world, world.admin) is None
     for person in team[1:3]:
         assert await shown_next(world, person) == (str(ONCE[0]), "audit")
         async with world.database.reading() as session:
@@ -357,13 +357,33 @@ async def test_a_golden_answer_comes_after_every_few_others(world: World, team: 
 
 async def test_an_agreed_verdict_is_not_changed_in_silence(world: World, team: list[Caller]):
     await correct(world, ONCE[0])
+    await judge(world, team[0], ONCE[0], "reject")
     await golden(world, team[0], ONCE[0], "reject")
     await golden(world, team[0], ONCE[0], "reject")
+    await judge(world, team[1], ONCE[0], "approve")
     with pytest.raises(Conflict, match="Another verdict"):
         await golden(world, team[1], ONCE[0], "approve")
     async with world.database.writing() as session:
         await golden_items.remove(session, f"chatcmpl-{ONCE[0]}")
-    assert (await learnt(world))[0] == [f"better {ONCE[0]}"]
+    async with world.database.reading() as session:
+        assert await golden_items.list_known(session, team[0]) == []
+
+
+async def test_agreeing_on_a_verdict_does_not_tell_that_one_is_agreed_on_already(
+    world: World, team: list[Caller]
+):
+    for number in ONCE[:3]:
+        await correct(world, number)
+    await golden(world, world.admin, ONCE[0], "reject")
+    await judge(world, team[0], ONCE[2], "skip")
+    said: set[tuple[str, str | None]] = set()
+    for number in ONCE[:3]:  # one that is golden, one that is not, one that was skipped
+        for expected in ("approve", "reject"):
+            with pytest.raises(Conflict) as refused:
+                await golden(world, team[0], number, expected)
+            said.add((refused.value.message, refused.value.code))
+    ((_, code),) = said
+    assert code == "golden_unjudged"
 
 
 # How alike they judge

@@ -66,6 +66,8 @@ SENTENCES: dict[str, str] = {
     "detail_events": "events",
     "detail_answers": "answers",
     "detail_conversations": "conversations",
+    "detail_duels": "duels",
+    "detail_previews": "previews of files",
     "detail_older_than_days": "older than days",
     "detail_release": "release",
     "detail_dataset": "data",
@@ -118,4 +120,24 @@ SENTENCES: dict[str, str] = {
     "colon": ":",
     "act_release_staged": "put a release on trial",
     "detail_share": "share",
+    "wrong_engine_starting": "The engine at {url} answers, but has not loaded all that it should serve. Its log is "
+    "{log}.",
+    "wrong_engine_hung": "The engine at {url} does not answer in time: it hangs, or the machine is overloaded. Its "
+    "log is {log}.",
+    "wrong_engine_gone": "The engine at {url} does not answer: it is starting or gone. Its log is {log}.",
+    "wrong_answers_failed": "The last {n} answers failed. Look into {log}.",
+    "wrong_not_loaded": "Adapter {adapter} is not served: it has not been loaded yet.",
+    "wrong_not_loaded_live": "Adapter {adapter}, the live release {release}, is not served: it has not been loaded "
+    "yet.",
+    "wrong_not_served": "Adapter {adapter} is not served: {why}",
+    "wrong_not_served_live": "Adapter {adapter}, the live release {release}, is not served: {why}",
+    "wrong_job_failed": "Job {id} ({kind}) failed at {at}: {message}",
+    "wrong_job_silent": "Job {id} ({kind}) runs no more: its worker fell silent. Look into {log}.",
+    "wrong_jobs_wait": "{n} jobs wait and none runs. Is the worker running? See {log}.",
+    "wrong_jobs_wait_one": "1 job waits and none runs. Is the worker running? See {log}.",
+    "wrong_webhook_gone": "Webhook {id} was disabled: its receiver said it is gone (410). Open it again with PATCH "
+    "/api/webhooks/{id}.",
+    "wrong_webhook_failing": "Webhook {id} was disabled: nothing came through for three days. Open it again with "
+    "PATCH /api/webhooks/{id}.",
+    "wrong_disk_low": "Only {free} GB are free where everything is kept. Free some space soon.",
 }

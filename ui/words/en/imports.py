@@ -124,4 +124,20 @@ SENTENCES: dict[str, str] = {
     "mend_uneven_row": "Put text that holds the separator or a line break in double quotes.",
     "mend_other_kind": "Bring rows of one kind in each file.",
     "mend_bad_row": "Correct the field, or leave the row out.",
+    "error_empty_file": "The file is empty. Bring one with at least one row.",
+    "error_unknown_file": "This is no file of rows. Bring JSON lines, a JSON array, CSV or Excel (.xlsx); unpack an "
+    "archive, and save an old .xls, a PDF or a Parquet file as one of these first.",
+    "error_wrong_encoding": "The file is not written in this encoding. Name another, or none.",
+    "error_broken_workbook": "The workbook cannot be read. Open it in Excel and save it again, or as CSV.",
+    "error_workbook_too_large": "The workbook holds too much text in one piece. Save the sheet as “CSV UTF-8” and "
+    "bring that: a CSV may be of any length.",
+    "error_bad_header": "The first row has too many columns. Leave only those that are needed.",
+    "error_no_such_sheet": "The workbook has no such sheet. Choose another.",
+    "error_no_such_column": "The file has no such column. Choose another.",
+    "error_no_rows": "The file holds no row that can be learnt from. Bring other rows.",
+    "error_too_much_memory": "The file needs more memory than an import may take. Split it, or save it as CSV or "
+    "JSON lines.",
+    "error_too_slow": "Reading the file takes too long. Split it.",
+    "error_file_gone": "What you brought is kept for a week only, and is gone. Bring the file again.",
+    "error_import_crashed": "Reading the file broke off. Save it anew, or as CSV or JSON lines, and bring it again.",
 }

@@ -128,6 +128,35 @@ SENTENCES: dict[str, str] = {
     "gate_text_pass": "It passes: it can go live.",
     "gate_text_hold": "It is held: going live needs a reason from you.",
     "gate_reasons": "Why",
+    "gate_of_candidate": "the candidate",
+    "gate_of_live": "the live release",
+    "gate_of_base": "the base model",
+    "gate_difference": "{mean} points (95 % interval: {low} to {high}; {n} questions)",
+    "gate_difference_one": "{mean} points (95 % interval: {low} to {high}; 1 question)",
+    "gate_no_rival": "There is no live release and no base model to compare the candidate with.",
+    "gate_unanswered": "{n} of the {planned} planned questions got no valid answer or score for {who}. Nothing can pass "
+    "before every question counts: remove the cause and measure again.",
+    "gate_unanswered_one": "1 of the {planned} planned questions got no valid answer or score for {who}. Nothing can pass "
+    "before every question counts: remove the cause and measure again.",
+    "gate_too_few_cases": "Only {n} questions can be scored; below {fewest} even a clean sweep may be chance. Add questions and "
+    "measure again.",
+    "gate_too_few_cases_one": "Only 1 question can be scored; below {fewest} even a clean sweep may be chance. Add questions and "
+    "measure again.",
+    "gate_worse_than_live": "The candidate is worse than the live release: {difference}, where a loss of at most {allowed} points "
+    "is allowed.",
+    "gate_maybe_worse_than_live": "It cannot be ruled out that the candidate is worse than the live release by more than "
+    "{allowed} points: {difference}. {more}",
+    "gate_worse_than_base": "The candidate is worse than the base model: {difference}. Look at what it was trained on.",
+    "gate_not_better_than_base": "The candidate is not shown to be better than the base model: {difference}. {more}",
+    "gate_more_useless": "More questions of this kind would not change that; better training data might.",
+    "gate_more_few": "A few more questions may settle it.",
+    "gate_more_many": "About {n} questions like these would be needed to settle it.",
+    "gate_worse_in_language": "In {language} the candidate is worse than {against}: {difference}; a loss of at most {allowed} points "
+    "is allowed in any one language.",
+    "gate_found": "The candidate scores {candidate}, {against} {rival}: {difference}.",
+    "gate_better": "That is better than {against}, beyond chance.",
+    "gate_not_worse": "That shows no difference from {against}, and rules out a loss of more than the {allowed} points allowed.",
+    "gate_small_loss": "That shows a small loss against {against}, and rules out one of more than the {allowed} points allowed.",
     "measured": "Measured on {n} held-out questions by {metric}.",
     "measured_one": "Measured on 1 held-out question by {metric}.",
     "metric_fact_recall": "the share of expected facts that were named",

@@ -66,6 +66,8 @@ SENTENCES: dict[str, str] = {
     "detail_events": "événements",
     "detail_answers": "réponses",
     "detail_conversations": "conversations",
+    "detail_duels": "duels",
+    "detail_previews": "aperçus de fichiers",
     "detail_older_than_days": "plus vieux que (jours)",
     "detail_release": "version",
     "detail_dataset": "données",
@@ -118,4 +120,27 @@ SENTENCES: dict[str, str] = {
     "colon": " :",
     "act_release_staged": "a mis une version à l’essai",
     "detail_share": "part",
+    "wrong_engine_starting": "Le moteur à {url} répond, mais n’a pas chargé tout ce qu’il doit servir. Son journal "
+    "est {log}.",
+    "wrong_engine_hung": "Le moteur à {url} ne répond pas à temps : il est bloqué, ou la machine est surchargée. Son "
+    "journal est {log}.",
+    "wrong_engine_gone": "Le moteur à {url} ne répond pas : il démarre ou a disparu. Son journal est {log}.",
+    "wrong_answers_failed": "Les {n} dernières réponses ont échoué. Consultez {log}.",
+    "wrong_not_loaded": "L’adaptateur {adapter} n’est pas servi : il n’a pas encore été chargé.",
+    "wrong_not_loaded_live": "L’adaptateur {adapter}, la version en service {release}, n’est pas servi : il n’a pas "
+    "encore été chargé.",
+    "wrong_not_served": "L’adaptateur {adapter} n’est pas servi : {why}",
+    "wrong_not_served_live": "L’adaptateur {adapter}, la version en service {release}, n’est pas servi : {why}",
+    "wrong_job_failed": "La tâche {id} ({kind}) a échoué ({at}) : {message}",
+    "wrong_job_silent": "La tâche {id} ({kind}) ne tourne plus : le processus qui l’exécutait ne répond plus. "
+    "Consultez {log}.",
+    "wrong_jobs_wait": "{n} tâches attendent et aucune ne tourne. Le processus d’entraînement est-il lancé ? Voir "
+    "{log}.",
+    "wrong_jobs_wait_one": "{n} tâche attend et aucune ne tourne. Le processus d’entraînement est-il lancé ? Voir "
+    "{log}.",
+    "wrong_webhook_gone": "Le webhook {id} a été désactivé : son destinataire a répondu qu’il n’existe plus (410). "
+    "Rouvrez-le par PATCH /api/webhooks/{id}.",
+    "wrong_webhook_failing": "Le webhook {id} a été désactivé : rien n’est passé depuis trois jours. Rouvrez-le par "
+    "PATCH /api/webhooks/{id}.",
+    "wrong_disk_low": "Il ne reste que {free} Go là où tout est gardé. Libérez vite de la place.",
 }

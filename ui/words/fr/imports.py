@@ -124,4 +124,24 @@ SENTENCES: dict[str, str] = {
     "mend_uneven_row": "Mettez entre guillemets doubles le texte qui contient le séparateur ou un retour à la ligne.",
     "mend_other_kind": "Apportez un seul genre de lignes par fichier.",
     "mend_bad_row": "Corrigez le champ, ou retirez la ligne.",
+    "error_empty_file": "Le fichier est vide. Apportez-en un avec au moins une ligne.",
+    "error_unknown_file": "Ce n’est pas un fichier de lignes. Apportez du JSON par lignes, un tableau JSON, un CSV "
+    "ou un classeur Excel (.xlsx) ; décompressez une archive, et enregistrez d’abord un ancien .xls, un PDF ou un "
+    "fichier Parquet sous l’une de ces formes.",
+    "error_wrong_encoding": "Le fichier n’est pas écrit dans ce codage. Indiquez-en un autre, ou aucun.",
+    "error_broken_workbook": "Le classeur est illisible. Ouvrez-le dans Excel et enregistrez-le à nouveau, ou en "
+    "CSV.",
+    "error_workbook_too_large": "Le classeur contient trop de texte d’un seul tenant. Enregistrez la feuille en « "
+    "CSV UTF-8 » et apportez ce fichier : un CSV peut être de toute longueur.",
+    "error_bad_header": "La première ligne a trop de colonnes. Ne laissez que celles qu’il faut.",
+    "error_no_such_sheet": "Le classeur n’a pas cette feuille. Choisissez-en une autre.",
+    "error_no_such_column": "Le fichier n’a pas cette colonne. Choisissez-en une autre.",
+    "error_no_rows": "Le fichier ne contient aucune ligne dont on puisse apprendre. Apportez d’autres lignes.",
+    "error_too_much_memory": "Le fichier demande plus de mémoire qu’un import n’en peut prendre. Découpez-le, ou "
+    "enregistrez-le en CSV ou en JSON par lignes.",
+    "error_too_slow": "La lecture du fichier prend trop de temps. Découpez-le.",
+    "error_file_gone": "Ce que vous avez apporté n’est gardé qu’une semaine, et a été effacé. Apportez le fichier à "
+    "nouveau.",
+    "error_import_crashed": "La lecture du fichier s’est interrompue. Enregistrez-le à nouveau, ou en CSV ou en JSON "
+    "par lignes, et apportez-le encore.",
 }

@@ -131,7 +131,38 @@ SENTENCES: dict[str, str] = {
     "gate_none": "non mesurée",
     "gate_text_pass": "Elle est admise : elle peut être mise en service.",
     "gate_text_hold": "Elle est retenue : la mettre en service demande un motif de votre part.",
-    "gate_reasons": "Pourquoi (en anglais)",
+    "gate_reasons": "Pourquoi",
+    "gate_of_candidate": "la version candidate",
+    "gate_of_live": "la version en service",
+    "gate_of_base": "le modèle de base",
+    "gate_difference": "{mean} points (intervalle à 95 % : {low} à {high} ; {n} questions)",
+    "gate_difference_one": "{mean} points (intervalle à 95 % : {low} à {high} ; {n} question)",
+    "gate_no_rival": "Il n’y a ni version en service ni modèle de base à qui comparer la version candidate.",
+    "gate_unanswered": "{n} des {planned} questions prévues sont restées sans réponse valable ou sans note pour {who}. Rien ne "
+    "peut être admis avant que chaque question compte : supprimez-en la cause et mesurez à nouveau.",
+    "gate_unanswered_one": "{n} des {planned} questions prévues est restée sans réponse valable ou sans note pour {who}. Rien ne "
+    "peut être admis avant que chaque question compte : supprimez-en la cause et mesurez à nouveau.",
+    "gate_too_few_cases": "{n} questions seulement peuvent être notées ; au-dessous de {fewest}, même un sans-faute peut être dû "
+    "au hasard. Ajoutez des questions et mesurez à nouveau.",
+    "gate_too_few_cases_one": "{n} question seulement peut être notée ; au-dessous de {fewest}, même un sans-faute peut être dû "
+    "au hasard. Ajoutez des questions et mesurez à nouveau.",
+    "gate_worse_than_live": "La version candidate est moins bonne que la version en service : {difference}, alors qu’une perte de "
+    "{allowed} points au plus est permise.",
+    "gate_maybe_worse_than_live": "Il n’est pas exclu que la version candidate soit moins bonne que la version en service de plus de "
+    "{allowed} points : {difference}. {more}",
+    "gate_worse_than_base": "La version candidate est moins bonne que le modèle de base : {difference}. Regardez sur quoi elle a été "
+    "entraînée.",
+    "gate_not_better_than_base": "Rien ne montre que la version candidate soit meilleure que le modèle de base : {difference}. "
+    "{more}",
+    "gate_more_useless": "Davantage de questions de ce genre n’y changerait rien ; de meilleures données d’entraînement, peut-être.",
+    "gate_more_few": "Quelques questions de plus pourraient trancher.",
+    "gate_more_many": "Il faudrait environ {n} questions comme celles-ci pour trancher.",
+    "gate_worse_in_language": "En {language}, la version candidate est moins bonne que {against} : {difference} ; une perte de "
+    "{allowed} points au plus est permise dans chaque langue.",
+    "gate_found": "La version candidate obtient {candidate}, {against} {rival} : {difference}.",
+    "gate_better": "C’est mieux que {against}, au-delà du hasard.",
+    "gate_not_worse": "Aucune différence avec {against} n’apparaît, et une perte dépassant les {allowed} points permis est exclue.",
+    "gate_small_loss": "Une petite perte apparaît face à {against}, et une perte dépassant les {allowed} points permis est exclue.",
     "measured": "Mesurée sur {n} questions réservées, par {metric}.",
     "measured_one": "Mesurée sur {n} question réservée, par {metric}.",
     "metric_fact_recall": "la part des faits attendus qui ont été nommés",

@@ -1,0 +1,63 @@
+from typing import Any, get_args
+
+import pytest
+
+from service.contract.status import AssistantStatus, EngineStatus, JobStatus, Status, Wrong, WrongCode
+from service.domain import status as states
+from service.domain.identity import now
+from ui.status import wrong
+from ui.words import words
+
+EN, FR = words("en"), words("fr")
+LIVE, REFUSED, WAITING = "a" * 64, "b" * 64, "c" * 64
+
+
+def engine(state: Any) -> EngineStatus:
+    return EngineStatus(url="unix:/e", state=state, release="r", adapters=[], answering=0)
+
+
+def job(**more: Any) -> JobStatus:
+    fields = {"id": "ftjob-1", "kind": "sft", "status": "queued", "assistant": None, "at": 1, "message": ""}
+    return JobStatus.model_validate(fields | more)
+
+
+def status(**more: Any) -> Status:
+    fields: dict[str, Any] = {
+        "ready": True, "base_model": "base", "chats_under_way": 0, "problems": {REFUSED: "No room.", WAITING: "No."},
+        "engines": [engine(state) for state in ("starting", "hung", "gone", "ready")],
+        "assistants": [
+            AssistantStatus(name="desk", release=3, adapter=LIVE),
+            AssistantStatus(name="b", release=1, adapter=WAITING),
+        ],
+        "wanted": [LIVE, REFUSED, WAITING, "d" * 64], "jobs": {}, "jobs_under_way": [job(), job(silent=True)],
+        "jobs_failed": [job(at=now(), message="The disk is full.")], "feedback": {},
+        "webhooks_disabled": {"wh_1": "gone", "wh_2": "failing"}, "failed_in_a_row": 9, "disk_free": 1 << 30,
+    }  # fmt: skip
+    return states.judged(Status(**fields | more), "/logs")
+
+
+def test_all_that_is_wrong_is_said_in_both_languages():
+    found = Status.model_validate_json(status().model_dump_json())
+    assert {one.code for one in found.coded} == set(get_args(WrongCode))
+    # English as the service has it, French not at all.
+    assert [sentence.rstrip(".") for sentence, _ in wrong(EN, found)] == [
+        one.rstrip(".") for one in found.wrong
+    ]
+    french = wrong(FR, found)
+    assert all(ours for _, ours in french)
+    assert not {sentence for sentence, _ in french} & set(found.wrong)
+
+
+def test_one_waiting_job_is_said_in_the_singular():
+    (told,) = wrong(EN, told_of("jobs_wait", n=1, log="/l"))
+    assert told[0].startswith("1 job waits")
+
+
+@pytest.mark.parametrize("w", [EN, FR])
+def test_what_came_without_codes_is_said_as_it_was_sent(w: Any):
+    found = status().model_copy(update={"wrong": ["It is broken."], "coded": []})
+    assert wrong(w, found) == [("It is broken.", False)]
+
+
+def told_of(code: WrongCode, **values: Any) -> Status:
+    return status().model_copy(update={"wrong": ["As sent."], "coded": [Wrong(code=code, values=values)]})
