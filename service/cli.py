@@ -30,6 +30,11 @@ def main() -> None:
             command.add_argument("user", nargs="?", help="name of the user; default: the first administrator")
         if name == "demo":
             command.add_argument("--report", help="also write the figures as JSON to this file")
+        if name == "merge":
+            command.add_argument(
+                "model", help="an assistant, a release ('fanal@3') or a tuned model ('ft:...')"
+            )
+            command.add_argument("out", help="folder to write the checkpoint to; must not be there yet")
     arguments = parser.parse_args()
     try:
         settings = Settings()  # pyright: ignore[reportCallIssue] - the environment fills it
@@ -97,6 +102,12 @@ def status(settings: Settings, _: argparse.Namespace) -> int:
     return 0 if good else 1
 
 
+def merge(settings: Settings, arguments: argparse.Namespace) -> None:
+    from service.merge import merge as merge_model
+
+    merge_model(settings, arguments.model, arguments.out)
+
+
 def demo(settings: Settings, arguments: argparse.Namespace) -> int:
     from service.demo import play
 
@@ -117,6 +128,7 @@ COMMANDS: dict[str, tuple[Callable[[Settings, argparse.Namespace], int | None], 
     "demo": (demo, "play the whole loop on the sample, told step by step, on a running service"),
     "link": (link, "print a one-time sign-in link"),
     "status": (status, "say what is served and what is wrong"),
+    "merge": (merge, "write a tuned model and its base model as one checkpoint"),
     "prepare": (prepare, "make the home ready: model, tables, first administrator"),
     "gateway": (gateway, "start the gateway alone"),
     "worker": (worker, "start the worker alone"),

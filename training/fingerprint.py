@@ -1,4 +1,4 @@
-"""Hashes that say which base model and which chat template an adapter belongs to.
+"""Hashes that say which base model and which chat template an adapter belongs to, and which adapter it is.
 
 Read from the checkpoint's files with the standard library alone, so that they are cheap and the same in
 every process. Knows no tokenizer and no weights.
@@ -8,6 +8,8 @@ import hashlib
 import json
 from pathlib import Path
 from typing import Any
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "manifest.json")
 
 
 def base_sha256(base: Path) -> str:
@@ -33,6 +35,12 @@ def template_sha256(base: Path) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
+def adapter_sha256(adapter: Path) -> str:
+    """The digest that the service names an adapter by: of what `sha256sum` says of its files, sorted by name."""
+    lines = (f"{_file_sha256(adapter / name)}  {name}\n" for name in ADAPTER_FILES)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def stop_token_ids(base: Path) -> list[int]:
     """Ids that end an answer in the engine: `eos_token_id` of the generation config, else the config."""
     for name in ("generation_config.json", "config.json"):
@@ -40,6 +48,11 @@ def stop_token_ids(base: Path) -> list[int]:
         if ids is not None:
             return sorted(ids) if isinstance(ids, list) else [ids]
     return []
+
+
+def _file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _json(path: Path) -> dict[str, Any]:

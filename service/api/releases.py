@@ -1,17 +1,23 @@
 """`/api/releases` and `/api/adapters`: candidates, what was proved of them, and going live."""
 
+import asyncio
 from typing import Any
 
 from fastapi import APIRouter
+from fastapi.responses import StreamingResponse
 
 from service.api.datasets import LimitQuery
-from service.api.deps import NoteDep, ReadDep, ReviewerDep, WriteDep
+from service.api.deps import CallerDep, HouseDep, NoteDep, ReadDep, ReviewerDep, WriteDep
 from service.api.lists import as_list
 from service.contract.lineage import Lineage
 from service.contract.releases import Adapter, Promotion, Release, Staging
-from service.domain import lineage, releases, staging
+from service.domain import audit, lineage, model_cards, releases, staging
+from service.storage.archive import pieces
 
 router = APIRouter(tags=["releases"])
+ZIP: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+}
 
 
 @router.get("/api/releases")
@@ -51,6 +57,25 @@ async def stage(
 async def retrieve_adapter(digest: str, session: ReadDep, _: ReviewerDep) -> Adapter:
     """An adapter's manifest and the proof that the engine serves it."""
     return await releases.get_adapter(session, digest)
+
+
+@router.get("/api/adapters/{digest}/files", response_class=StreamingResponse, responses=ZIP)
+async def adapter_files(digest: str, house: HouseDep, caller: CallerDep) -> StreamingResponse:
+    """An adapter to take along, for who tuned it and for reviewers: a ZIP of its files exactly as they are kept and
+    a model card. That it was taken stands in the journal."""
+    async with house.database.reading() as session:
+        adapter = await releases.adapter_to_take(session, caller, digest)
+        ours = house.settings.embedded and adapter.manifest.base_model == house.settings.model_name
+        card = await model_cards.of_adapter(session, adapter, embedded=ours)
+    file = await asyncio.to_thread(house.store.adapter_zip, digest, card)
+    size = file.seek(0, 2)
+    file.seek(0)
+    async with house.database.writing() as session:
+        await audit.note(session, house.hasher, caller, "adapter.exported", digest, name=adapter.model)
+    headers = {
+        "content-disposition": f'attachment; filename="{digest[:12]}.zip"', "content-length": str(size)
+    }  # fmt: skip
+    return StreamingResponse(pieces(file), media_type="application/zip", headers=headers)
 
 
 @router.get("/api/adapters/{digest}/lineage")

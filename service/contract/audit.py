@@ -11,6 +11,7 @@ Action = Literal[
     "assistant.created", "assistant.changed",
     "release.promoted", "release.staged", "release.rolled_back",
     "round.started", "job.paused", "job.resumed", "job.cancelled", "evaluation.started", "model.deleted",
+    "adapter.exported",
     "webhook.made", "webhook.changed", "webhook.deleted",
     "records.erased", "audit.exported",
 ]  # fmt: skip

@@ -205,6 +205,20 @@ async def get_adapter(session: AsyncSession, digest: str) -> Adapter:
     row = await session.get(tables.Adapter, digest)
     if row is None:
         raise NotFound(f"No adapter '{digest}'.")
+    return _adapter(row)
+
+
+async def adapter_to_take(session: AsyncSession, caller: Caller, digest: str) -> Adapter:
+    """One's own, or anybody's for a reviewer. Raises `Conflict` when its model was deleted."""
+    row = await session.get(tables.Adapter, digest)
+    if row is None or not caller.may_see(row.user_id):
+        raise NotFound(f"No adapter '{digest}'.")
+    if row.deleted_at is not None:
+        raise Conflict(f"'{row.model}' was deleted: it is given out no more.", code="model_deleted")
+    return _adapter(row)
+
+
+def _adapter(row: tables.Adapter) -> Adapter:
     fields: dict[str, Any] = {name: getattr(row, name) for name in Adapter.model_fields}
     return Adapter.model_validate(fields)
 

@@ -19,10 +19,12 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from service.contract import folder
-from service.errors import NoSpace, TooLarge
-from service.storage.adapters import Servable, adapter_digest, check_adapter
+from service.errors import NoSpace, NotFound, TooLarge
+from service.storage.adapters import ADAPTER_FILES, Servable, adapter_digest, check_adapter
+from service.storage.archive import zip_of
 
 YOUNG = 3600.0
 """Seconds a file's bytes are left alone: its row may be about to be written."""
@@ -188,6 +190,19 @@ class Store:
             finally:
                 shutil.rmtree(side, ignore_errors=True)
         return digest, sum(path.stat().st_size for path in target.iterdir())
+
+    def adapter_zip(self, digest: str, card: str) -> IO[bytes]:
+        """An adapter exactly as it is kept, and its model card, as a ZIP that goes when it is closed. Blocking.
+
+        Raises `NotFound` where the files are elsewhere, `NoSpace`.
+        """
+        source = self.adapter(digest)
+        if not all((source / name).is_file() for name in ADAPTER_FILES):
+            raise NotFound(f"The files of adapter '{digest}' are not on this machine.")
+        try:
+            return zip_of(source, sorted(ADAPTER_FILES), {"README.md": card}, self._side)
+        except OSError as error:
+            raise no_space(error) from error
 
 
 class Incoming:

@@ -1,12 +1,28 @@
-"""A trial of a release, as applications and reviewers meet it."""
+"""A trial of a release, as applications and reviewers meet it, and adapters that are taken along."""
 
+import io
 import json
+import shutil
 import sqlite3
+import zipfile
+from contextlib import closing
 
 import httpx
 import pytest
 
+from service.storage.adapters import adapter_digest
 from tests.gateway import Gateway
+from tests.service.storage.adapters import adapter
+
+MANIFEST = {
+    "kind": "sft", "base_model": "b", "base_sha256": "b5" * 32, "template_sha256": "7e" * 32, "train_sha256": "da" * 32,
+    "parent": None, "job": "ftjob-1", "settings": {"n_epochs": 1, "batch_size": 4, "learning_rate": 1e-4},
+    "versions": {"peft": "1"}, "created_at": 1,
+}  # fmt: skip
+PROOF = {
+    "cases": 1, "tokens": 9, "same_prompt_tokens": True, "distance_to_trainer": 0.01, "distance_to_base": 1.0,
+    "noise": 0.01, "tolerance": 0.15, "outputs_changed": 1, "engine": "vllm 1",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -79,3 +95,70 @@ def test_a_trial_is_for_reviewers_and_shares_are_checked(gateway: Gateway, relea
         assert stage(gateway, share).status_code == 400
     assert stage(gateway, 0).status_code == 409
     assert gateway.admin.get("/api/assistants/fanal/trial").status_code == 404
+
+
+@pytest.fixture(scope="module")
+def tuned(
+    gateway: Gateway, releases: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, httpx.Client]:
+    """A tuned model of a plain user, its files in the store: its digest, and the user's client."""
+    owner = gateway.client_of("Tara")
+    place = adapter(tmp_path_factory.mktemp("made") / "adapter", manifest=MANIFEST)
+    digest = adapter_digest(place)
+    shutil.copytree(place, gateway.settings.home / "adapters" / digest)
+    with closing(sqlite3.connect(gateway.settings.home / "tailorbird.db")) as database, database:
+        (user_id,) = database.execute("select id from users where name like 'Tara%'").fetchone()
+        database.execute(
+            "insert into adapters (digest, model, job_id, user_id, manifest, proof, report, bytes, created_at)"
+            " values (?, 'ft:b:tara', 'ftjob-1', ?, ?, ?, '{}', 1, 1)",
+            (digest, user_id, json.dumps(MANIFEST), json.dumps(PROOF)),
+        )
+    return digest, owner
+
+
+def taken(gateway: Gateway) -> list[dict]:
+    found = gateway.admin.get("/api/audit", params={"action": "adapter.exported"}).raise_for_status()
+    return found.json()["data"]
+
+
+def test_who_tuned_a_model_takes_its_files_along_exactly_as_they_are_kept(
+    gateway: Gateway, tuned: tuple[str, httpx.Client]
+):
+    digest, owner = tuned
+    answer = owner.get(f"/api/adapters/{digest}/files").raise_for_status()
+    assert answer.headers["content-type"] == "application/zip"
+    assert answer.headers["content-disposition"] == f'attachment; filename="{digest[:12]}.zip"'
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as found:
+        for path in (gateway.settings.home / "adapters" / digest).iterdir():
+            assert found.read(path.name) == path.read_bytes()
+        card = found.read("README.md").decode()
+    assert f"`{digest}`" in card
+    assert "Its licence is not known here" in card, (
+        "the manifest names another base model than the embedded one"
+    )
+    newest = taken(gateway)[0]
+    assert (newest["subject"], newest["detail"], newest["by"]) == (digest, {"name": "ft:b:tara"}, "Tara")
+
+
+def test_reviewers_take_any_adapter_along_and_others_do_not_even_find_it(
+    gateway: Gateway, tuned: tuple[str, httpx.Client]
+):
+    digest, _ = tuned
+    before = len(taken(gateway))
+    assert gateway.client_of("Otto").get(f"/api/adapters/{digest}/files").status_code == 404
+    assert httpx.get(f"{gateway.url}/api/adapters/{digest}/files").status_code == 401
+    assert len(taken(gateway)) == before
+    assert gateway.client_of("Rita", "reviewer").get(f"/api/adapters/{digest}/files").status_code == 200
+    assert len(taken(gateway)) == before + 1
+
+
+def test_what_is_not_there_is_refused_and_not_noted(gateway: Gateway, tuned: tuple[str, httpx.Client]):
+    before = len(taken(gateway))
+    digest, owner = tuned
+    for name in ("none", "..%2F..%2Fpepper", "ab" * 32):
+        assert gateway.admin.get(f"/api/adapters/{name}/files").status_code == 404
+    owner.delete("/v1/models/ft:b:tara").raise_for_status()
+    refused = gateway.admin.get(f"/api/adapters/{digest}/files")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "model_deleted")
+    assert len(taken(gateway)) == before

@@ -90,6 +90,7 @@ SENTENCES: dict[str, str] = {
     "act_job_cancelled": "cancelled a training",
     "act_evaluation_started": "started an evaluation",
     "act_model_deleted": "deleted a model",
+    "act_adapter_exported": "took an adapter along",
     "act_webhook_made": "made a webhook",
     "act_webhook_changed": "changed a webhook",
     "act_webhook_deleted": "deleted a webhook",

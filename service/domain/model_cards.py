@@ -1,0 +1,179 @@
+"""What goes along with an adapter that is taken away: where it is from, what was measured of it, how to use it.
+
+Written from the manifest, the proof, the lineage and the newest evaluation, in Markdown, with the head that model hubs
+read. People are counted, never named. Never commits.
+"""
+
+import json
+from collections.abc import Iterable
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.contract.evaluations import EvaluationReport
+from service.contract.jobs import Manifest
+from service.contract.lineage import Lineage
+from service.contract.releases import Adapter, ServingProof
+from service.db import tables
+from service.domain import lineage
+
+UNKNOWN_LICENCE = (
+    "Its licence is not known here: read it where the base model was got. It may bind what is derived from the model, "
+    "this adapter and merged weights among it."
+)
+EMBEDDED_LICENCE = (
+    "It is SmolLM2-135M-Instruct, under the Apache License 2.0, which goes along with what is derived from the model, "
+    "merged weights among it."
+)
+
+
+async def of_adapter(session: AsyncSession, adapter: Adapter, *, embedded: bool) -> str:
+    """The card. `embedded` says that the base model is the one that Tailorbird brings."""
+    made_of = await lineage.of_adapter(session, adapter.digest, after=None, limit=1)
+    evaluation, report = await _newest_evaluation(session, adapter.digest)
+    licence = EMBEDDED_LICENCE if embedded else UNKNOWN_LICENCE
+    sections = [
+        _head(adapter),
+        *("## Data", await _data(session, adapter.manifest, made_of)),
+        *("## Settings", _table(("setting", "value"), adapter.manifest.settings.model_dump().items())),
+        *("## Evaluation", _measured(evaluation, report)),
+        *("## Proof of serving", _proved(adapter.proof)),
+        *("## Limits", _limits(adapter.manifest, report)),
+        *("## Licence of the base model", f"The base model is `{adapter.manifest.base_model}`. {licence}"),
+        *("## Use", _use(adapter)),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _head(adapter: Adapter) -> str:
+    manifest = adapter.manifest
+    hub = {"base_model": manifest.base_model, "library_name": "peft", "tags": ["lora", manifest.kind]}
+    facts = [
+        ("model", f"`{adapter.model}`"),
+        ("digest", f"`{adapter.digest}`"),
+        ("base model", f"`{manifest.base_model}`"),
+        ("fingerprint of the base model", f"`{manifest.base_sha256}`"),
+        ("fingerprint of its chat template", f"`{manifest.template_sha256}`"),
+        ("method", manifest.kind),
+        ("went on from", f"`{manifest.parent}`" if manifest.parent else "the base model"),
+        ("job", f"`{manifest.job}`"),
+        ("made with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
+    ]
+    lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in hub.items()]
+    said = f"A LoRA adapter for `{manifest.base_model}`, tuned with Tailorbird."
+    return (
+        "\n".join(["---", *lines, "---"]) + f"\n\n# {adapter.model}\n\n{said}\n\n" + _table(("", ""), facts)
+    )
+
+
+async def _data(session: AsyncSession, manifest: Manifest, made_of: Lineage) -> str:
+    """Every version and file that it or the adapters before it learnt from, with hashes."""
+    ids, files = {use.id for use in made_of.datasets}, {use.file for use in made_of.jobs if use.file}
+    datasets = await session.scalars(
+        select(tables.Dataset).where(tables.Dataset.id.in_(ids)).order_by(tables.Dataset.created_at)
+    )
+    rows: list[tuple[object, ...]] = [
+        (
+            f"{one.assistant}, {one.kind}, version {one.number} (`{one.id}`)", one.rows, one.held_out, one.people,
+            f"`{one.sha256}`",
+        )
+        for one in datasets
+    ]  # fmt: skip
+    uploaded = await session.scalars(
+        select(tables.File).where(tables.File.id.in_(files)).order_by(tables.File.created_at)
+    )
+    rows += [(f"file `{one.id}`", one.rows, "", "", f"`{one.sha256}`") for one in uploaded]
+    said = f"The rows of the last job have the SHA-256 `{manifest.train_sha256}`."
+    if not rows:
+        return said
+    inherited = " What the adapters before it learnt from is among these." if manifest.parent else ""
+    return f"{_table(('data', 'rows', 'held out', 'people', 'SHA-256'), rows)}\n\n{said}{inherited}"
+
+
+async def _newest_evaluation(
+    session: AsyncSession, digest: str
+) -> tuple[tables.Evaluation | None, EvaluationReport | None]:
+    row, release = tables.Evaluation, tables.Release
+    query = select(row).join(release, release.id == row.release_id).where(release.adapter == digest)
+    ended = query.where(row.finished_at.is_not(None)).order_by(row.finished_at.desc(), row.created_at.desc())
+    for found in await session.scalars(ended):
+        if found.report:
+            return found, EvaluationReport.model_validate(found.report)
+    return None, None
+
+
+def _measured(evaluation: tables.Evaluation | None, report: EvaluationReport | None) -> str:
+    if evaluation is None or report is None:
+        return "It was not evaluated."
+    scores = [
+        (score.metric, score.contestant, f"{score.mean:.3f}", f"{score.low:.3f} to {score.high:.3f}")
+        for score in report.scores
+        if score.slice == "all"
+    ]
+    languages = ", ".join(f"{count} in {name}" for name, count in report.languages.items())
+    said = [
+        f"`{evaluation.id}`, on {report.cases} held-out questions of the assistant `{evaluation.assistant}` "
+        f"({languages}). The gate says **{report.gate.verdict}**:",
+        "\n".join(f"- {reason}" for reason in report.gate.reasons),
+    ]
+    if scores:
+        said.append(_table(("metric", "who", "mean", "95 % interval"), scores))
+    return "\n\n".join(said)
+
+
+def _proved(proof: ServingProof) -> str:
+    return (
+        f"Before it was published, {proof.engine} was asked {proof.cases} prompts ({proof.tokens} tokens) with it: its "
+        f"log-probabilities differ from the trainer's by {proof.distance_to_trainer:.4f} a token in the mean (allowed "
+        f"{proof.tolerance:g}; {proof.noise:.4f} without the adapter) and from the base model's by "
+        f"{proof.distance_to_base:.4f}. {proof.outputs_changed} of the {proof.cases} greedy answers changed."
+    )
+
+
+def _limits(manifest: Manifest, report: EvaluationReport | None) -> str:
+    known = (
+        f"What was measured holds for the {report.cases} questions above and others like them."
+        if report
+        else "How well it answers was not measured."
+    )
+    return "\n".join(
+        f"- {limit}"
+        for limit in (
+            known,
+            "It fits this base model and this chat template. On another it answers without an error, and wrongly.",
+            f"It learnt from conversations of {manifest.settings.max_length} tokens at most.",
+            "It may repeat what stands in its training data, people's words among it, and it may be wrong with "
+            "confidence, as its base model may.",
+        )
+    )
+
+
+def _use(adapter: Adapter) -> str:
+    return f"""With [PEFT](https://github.com/huggingface/peft), where `BASE` is the folder of the base model and
+`HERE` the folder of this file:
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("BASE")
+model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained("BASE"), "HERE")
+asked = [{{"role": "user", "content": "..."}}]
+prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+print(tokenizer.decode(model.generate(**prompt, max_new_tokens=200)[0]))
+```
+
+An assistant of Tailorbird also has instructions, which are its first message. `python -m training.merge HERE BASE OUT`
+of Tailorbird makes one checkpoint of the two. These are the files that were published if
+
+```
+sha256sum adapter_config.json adapter_model.safetensors manifest.json | sha256sum
+```
+
+says `{adapter.digest}`."""
+
+
+def _table(names: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    titles = list(names)
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -1,0 +1,105 @@
+from sqlalchemy import select
+
+from service.contract.jobs import Manifest, TrainingSettings
+from service.contract.releases import ServingProof
+from service.db import tables
+from service.domain import model_cards, releases
+from tests.service.domain.conftest import World
+from tests.service.domain.test_lineage import trained
+
+PROOF = ServingProof(
+    cases=6, tokens=120, same_prompt_tokens=True, distance_to_trainer=0.0123, distance_to_base=1.5, noise=0.01,
+    tolerance=0.15, outputs_changed=5, engine="vllm 1",
+)  # fmt: skip
+
+
+async def describe(world: World, digest: str, parent: str | None = None) -> None:
+    """Give the adapter a manifest and a proof."""
+    manifest = Manifest(
+        kind="dpo", base_model="base", base_sha256="b5" * 32, template_sha256="7e" * 32, train_sha256="da" * 32,
+        parent=parent, job="ftjob-x", settings=TrainingSettings(n_epochs=2, batch_size=4, learning_rate=1e-4),
+        versions={"peft": "0.21.2"}, created_at=1,
+    )  # fmt: skip
+    async with world.database.writing() as session:
+        row = await session.get_one(tables.Adapter, digest)
+        row.manifest, row.proof = manifest.model_dump(), PROOF.model_dump()
+
+
+async def evaluate(world: World, digest: str, name: str, verdict: str, at: int) -> None:
+    score = {"metric": "chrf", "contestant": "candidate", "mean": 0.5 + at / 100, "low": 0.4, "high": 0.6, "cases": 9,
+             "failed": 0}  # fmt: skip
+    report = {
+        "cases": 9, "languages": {"en": 5, "fr": 4}, "contestants": {}, "primary": "chrf", "scores": [score],
+        "differences": [], "gate": {"verdict": verdict, "reasons": [f"Reason of {name}."]}, "seconds": 1,
+    }  # fmt: skip
+    async with world.database.writing() as session:
+        release = (
+            await session.scalars(select(tables.Release).where(tables.Release.adapter == digest))
+        ).one()
+        job = tables.Job(
+            id=f"job-{name}", kind="evaluation", status="succeeded", user_id=world.admin.user_id, request={},
+            settings={}, model="desk", attempts=1, cancel_requested=False, created_at=at,
+        )  # fmt: skip
+        session.add(job)
+        await session.flush()
+        file = (await session.scalars(select(tables.File.id))).first()
+        session.add(
+            tables.Evaluation(
+                id=name, job_id=job.id, assistant="desk", release_id=release.id, cases_file=file, report=report,
+                created_at=at, finished_at=at,
+            )
+        )  # fmt: skip
+
+
+async def card(world: World, digest: str, *, embedded: bool = False) -> str:
+    async with world.database.reading() as session:
+        adapter = await releases.adapter_to_take(session, world.admin, digest)
+        return await model_cards.of_adapter(session, adapter, embedded=embedded)
+
+
+async def test_a_card_names_the_base_every_version_with_its_hash_the_settings_and_no_person(world: World):
+    await world.correct(range(6), world.user)
+    dataset = await world.freeze("dpo")
+    one = await trained(world, 1, dataset.training_file)
+    uploaded = await world.add_file(b"{}\n", "sft")
+    two = await trained(world, 2, uploaded, start=one)
+    await describe(world, two, parent=one)
+    said = await card(world, two)
+    assert said.startswith('---\nbase_model: "base"\nlibrary_name: "peft"\n')
+    async with world.database.reading() as session:
+        file = await session.get_one(tables.File, uploaded)
+    inherited = f"(`{dataset.id}`) | {dataset.rows} | {dataset.held_out} | 1 | `{dataset.sha256}` |"
+    assert f"| desk, dpo, version 1 {inherited}" in said
+    assert f"| file `{uploaded}` | 1 |  |  | `{file.sha256}` |" in said
+    for fact in (
+        two,
+        one,
+        "b5" * 32,
+        "da" * 32,
+        "| learning_rate | 0.0001 |",
+        "peft 0.21.2",
+        "0.0123",
+        "vllm 1",
+    ):
+        assert fact in said, fact
+    assert "It was not evaluated." in said
+    assert "Apache" not in said
+    assert "Apache License 2.0" in await card(world, two, embedded=True)
+    assert world.user.name not in said
+    assert world.user.user_id not in said
+
+
+async def test_a_card_tells_the_newest_evaluation_of_this_adapter(world: World):
+    one = await trained(world, 1, await world.add_file(b"{}\n", "sft"))
+    two = await trained(world, 2, await world.add_file(b"{}\n{}\n", "sft"))
+    await describe(world, one)
+    await evaluate(world, one, "eval_newer", "pass", at=9)
+    await evaluate(world, one, "eval_older", "hold", at=5)
+    await evaluate(world, two, "eval_other", "hold", at=20)
+    said = await card(world, one)
+    assert "`eval_newer`, on 9 held-out questions of the assistant `desk` (5 in en, 4 in fr)" in said
+    assert "**pass**" in said
+    assert "- Reason of eval_newer." in said
+    assert "| chrf | candidate | 0.590 | 0.400 to 0.600 |" in said
+    assert "eval_older" not in said
+    assert "eval_other" not in said
