@@ -23,6 +23,7 @@ from service.api import (
     conversations,
     datasets,
     duels,
+    estimates,
     evaluations,
     feedback,
     files,
@@ -62,8 +63,8 @@ from service.upkeep import keep_sorted, keep_tidy
 from service.webhooks import Webhooks
 
 ROUTERS = (
-    chat, responses, prompts, stored, models, files, uploads, batches, jobs, assistants, conversations, feedback,
-    duels, reviews, datasets, imports, sheets, releases, evaluations, users, keys, webhooks, audit, health,
+    chat, responses, prompts, stored, models, files, uploads, batches, jobs, estimates, assistants, conversations,
+    feedback, duels, reviews, datasets, imports, sheets, releases, evaluations, users, keys, webhooks, audit, health,
 )  # fmt: skip
 
 GRACE = 60

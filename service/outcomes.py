@@ -27,7 +27,7 @@ from service.contract.jobs import (
 from service.contract.releases import ServingProof
 from service.db import tables
 from service.db.session import Database
-from service.domain import assistants, evaluations, files, jobs, keys, releases
+from service.domain import assistants, evaluations, files, job_requests, jobs, keys, releases
 from service.domain.keys import Hasher
 from service.engine import server
 from service.engine.client import Engine
@@ -69,7 +69,7 @@ async def prepare(
     if job.validation_file:
         validation = await files.get_kept(session, job.validation_file)
         inputs[folder.VALIDATION] = store.file(validation.sha256)
-    cases = await _held_out_cases(session, job)
+    cases = await job_requests.held_out_cases(session, job.assistant)
     if cases is not None:
         inputs[folder.CASES] = store.file(cases)
     spec = TrainingSpec(
@@ -80,14 +80,6 @@ async def prepare(
         threads=settings.threads,
     )  # fmt: skip
     return spec.model_dump(), inputs
-
-
-async def _held_out_cases(session: AsyncSession, job: tables.Job) -> str | None:
-    """Digest of the questions that the job's assistant is measured on: the trainer refuses rows that ask them."""
-    if job.assistant is None:
-        return None
-    assistant = await assistants.get_assistant(session, job.assistant)
-    return (await files.get_kept(session, assistant.cases_file)).sha256 if assistant.cases_file else None
 
 
 async def _prepare_evaluation(

@@ -1,4 +1,4 @@
-"""The base model, its tokenizer, the LoRA adapter on top, and the trainer settings all methods share.
+"""The base model, the LoRA adapter on top, and the trainer settings all methods share.
 
 Everything chosen here is something vLLM can serve: LoRA on linear layers only, no DoRA, no bias, no fully
 trained modules. Adapter weights are always fp32. Where the hardware multiplies bf16 itself (a GPU, or a
@@ -16,14 +16,14 @@ from typing import Any
 import torch
 import trl.trainer.utils as fused_head
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from service.contract import folder
 from service.contract.jobs import Manifest, TrainingSettings, TrainingSpec
 from training import fingerprint
-from training.data import Chat, check_template
 from training.refusal import Refused
 from training.shared_prefix import share_prefixes
+from training.tokenizer import load_chat as load_chat
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -32,27 +32,6 @@ MICRO_BATCH = 8
 MICRO_TOKENS = 1024
 """Tokens in one forward pass at most, unless a single row has more: it bounds the memory of long rows (64
 rows of some 250 tokens held 4.9 GB in batches of 8)."""
-
-
-def load_chat(base: Path) -> Chat:
-    """The tokenizer of a base checkpoint. Raises `Refused` with code `bad_base_model`."""
-    if not (base / "config.json").is_file():
-        raise Refused(
-            "bad_base_model",
-            f"There is no base model in {base}. Prepare it with `python -m training.base_model {base}`.",
-            "base_model",
-        )
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    stops = frozenset(fingerprint.stop_token_ids(base)) | {tokenizer.eos_token_id}
-    if not tokenizer.chat_template or None in stops:
-        raise Refused(
-            "bad_base_model",
-            "The base model has no chat template or no end token. Use an instruction-tuned model.",
-            "base_model",
-        )
-    chat = Chat(tokenizer, stops)
-    check_template(chat)
-    return chat
 
 
 def load_base(base: Path, dtype: torch.dtype) -> Any:

@@ -42,6 +42,14 @@ def read(run: Path, spec: TrainingSpec) -> Rows:
     Raises `Refused` with code `file_missing`, `wrong_sha256`, `bad_row`, `no_rows`, `held_out_in_training` or
     `held_out_case`.
     """
+    rows = load(run, spec)
+    refuse_leaks(rows)
+    refuse_cases(rows, held_out_cases(run, spec))
+    return rows
+
+
+def load(run: Path, spec: TrainingSpec, *, held_out: bool = True) -> Rows:
+    """The same, not yet looked through for what is held out; without the held-out rows if they are not wanted."""
     path = run / folder.TRAIN
     if not path.is_file():
         raise Refused("file_missing", f"{folder.TRAIN} is not in the run folder. Write it, then start again.")
@@ -56,11 +64,8 @@ def read(run: Path, spec: TrainingSpec) -> Rows:
         )
     train = _parse(content, folder.TRAIN, spec.kind)
     held_path = run / folder.VALIDATION
-    held_out = _parse(held_path.read_bytes(), folder.VALIDATION, spec.kind) if held_path.is_file() else []
-    rows = Rows(train=train, held_out=held_out)
-    _refuse_leaks(rows)
-    _refuse_cases(rows, _cases(run, spec))
-    return rows
+    apart = held_out and held_path.is_file()
+    return Rows(train, _parse(held_path.read_bytes(), folder.VALIDATION, spec.kind) if apart else [])
 
 
 def prompt_messages(row: Row) -> list[Message]:
@@ -87,7 +92,7 @@ def _parse(content: bytes, name: str, kind: str) -> list[NamedRow]:
     return [NamedRow(f"{name} line {number}", row) for number, row in zip(numbers, rows, strict=True)]
 
 
-def _cases(run: Path, spec: TrainingSpec) -> Blocklist:
+def held_out_cases(run: Path, spec: TrainingSpec) -> Blocklist:
     """The held-out questions, which stand in the run folder if the job names them: else the check would be none."""
     if spec.cases_sha256 is None:
         return Blocklist([])
@@ -111,7 +116,7 @@ def _cases(run: Path, spec: TrainingSpec) -> Blocklist:
         raise Refused("bad_row", f"{folder.CASES} cannot be read: {error}", folder.CASES) from None
 
 
-def _refuse_cases(rows: Rows, cases: Blocklist) -> None:
+def refuse_cases(rows: Rows, cases: Blocklist) -> None:
     """A held-out question that is learned from can no longer tell whether anything was learned."""
     for named in rows.train:
         asked = (message.text() for message in prompt_messages(named.row) if message.role == "user")
@@ -124,7 +129,7 @@ def _refuse_cases(rows: Rows, cases: Blocklist) -> None:
             )
 
 
-def _refuse_leaks(rows: Rows) -> None:
+def refuse_leaks(rows: Rows) -> None:
     """A held-out row that is also learned from would measure memory, not skill."""
     trained = {_content(named.row): named.name for named in rows.train}
     conversations = {

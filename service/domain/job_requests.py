@@ -4,6 +4,7 @@ Owns where each of them stands in a request, and what a request without it means
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,7 +18,7 @@ from service.contract.jobs import (
     TrainingSettings,
 )
 from service.db import tables
-from service.domain import files
+from service.domain import assistants, chat, files
 from service.domain.hyperparameters import Run, label_weights, resolve
 from service.domain.keys import Caller
 from service.errors import BadInput, NotFound
@@ -30,6 +31,53 @@ HYPERPARAMETERS: dict[str, type[Hyperparameters]] = {
     "dpo": DpoHyperparameters,
     "kto": KtoHyperparameters,
 }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training job before it is one: everything of the request found, allowed and resolved."""
+
+    kind: TrainingKind
+    training: tables.File
+    validation: tables.File | None
+    assistant: str | None
+    start: tables.Adapter | None
+    """The adapter to go on from; none for the base model."""
+    settings: TrainingSettings
+    reasons: dict[str, str]
+
+
+async def plan(
+    session: AsyncSession, store: Store, caller: Caller, wanted: JobCreate, *,
+    base_name: str, min_rows: int, max_length: int, width: int | None,
+) -> Plan:  # fmt: skip
+    """What a request amounts to. Raises `BadInput`, `NotFound`, `NotAllowed`; writes nothing."""
+    if wanted.integrations:
+        raise BadInput(
+            "Integrations are not served: nothing leaves this machine. Leave the field out.",
+            param="integrations",
+        )
+    kind = KINDS[wanted.method.type] if wanted.method is not None else "sft"
+    given = hyperparameters(wanted)
+    training = await training_file(session, caller, wanted.training_file, kind, "training_file")
+    if training.rows < min_rows:
+        raise BadInput(
+            f"The training file has {training.rows} rows; at least {min_rows} are needed.",
+            param="training_file",
+        )
+    validation = None
+    if wanted.validation_file is not None:
+        validation = await training_file(session, caller, wanted.validation_file, kind, "validation_file")
+    route = await chat.resolve(session, wanted.model, base_name=base_name)
+    assistant = (wanted.metadata or {}).get("assistant") or route.assistant
+    if assistant is not None:
+        caller.must_be("reviewer")
+        await assistants.get_assistant(session, assistant)
+    start = None if route.adapter == chat.BASE else await session.get_one(tables.Adapter, route.adapter)
+    settings, reasons = await resolved(
+        store, wanted, given, training, validation.rows if validation else 0, start, max_length=max_length, width=width
+    )  # fmt: skip
+    return Plan(kind, training, validation, assistant, start, settings, reasons)
 
 
 def hyperparameters(wanted: JobCreate) -> Hyperparameters:
@@ -68,11 +116,24 @@ async def resolved(
 
 def used(job: tables.Job) -> dict[str, Any]:
     """Every hyperparameter of a job's method, resolved."""
-    asked = hyperparameters(JobCreate.model_validate(job.request))
+    return chosen(JobCreate.model_validate(job.request), job.kind, job.settings)
+
+
+def chosen(wanted: JobCreate, kind: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The same of a request that was resolved to these settings."""
+    asked = hyperparameters(wanted)
     multiplier = asked.learning_rate_multiplier
-    resolved = {**job.settings, "learning_rate_multiplier": 1.0 if multiplier == "auto" else multiplier}
+    resolved = {**settings, "learning_rate_multiplier": 1.0 if multiplier == "auto" else multiplier}
     names = [name for name in type(asked).model_fields if name in resolved]
-    return {name: resolved[name] for name in names if name != "beta" or job.kind != "sft"}
+    return {name: resolved[name] for name in names if name != "beta" or kind != "sft"}
+
+
+async def held_out_cases(session: AsyncSession, assistant: str | None) -> str | None:
+    """Digest of the questions that an assistant is measured on: the trainer refuses rows that ask them."""
+    if assistant is None:
+        return None
+    found = await assistants.get_assistant(session, assistant)
+    return (await files.get_kept(session, found.cases_file)).sha256 if found.cases_file else None
 
 
 async def training_file(

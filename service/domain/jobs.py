@@ -24,12 +24,12 @@ from service.contract.jobs import (
     Values,
 )
 from service.db import tables
-from service.domain import assistants, chat, job_requests, webhooks
+from service.domain import job_requests, webhooks
 from service.domain.idempotency import recent_same
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
 from service.domain.paging import page
-from service.errors import BadInput, Conflict, NotFound
+from service.errors import Conflict, NotFound
 from service.storage.local import Store
 
 LEASE = 20.0
@@ -44,46 +44,29 @@ async def create_job(
     request = wanted.model_dump(exclude_none=True)
     if retry and (same := await recent_same(session, tables.Job, caller.user_id, request)) is not None:
         return same
-    if wanted.integrations:
-        raise BadInput(
-            "Integrations are not served: nothing leaves this machine. Leave the field out.",
-            param="integrations",
-        )
-    kind = job_requests.KINDS[wanted.method.type] if wanted.method is not None else "sft"
-    given = job_requests.hyperparameters(wanted)
-    training = await job_requests.training_file(session, caller, wanted.training_file, kind, "training_file")
-    if training.rows < min_rows:
-        raise BadInput(
-            f"The training file has {training.rows} rows; at least {min_rows} are needed.",
-            param="training_file",
-        )
-    held_out = 0
-    if wanted.validation_file is not None:
-        held_out = (
-            await job_requests.training_file(session, caller, wanted.validation_file, kind, "validation_file")
-        ).rows
-    route = await chat.resolve(session, wanted.model, base_name=base_name)
-    assistant = (wanted.metadata or {}).get("assistant") or route.assistant
-    if assistant is not None:
-        caller.must_be("reviewer")
-        await assistants.get_assistant(session, assistant)
-    start = None if route.adapter == chat.BASE else await session.get_one(tables.Adapter, route.adapter)
-    settings, reasons = await job_requests.resolved(
-        store, wanted, given, training, held_out, start, max_length=max_length, width=width
+    plan = await job_requests.plan(
+        session,
+        store,
+        caller,
+        wanted,
+        base_name=base_name,
+        min_rows=min_rows,
+        max_length=max_length,
+        width=width,
     )
     job = tables.Job(
-        id=new_id("ftjob-"), kind=kind, status="queued", user_id=caller.user_id, request=request,
-        settings=settings.model_dump(), reasons=reasons, model=wanted.model,
-        start_adapter=start.digest if start else None,
-        training_file=wanted.training_file, validation_file=wanted.validation_file, assistant=assistant,
+        id=new_id("ftjob-"), kind=plan.kind, status="queued", user_id=caller.user_id, request=request,
+        settings=plan.settings.model_dump(), reasons=plan.reasons, model=wanted.model,
+        start_adapter=plan.start.digest if plan.start else None,
+        training_file=wanted.training_file, validation_file=wanted.validation_file, assistant=plan.assistant,
         attempts=0, cancel_requested=False, pause_requested=False, created_at=now(),
     )  # fmt: skip
     session.add(job)
     await session.flush()
-    if reasons:
+    if plan.reasons:
         used = job_requests.used(job)
-        told = " ".join(f"{name} = {used[name]}: {reason}" for name, reason in reasons.items())
-        await add_event(session, job.id, f"Chosen for you: {told}", data={"reasons": reasons})
+        told = " ".join(f"{name} = {used[name]}: {reason}" for name, reason in plan.reasons.items())
+        await add_event(session, job.id, f"Chosen for you: {told}", data={"reasons": plan.reasons})
     await add_event(session, job.id, "Files checked. The job waits for its turn.", code="waiting")
     return job
 

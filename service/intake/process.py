@@ -1,6 +1,7 @@
 """Starts `python -m service.intake` and waits for it: where the gateway and what people bring are kept apart.
 
-Knows no database. The process ends with this one.
+`finished` does so with any other module that reads rows beside the gateway. Knows no database. The process ends with
+this one.
 """
 
 import asyncio
@@ -30,9 +31,20 @@ class Refused(Exception):
 async def run(place: Path, spec: IntakeSpec) -> Any:
     """What the task makes, from its `report.json`. Ends the process when it is cancelled. Raises `Refused`."""
     await asyncio.to_thread(_lay_out, place, spec)
+    code = await finished(place, "service.intake", str(place))
+    if code == 0 and (place / folder.REPORT).exists():
+        return await asyncio.to_thread(folder.read_json, place / folder.REPORT)
+    if (place / folder.ERROR).exists():
+        raise Refused(ImportError.model_validate(folder.read_json(place / folder.ERROR)))
+    said = "Reading the file broke off without a word. Save it anew, or as CSV or JSON lines, and bring it again."
+    raise Refused(ImportError(code="import_crashed", message=said))
+
+
+async def finished(place: Path, *command: str) -> int | None:
+    """The exit code of `python -m COMMAND`, its output in the log of `place`. Ends it when this wait is cancelled."""
     with open(place / folder.LOG, "wb") as output:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "service.intake", str(place),
+            sys.executable, "-m", *command,
             stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, cwd=ROOT, env=_environment(),
             preexec_fn=_die_with_parent,
         )  # fmt: skip
@@ -40,12 +52,7 @@ async def run(place: Path, spec: IntakeSpec) -> Any:
         await process.wait()
     finally:
         await _end(process)
-    if process.returncode == 0 and (place / folder.REPORT).exists():
-        return await asyncio.to_thread(folder.read_json, place / folder.REPORT)
-    if (place / folder.ERROR).exists():
-        raise Refused(ImportError.model_validate(folder.read_json(place / folder.ERROR)))
-    said = "Reading the file broke off without a word. Save it anew, or as CSV or JSON lines, and bring it again."
-    raise Refused(ImportError(code="import_crashed", message=said))
+    return process.returncode
 
 
 def _lay_out(place: Path, spec: IntakeSpec) -> None:

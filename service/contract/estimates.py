@@ -1,0 +1,136 @@
+"""Before a job: what it would learn, what is wrong with its rows, and what it may take.
+
+Owns the shape of `estimate.json`, which `python -m training --check --quick` writes (`Look`), and of the answer of
+`POST /api/estimates`, made of it and of what the service knows. Knows no tokenizer and no database.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from service.contract.base import Strict
+from service.contract.jobs import TrainingKind
+
+
+class ShownToken(Strict):
+    text: str
+    """The token read back alone: a character that takes several tokens shows as a replacement character in each."""
+    loss: bool
+    """Whether the model learns to say it (of a worse answer: less often)."""
+
+
+class ShownSequence(Strict):
+    says: Literal["example", "preferred", "non_preferred", "desirable", "undesirable"]
+    tokens: list[ShownToken]
+    omitted: int
+    """Tokens left out in the middle of a long sequence."""
+
+
+class ShownRow(Strict):
+    """One row as the trainer is given it."""
+
+    row: str
+    """Where it stands, such as `train.jsonl line 12`."""
+    sequences: list[ShownSequence]
+
+
+class Finding(Strict):
+    """A fault by its name, and the first row that has it: the job would be refused for it."""
+
+    code: str
+    message: str
+    row: str | None = None
+    rows: int = 1
+    """How many of the rows that were looked at have a fault of this name; of one of a whole file, the first alone."""
+
+
+class Shape(Strict):
+    """Of the adapter, from the heads of the checkpoint's weight files."""
+
+    modules: dict[str, int]
+    """Linear layers that get two matrices each, counted by the last part of their names, as `q_proj`."""
+    parameters: int
+    """The sum over the modules of rank x (inputs + outputs): numbers that are trained."""
+    base_parameters: int
+
+
+class Look(Strict):
+    """`estimate.json`: what can be seen of a run without weights and without a step."""
+
+    kind: TrainingKind
+    rows: int
+    """Of the training file; reckoned from its bytes where `sampled`."""
+    rows_looked_at: int
+    """As many were turned into tokens, evenly spread over the file."""
+    sampled: bool
+    """The file is larger than is read whole: what stands only between the rows looked at was not seen."""
+    tokens: int
+    """Of one pass over the rows; scaled up where not every row was looked at."""
+    tokens_with_loss: int
+    longest: int
+    """Tokens of the longest row that was looked at."""
+    max_length: int
+    too_long: int
+    """Rows looked at that are longer than `max_length`. They are refused, and the job with them."""
+    truncated: Literal[0] = 0
+    """No row is ever cut."""
+    steps: int
+    """If all passes are made."""
+    end_learned: bool
+    """In every row looked at, each answer that is learned ends with a token that the engine stops at, with loss."""
+    trained_as_served: bool
+    """In every row looked at, the tokens of the prompt are those that the engine is asked with."""
+    template_sha256: str
+    base_sha256: str
+    """Both as an adapter's manifest names them."""
+    findings: list[Finding]
+    not_looked_at: list[str]
+    """Faults, by name, that this look cannot see: the job itself looks for them before its first step."""
+    shown: list[ShownRow]
+    rank: int
+    """Of the adapter."""
+    shape: Shape | None
+    """None where the checkpoint's weights are not safetensors."""
+    memory_low: int | None
+    memory_high: int | None
+    """Bytes at the peak on a processor, by a formula."""
+
+
+class Range(Strict):
+    low: float | None = None
+    high: float | None = None
+    """No promise: what it takes should lie between, and may not."""
+    basis: Literal["earlier_jobs", "formula", "none"]
+    jobs: int = 0
+    """Earlier jobs that it rests on."""
+    because: str
+
+
+class Servable(Strict):
+    """Whether the engine takes such an adapter, by its settings; that it serves it is proved after training."""
+
+    rank: bool
+    max_rank: int
+    modules: bool | None
+    """None where the modules are not known."""
+    not_served: list[str] = []
+
+
+class Estimate(Strict):
+    """`POST /api/estimates`. Nothing was made, queued or reserved."""
+
+    object: Literal["fine_tuning.estimate"] = "fine_tuning.estimate"
+    model: str
+    method: Literal["supervised", "dpo", "kto"]
+    hyperparameters: dict[str, Any]
+    hyperparameter_reasons: dict[str, str]
+    seed: int
+    held_out: int
+    look: Look
+    servable: Servable
+    seconds: Range
+    """From the start of the process to its last step; waiting for its turn and proving the adapter come on top."""
+    memory_bytes: Range
+    ready: bool = Field(description="No fault was found. It is no promise that the job succeeds.")
+    notes: list[str]
+    """What a reader must know of how far the figures reach."""

@@ -1,0 +1,194 @@
+"""Before a job: the look that a process of its own took at a request's rows, put together with what the service knows.
+
+Owns how long a job may take: by the earlier jobs of the same base model and method, else by a formula whose figures and
+doubts are told. Makes no job, never commits.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from service.contract.estimates import Estimate, Finding, Look, Range, Servable
+from service.contract.jobs import JobCreate, TrainingSpec
+from service.db import tables
+from service.domain import job_requests
+from service.domain.job_requests import Plan
+
+JOBS = 20
+"""Earlier jobs that count: the newest."""
+SPREAD = 1.5
+"""A job may be so many times as quick as the quickest of them, or as slow as the slowest: rows differ."""
+SPEED = 40e9
+"""Floating-point operations a second of one core, where nothing was measured: the embedded model trained at about 150
+tokens a second on two cores."""
+DOUBT = 4.0
+"""How far off that may be, either way: processors and models differ."""
+START = (5.0, 60.0)
+"""Seconds until the first step, where nothing was measured: a process starts, a model is read, rows are checked."""
+HELD_OUT = 0.4
+"""What a held-out token costs beside one that is learned from: it is only read."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What an estimate depends on beside the request."""
+
+    cores: int
+    """That a training job may use."""
+    has_gpu: bool
+    max_rank: int
+    layers: tuple[str, ...]
+    """What the engine takes of an adapter: its highest rank, and the layers it may change, as `q_proj`."""
+
+
+def spec_of(plan: Plan, *, base_folder: str, base_name: str, cases: str | None) -> TrainingSpec:
+    """The `job.json` of the look: that of the job, which gets no id."""
+    return TrainingSpec(
+        kind=plan.kind, id="estimate", base_model=base_folder, base_name=base_name,
+        start_digest=plan.start.digest if plan.start else None, train_sha256=plan.training.sha256, cases_sha256=cases,
+        settings=plan.settings, threads=1,
+    )  # fmt: skip
+
+
+async def earlier(session: AsyncSession, kind: str, base_sha256: str) -> list[float]:
+    """Tokens a second of the newest published jobs of a method on this very base model, held-out rows counted in."""
+    newest = select(tables.Adapter.manifest, tables.Adapter.report).order_by(tables.Adapter.created_at.desc())
+    rates: list[float] = []
+    for manifest, report in await session.execute(newest):
+        if (
+            manifest.get("kind") != kind
+            or manifest.get("base_sha256") != base_sha256
+            or report["seconds"] <= 0
+        ):
+            continue
+        tokens, passes, rows = report["trained_tokens"], report["epochs"], report["rows"]
+        if tokens and passes and rows:
+            row = tokens / passes / rows
+            rates.append((tokens + _held_out_work(row, report["held_out"], passes)) / report["seconds"])
+        if len(rates) == JOBS:
+            break
+    return rates
+
+
+def put_together(wanted: JobCreate, plan: Plan, look: Look, rates: list[float], machine: Machine) -> Estimate:
+    """The answer; `rates` are those of earlier jobs."""
+    if look.sampled:  # the number of rows is known here, and was reckoned there
+        share, batch = plan.training.rows / look.rows, plan.settings.batch_size
+        look = look.model_copy(
+            update={
+                "rows": plan.training.rows, "tokens": round(look.tokens * share),
+                "tokens_with_loss": round(look.tokens_with_loss * share),
+                "steps": -(-plan.training.rows // batch) * plan.settings.n_epochs,
+            }
+        )  # fmt: skip
+    findings = [*look.findings, *_of_start(plan, look)]
+    look = look.model_copy(update={"findings": findings})
+    servable = _servable(look, machine)
+    held_out = plan.validation.rows if plan.validation else 0
+    method = next(name for name, kind in job_requests.KINDS.items() if kind == plan.kind)
+    return Estimate(
+        model=wanted.model, method=cast(Literal["supervised", "dpo", "kto"], method),
+        hyperparameters=job_requests.chosen(wanted, plan.kind, plan.settings.model_dump()),
+        hyperparameter_reasons=plan.reasons, seed=plan.settings.seed, held_out=held_out, look=look, servable=servable,
+        seconds=_seconds(plan, look, rates, held_out, machine), memory_bytes=_memory(look, machine),
+        ready=not findings and servable.rank and servable.modules is not False, notes=_notes(plan, look),
+    )  # fmt: skip
+
+
+def _of_start(plan: Plan, look: Look) -> list[Finding]:
+    """What the trainer would refuse the adapter to go on from for, as far as its manifest says."""
+    if plan.start is None:
+        return []
+    found: list[Finding] = []
+    if plan.start.manifest["base_sha256"] != look.base_sha256:
+        said = "The adapter to start from was made for another base model. Start from the base model."
+        found.append(Finding(code="bad_start_adapter", message=said))
+    elif plan.start.manifest["template_sha256"] != look.template_sha256:
+        said = "The adapter to start from was made with another chat template. Start from the base model."
+        found.append(Finding(code="wrong_template", message=said))
+    return found
+
+
+def _servable(look: Look, machine: Machine) -> Servable:
+    others = [name for name in look.shape.modules if name not in machine.layers] if look.shape else []
+    return Servable(
+        rank=look.rank <= machine.max_rank, max_rank=machine.max_rank,
+        modules=not others if look.shape else None, not_served=others,
+    )  # fmt: skip
+
+
+def _seconds(plan: Plan, look: Look, rates: list[float], held_out: int, machine: Machine) -> Range:
+    passes = plan.settings.n_epochs
+    row = look.tokens / max(look.rows, 1)
+    work = look.tokens * passes + _held_out_work(row, held_out, passes)
+    patience = plan.settings.early_stopping_patience
+    least = work * min(1.0, (patience + 1) / passes) if patience else work
+    if rates:
+        return Range(
+            low=round(least / max(rates) / SPREAD, 1), high=round(work / min(rates) * SPREAD, 1),
+            basis="earlier_jobs", jobs=len(rates),
+            because=f"Earlier jobs of this method on this base model in this database ({len(rates)}) made "
+            f"{min(rates):.0f} to {max(rates):.0f} tokens a second, their start included; {SPREAD:g} times as quick "
+            "and as slow is allowed for. It holds as far as the machine, and what else runs on it, are as they were.",
+        )  # fmt: skip
+    none = "No earlier job of this method on this base model is recorded here"
+    if machine.has_gpu:
+        return Range(basis="none", because=f"{none}, and there is no formula for a GPU.")
+    if look.shape is None:
+        return Range(basis="none", because=f"{none}, and the base model's size is not known.")
+    # Forward and backward are 2 operations each for a parameter and a token: the base gets no gradients of its own.
+    speed = SPEED * machine.cores / (4 * look.shape.base_parameters)
+    if plan.kind != "sft":
+        work += look.tokens * HELD_OUT  # the reference reads every row once
+    return Range(
+        low=round(least / speed / DOUBT + START[0], 1), high=round(work / speed * DOUBT + START[1], 1), basis="formula",
+        because=f"{none}. By a formula: 4 operations for each parameter and token, at {SPEED / 1e9:g}e9 a second on "
+        f"each of {machine.cores} cores. That speed was seen on another machine and may be {DOUBT:g} times too high or "
+        "too low here: a guess of the order of magnitude, no more.",
+    )  # fmt: skip
+
+
+def _held_out_work(row: float, held_out: int, passes: float) -> float:
+    """Held-out rows are read before the first step and after each pass; as tokens that are learned from."""
+    return HELD_OUT * row * held_out * (passes + 1)
+
+
+def _memory(look: Look, machine: Machine) -> Range:
+    if machine.has_gpu or look.memory_low is None or look.memory_high is None:
+        why = (
+            "There is no formula for a GPU."
+            if machine.has_gpu
+            else "The base model's configuration does not say its shape."
+        )
+        return Range(basis="none", because=why)
+    return Range(
+        low=look.memory_low, high=look.memory_high, basis="formula",
+        because="Of the training process at its peak, beside the engine: weights in fp32, the adapter with its "
+        "gradients and moments, and what a forward pass keeps of the longest rows. Memory is not recorded by jobs, so "
+        "nothing here was measured on this machine.",
+    )  # fmt: skip
+
+
+def _notes(plan: Plan, look: Look) -> list[str]:
+    notes = ["No row is ever cut: one that is longer than max_length is refused, and the job with it."]
+    if look.sampled:
+        notes.append(
+            f"The training file is large: {look.rows_looked_at} of its {look.rows} rows, evenly spread, were looked "
+            "at. Tokens are scaled up from them; faults of the others were not seen."
+        )
+    elif look.rows_looked_at < look.rows:
+        notes.append(
+            f"{look.rows_looked_at} of {look.rows} rows, evenly spread, were turned into tokens; tokens are scaled up."
+        )
+    if plan.validation is not None:
+        notes.append("Held-out rows were not turned into tokens; they are taken to be as long as the others.")
+        if "held_out_in_training" in look.not_looked_at:
+            notes.append(
+                "Whether held-out rows stand in training too was not looked at: a file is too large."
+            )
+    if plan.settings.early_stopping_patience:
+        notes.append("The job may end before its last pass: it stops when held-out rows get no better.")
+    notes.append("What only weights can show is looked for by the job itself, before its first step.")
+    return notes

@@ -1,0 +1,136 @@
+"""`/api/estimates`: who may ask, what is refused before anything starts, and a whole answer by the real process."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.gateway import Gateway, running_gateway
+from tests.training.conftest import examples, rated, tiny_base, tokenizer
+
+__all__ = ["tiny_base", "tokenizer"]
+
+
+def put(client: httpx.Client, rows: list[dict[str, Any]]) -> str:
+    data = "\n".join(json.dumps(row) for row in rows).encode()
+    form: Any = {"files": {"file": ("a.jsonl", data)}, "data": {"purpose": "fine-tune"}}
+    return client.post("/v1/files", **form).raise_for_status().json()["id"]
+
+
+def ask(client: httpx.Client, file: str, **more: Any) -> httpx.Response:
+    model = more.pop("model", "smollm2-135m-instruct")
+    return client.post("/api/estimates", json={"model": model, "training_file": file, **more}, timeout=120)
+
+
+def error(answer: httpx.Response) -> tuple[int, str | None, str | None]:
+    found = answer.json()["error"]
+    return answer.status_code, found["code"], found["param"]
+
+
+def test_a_stranger_is_turned_away(gateway: Gateway):
+    assert (
+        httpx.post(f"{gateway.url}/api/estimates", json={"model": "m", "training_file": "f"}).status_code
+        == 401
+    )
+
+
+def test_nobody_sees_the_rows_of_another_and_only_reviewers_name_an_assistant(gateway: Gateway):
+    theirs = put(gateway.admin, examples(3))
+    with gateway.client_of("estimator") as user:
+        assert error(ask(user, theirs)) == (400, "invalid_value", "training_file")
+        own = put(user, examples(3))
+        assert ask(user, own, metadata={"assistant": "fanal"}).status_code == 403
+        assert ask(user, own, model="fanal").status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"training_file": "file-none"}, "training_file"),
+        ({"validation_file": "file-none"}, "validation_file"),
+        ({"integrations": [{"type": "wandb"}]}, "integrations"),
+        ({"method": {"type": "dpo"}}, "training_file"),
+    ],
+)
+def test_what_a_job_would_be_refused_for_is_refused_alike(gateway: Gateway, body: dict[str, Any], param: str):
+    fields = {"model": "smollm2-135m-instruct", "training_file": put(gateway.admin, examples(3))} | body
+    answers = [gateway.admin.post(path, json=fields) for path in ("/api/estimates", "/v1/fine_tuning/jobs")]
+    assert answers[0].status_code == 400
+    assert answers[0].json() == answers[1].json()
+    assert answers[0].json()["error"]["param"] == param
+
+
+def test_where_the_base_model_is_not_on_the_machine_it_says_so_and_starts_nothing(gateway: Gateway):
+    answer = ask(gateway.admin, put(gateway.admin, examples(3)))
+    assert error(answer) == (409, "conflict", None)
+    assert "is not on this machine" in answer.json()["error"]["message"]
+
+
+@pytest.fixture(scope="module")
+def tuning(
+    tiny_base: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    schema: Path,
+) -> Iterator[Gateway]:
+    """A gateway whose base model is the tiny one."""
+    home = tmp_path_factory.mktemp("tuning")
+    with running_gateway(home, schema, base_model=str(tiny_base), base_name="tiny", threads=2) as running:
+        yield running
+
+
+@pytest.mark.heavy
+def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway):
+    held_out = put(tuning.admin, examples(2, start=90))
+    hyperparameters = {"n_epochs": 4, "batch_size": 2}
+    method = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
+    body = {"method": method, "seed": 7, "metadata": {"why": "a test"}, "validation_file": held_out}
+    answer = ask(tuning.admin, put(tuning.admin, examples(9)), model="tiny", **body)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found["ready"], found["look"]["findings"]
+    assert found["hyperparameters"]["n_epochs"] == 4
+    assert found["hyperparameters"].keys() - hyperparameters.keys() == found["hyperparameter_reasons"].keys()
+    assert (found["seed"], found["held_out"], found["method"]) == (7, 2, "supervised")
+    look = found["look"]
+    assert (look["rows"], look["steps"], look["truncated"]) == (9, 20, 0)
+    assert look["end_learned"]
+    assert look["trained_as_served"]
+    tokens = look["shown"][0]["sequences"][0]["tokens"]
+    assert (
+        "".join(token["text"] for token in tokens if token["loss"]) == "Ferry 0 leaves from pier 0.<|im_end|>"
+    )
+    assert found["servable"] == {"rank": True, "max_rank": 16, "modules": True, "not_served": []}
+    assert found["seconds"]["basis"] in ("formula", "none")
+    assert tuning.admin.get("/v1/fine_tuning/jobs").json()["data"] == []
+    assert list((tuning.settings.home / "imports").iterdir()) == []
+
+
+@pytest.mark.heavy
+def test_rows_that_cannot_be_learned_are_named_before_there_is_a_job(tuning: Gateway):
+    rows = rated(6)
+    rows[1]["completion"][0]["content"] = "nan"
+    answer = ask(tuning.admin, put(tuning.admin, rows), model="tiny", method={"type": "kto"})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert not found["ready"]
+    assert [(one["code"], one["row"]) for one in found["look"]["findings"]] == [
+        ("nan_row", "train.jsonl line 2")
+    ]
+    assert found["hyperparameters"]["desirable_weight"] == 1
+
+
+@pytest.mark.heavy
+async def test_of_many_at_once_two_are_looked_at_and_the_others_are_told_to_come_again(tuning: Gateway):
+    file = put(tuning.admin, examples(3))
+    headers = {"authorization": f"Bearer {tuning.key}"}
+    async with httpx.AsyncClient(base_url=tuning.url, headers=headers, timeout=120) as client:
+        body = {"model": "tiny", "training_file": file}
+        answers = await asyncio.gather(*(client.post("/api/estimates", json=body) for _ in range(6)))
+    statuses = sorted(answer.status_code for answer in answers)
+    assert statuses == [200, 200, 429, 429, 429, 429]
+    assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 429)
+    assert list((tuning.settings.home / "imports").iterdir()) == []

@@ -1,0 +1,125 @@
+"""How a look at the rows becomes an estimate: on what time and memory rest, and what is said of it."""
+
+from typing import Any
+
+import pytest
+
+from service.contract.estimates import Estimate, Look, Shape
+from service.contract.jobs import JobCreate, TrainingSettings
+from service.db import tables
+from service.domain import estimates
+from service.domain.estimates import Machine
+from service.domain.job_requests import Plan
+from tests.service.domain.conftest import World
+from tests.service.domain.test_jobs import create
+
+MACHINE = Machine(cores=2, has_gpu=False, max_rank=16, layers=("q_proj", "down_proj"))
+
+
+def look(**change: Any) -> Look:
+    shape = Shape(modules={"q_proj": 30, "down_proj": 30}, parameters=10**6, base_parameters=135 * 10**6)
+    fields: dict[str, Any] = {
+        "kind": "sft", "rows": 100, "rows_looked_at": 100, "sampled": False, "tokens": 15_000, "tokens_with_loss": 5000,
+        "longest": 200, "max_length": 1024, "too_long": 0, "steps": 50, "end_learned": True, "trained_as_served": True,
+        "template_sha256": "t", "base_sha256": "b", "findings": [], "not_looked_at": [], "shown": [], "rank": 16,
+        "shape": shape, "memory_low": 10**9, "memory_high": 2 * 10**9,
+    }  # fmt: skip
+    return Look.model_validate(fields | change)
+
+
+def estimate(
+    seen: Look, rates: list[float] | None = None, machine: Machine = MACHINE, **change: Any
+) -> Estimate:
+    settings = TrainingSettings(n_epochs=2, batch_size=4, learning_rate=1e-3, **change.pop("settings", {}))
+    fields: dict[str, Any] = {
+        "kind": "sft", "training": tables.File(rows=100), "validation": None, "assistant": None, "start": None,
+        "settings": settings, "reasons": {"n_epochs": "few"},
+    }  # fmt: skip
+    wanted = JobCreate(model="base", training_file="file-1")
+    return estimates.put_together(wanted, Plan(**(fields | change)), seen, rates or [], machine)
+
+
+def test_without_an_earlier_job_the_time_is_a_formulas_and_says_so():
+    found = estimate(look()).seconds
+    assert found.basis == "formula"
+    assert found.low is not None
+    assert found.high is not None
+    # 30 000 tokens at the 150 a second that the formula is made of.
+    assert found.low < 200 < found.high
+    assert found.high > 10 * found.low
+    assert "may be 4 times too high or too low" in found.because
+
+
+def test_earlier_jobs_make_the_range_narrower_and_are_named():
+    found = estimate(look(), [100.0, 150.0]).seconds
+    assert (found.basis, found.jobs) == ("earlier_jobs", 2)
+    assert (found.low, found.high) == (pytest.approx(133.3, abs=0.1), pytest.approx(450.0, abs=0.1))
+    assert "(2) made 100 to 150 tokens a second" in found.because
+
+
+def test_held_out_rows_cost_time_and_early_stopping_may_spare_some():
+    plain = estimate(look(), [100.0]).seconds
+    watched = estimate(look(), [100.0], validation=tables.File(rows=50)).seconds
+    assert plain.high is not None
+    assert watched.high is not None
+    assert watched.high > plain.high
+    early = estimate(look(), [100.0], settings={"early_stopping_patience": 1})
+    assert any("may end before its last pass" in note for note in early.notes)
+
+
+def test_on_a_gpu_or_for_an_unknown_shape_nothing_is_made_up():
+    gpu = estimate(look(), machine=Machine(2, True, 16, MACHINE.layers))
+    for found in (gpu.seconds, gpu.memory_bytes, estimate(look(shape=None)).seconds):
+        assert (found.basis, found.low, found.high) == ("none", None, None)
+
+
+def test_what_the_engine_does_not_take_is_said_and_the_job_is_not_ready():
+    assert estimate(look()).ready
+    rank = estimate(look(), machine=Machine(2, False, 8, MACHINE.layers))
+    assert (rank.ready, rank.servable.rank, rank.servable.max_rank) == (False, False, 8)
+    layers = estimate(look(), machine=Machine(2, False, 16, ("q_proj",)))
+    assert (layers.ready, layers.servable.modules) == (False, False)
+    assert layers.servable.not_served == ["down_proj"]
+    assert estimate(look(shape=None)).servable.modules is None
+
+
+def test_an_adapter_of_another_template_is_a_fault():
+    start = tables.Adapter(manifest={"base_sha256": "b", "template_sha256": "other"})
+    found = estimate(look(), start=start)
+    assert ([finding.code for finding in found.look.findings], found.ready) == (["wrong_template"], False)
+    start = tables.Adapter(manifest={"base_sha256": "other", "template_sha256": "t"})
+    assert [one.code for one in estimate(look(), start=start).look.findings] == ["bad_start_adapter"]
+
+
+def test_a_sample_is_scaled_to_the_rows_that_are_known_and_told():
+    found = estimate(
+        look(sampled=True, rows=50, rows_looked_at=20, tokens=7500, tokens_with_loss=2500, steps=26)
+    )
+    assert (found.look.rows, found.look.tokens, found.look.tokens_with_loss) == (100, 15_000, 5000)
+    assert found.look.steps == 50
+    assert any("20 of its 100 rows" in note for note in found.notes)
+
+
+def test_the_hyperparameters_are_those_of_the_job_with_their_reasons():
+    found = estimate(look())
+    assert found.hyperparameters["n_epochs"] == 2
+    assert found.hyperparameters["learning_rate_multiplier"] == 1
+    assert "beta" not in found.hyperparameters
+    assert found.hyperparameter_reasons == {"n_epochs": "few"}
+
+
+async def test_only_jobs_of_the_same_method_and_base_count(world: World):
+    job = await create(world)
+    report = {"trained_tokens": 3000, "epochs": 3.0, "rows": 10, "held_out": 0, "seconds": 30.0}
+    kinds = [("sft", "b"), ("dpo", "b"), ("sft", "other")]
+    async with world.database.writing() as session:
+        for number, (kind, base) in enumerate(kinds):
+            session.add(
+                tables.Adapter(
+                    digest=f"d{number}", model=f"ft:{number}", job_id=job.id, user_id=job.user_id,
+                    manifest={"kind": kind, "base_sha256": base}, proof={}, report=report, bytes=1, created_at=1,
+                )
+            )  # fmt: skip
+    async with world.database.reading() as session:
+        assert await estimates.earlier(session, "sft", "b") == [100.0]
+        assert await estimates.earlier(session, "kto", "b") == []

@@ -1,0 +1,267 @@
+"""Looks at a run before it is a job: rows and tokens, faults by name, the adapter's shape, the memory it may take.
+
+Reads the tokenizer, the configuration and the heads of the weight files, never weights. Owns what is read whole, what
+is sampled, and the formula of the memory. Knows no trainer: what only a batch or a model shows, `training.preflight`
+sees.
+"""
+
+import json
+import math
+import random
+import struct
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from service.contract import folder
+from service.contract.datasets import BadRow, PreferencePair, check_row, read_objects
+from service.contract.estimates import Finding, Look, Shape, ShownRow, ShownSequence, ShownToken
+from service.contract.jobs import TrainingSettings, TrainingSpec
+from training import data, fingerprint, reading_back, rows, tokenizer
+from training.data import IGNORED, Chat, ExampleTokens, PairTokens, RatedTokens
+from training.refusal import Refused
+from training.rows import NamedRow, Rows
+
+WHOLE = 8 * 1024 * 1024
+"""Bytes of a file that is read whole. Of a larger training file, rows are taken at evenly spread places, as many bytes
+at most."""
+ROWS = 1000
+"""Rows that are turned into tokens at most, evenly spread: some seconds."""
+SHOWN = 3
+"""Rows whose tokens are shown: the first, the middle one and the last."""
+SHOWN_TOKENS = 400
+"""Of a shown sequence; what lies in the middle of a longer one is left out."""
+FORWARD_ROWS, FORWARD_TOKENS = 8, 1024
+"""As `training.model` bounds a forward pass."""
+LIBRARIES = 0.8e9
+"""Bytes of the process before it has a model, roughly."""
+UNSEEN = ["padding_in_loss", "wrong_reference", "bad_start_adapter"]
+WITH_WHOLE_FILE = ["wrong_sha256", "held_out_in_training", "held_out_case", "one_label", "no_mismatch"]
+
+Tokens = ExampleTokens | PairTokens | RatedTokens
+
+
+def look(run: Path, spec: TrainingSpec) -> Look:
+    """What can be seen of a run without weights. Raises `Refused` where nothing can be: no model, no file, no rows."""
+    base = Path(spec.base_model)
+    chat = tokenizer.load_chat(base)
+    faults = _Faults()
+    unseen = list(UNSEEN)
+    if sampled := _is_large(run / folder.TRAIN):
+        unseen += WITH_WHOLE_FILE
+        found, count = _sample(run / folder.TRAIN, spec.kind)
+    else:
+        if large := _is_large(run / folder.VALIDATION):
+            unseen.append("held_out_in_training")
+        whole = rows.load(run, spec, held_out=not large)
+        _look_for_held_out(run, spec, whole, faults)
+        found, count = _spread(whole.train, ROWS), len(whole.train)
+    tokens = [token for named in found if (token := _tokens(chat, named, spec, faults)) is not None]
+    if spec.kind == "kto" and not sampled and len(tokens) == count:
+        faults.of(lambda: _look_for_both_labels(tokens, spec.settings))
+    share = count / len(tokens) if tokens else 0.0
+    longest = max((token.length for token in tokens), default=0)
+    shape = _shape(base, spec.settings.lora_rank)
+    low, high = _memory(base, shape, spec, longest)
+    return Look(
+        kind=spec.kind, rows=count, rows_looked_at=len(found), sampled=sampled,
+        tokens=round(sum(token.read for token in tokens) * share),
+        tokens_with_loss=round(sum(token.learned for token in tokens) * share), longest=longest,
+        max_length=spec.settings.max_length, too_long=faults.count("row_too_long"),
+        steps=math.ceil(count / spec.settings.batch_size) * spec.settings.n_epochs,
+        end_learned=bool(tokens) and not faults.any(
+            "no_end_of_turn", "no_end_of_sequence", "pad_is_end_of_sequence", "end_of_turn_inside", "no_loss"
+        ),
+        trained_as_served=bool(tokens) and not faults.any("not_a_prefix", "wrong_template"),
+        template_sha256=fingerprint.template_sha256(base), base_sha256=fingerprint.base_sha256(base),
+        findings=faults.found, not_looked_at=unseen,
+        shown=[_shown(chat, token) for token in _spread(tokens, SHOWN)], rank=spec.settings.lora_rank,
+        shape=shape, memory_low=low, memory_high=high,
+    )  # fmt: skip
+
+
+def _is_large(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > WHOLE
+
+
+class _Faults:
+    """Faults by name: the first of each is told, the others are counted."""
+
+    def __init__(self) -> None:
+        self._by_code: dict[str, Finding] = {}
+
+    @property
+    def found(self) -> list[Finding]:
+        return list(self._by_code.values())
+
+    def add(self, error: Refused) -> None:
+        if (known := self._by_code.get(error.code)) is not None:
+            known.rows += 1
+            return
+        self._by_code[error.code] = Finding(code=error.code, message=error.message, row=error.param)
+
+    def of(self, check: Callable[[], Any]) -> Any:
+        """What `check` returns; None where it refuses, which is kept."""
+        try:
+            return check()
+        except Refused as error:
+            self.add(error)
+            return None
+
+    def any(self, *codes: str) -> bool:
+        return any(code in self._by_code for code in codes)
+
+    def count(self, code: str) -> int:
+        return self._by_code[code].rows if code in self._by_code else 0
+
+
+def _look_for_held_out(run: Path, spec: TrainingSpec, found: Rows, faults: _Faults) -> None:
+    faults.of(lambda: rows.refuse_leaks(found))
+    cases = faults.of(lambda: rows.held_out_cases(run, spec))
+    if cases is not None:
+        faults.of(lambda: rows.refuse_cases(found, cases))
+
+
+def _look_for_both_labels(tokens: Sequence[Any], settings: TrainingSettings) -> None:
+    placed = data.in_turn(list(tokens), settings.seed)
+    data.mismatched(placed, placed, settings.max_length)
+
+
+def _spread(items: Sequence[Any], count: int) -> list[Any]:
+    """At most `count` of the items, the first and the last among them, evenly spread."""
+    if len(items) <= count:
+        return list(items)
+    return [items[round(at * (len(items) - 1) / (count - 1))] for at in range(count)]
+
+
+def _sample(path: Path, kind: str) -> tuple[list[NamedRow], int]:
+    """Rows at evenly spread places of a large file, and how many it has by their mean length.
+
+    The row after each place is taken, so rows that follow long ones come somewhat too often. Raises `Refused`.
+    """
+    size = path.stat().st_size
+    found: dict[int, NamedRow] = {}
+    lengths = 0
+    places = random.Random(0).sample(range(ROWS), ROWS)  # spread evenly wherever very long rows end it
+    with open(path, "rb") as file:
+        while places and lengths < WHOLE:
+            if (at := size * places.pop() // ROWS) > 0:
+                file.seek(at - 1)
+                file.readline()  # the rest of the row that the place lies in
+            else:
+                file.seek(0)
+            begin = file.tell()
+            line = file.readline()
+            if begin in found or not line.strip():
+                continue
+            name = f"{folder.TRAIN}, the row at byte {begin}"
+            try:
+                [(number, value)] = read_objects([line])
+                found[begin] = NamedRow(name, check_row(number, value, kind))
+            except BadRow as error:
+                raise Refused("bad_row", f"{name}: {error}", folder.TRAIN) from None
+            lengths += len(line)
+    if not found:
+        raise Refused("no_rows", f"{folder.TRAIN} holds no rows. Add some.", folder.TRAIN)
+    return [found[begin] for begin in sorted(found)], max(len(found), round(size * len(found) / lengths))
+
+
+def _tokens(chat: Chat, named: NamedRow, spec: TrainingSpec, faults: _Faults) -> Tokens | None:
+    """A row as the trainer is given it, looked at as `training.preflight` would."""
+    faults.of(lambda: reading_back.check_text(named.name, named.row))
+    make: Any = {"sft": data.examples, "dpo": data.pairs, "kto": data.rated}[spec.kind]
+    made = faults.of(lambda: make(chat, [named], 2**62))
+    if made is None:
+        return None
+    token: Tokens = made[0]
+    if token.length > spec.settings.max_length:
+        faults.of(lambda: make(chat, [named], spec.settings.max_length))
+    told = reading_back.answers(named.row)
+    of_sequence = [[answer] for answer in told] if isinstance(named.row, PreferencePair) else [told]
+    for (_, ids, loss), answers in zip(_sequences(token), of_sequence, strict=True):
+        stretches = reading_back.stretches(ids, loss)
+        faults.of(lambda a=answers, s=stretches: reading_back.check_loss(chat, named.name, named.row, a, s))
+    return token
+
+
+def _sequences(token: Tokens) -> list[tuple[str, list[int], list[bool]]]:
+    """What the model reads of a row: what it is, its tokens, and whether each carries loss."""
+    if isinstance(token, ExampleTokens):
+        return [("example", token.input_ids, [label != IGNORED for label in token.labels])]
+    if isinstance(token, PairTokens):
+        parts = [("preferred", token.chosen_ids), ("non_preferred", token.rejected_ids)]
+    else:
+        parts = [("desirable" if token.label else "undesirable", token.completion_ids)]
+    before = len(token.prompt_ids)
+    return [(says, token.prompt_ids + ids, [False] * before + [True] * len(ids)) for says, ids in parts]
+
+
+def _shown(chat: Chat, token: Tokens) -> ShownRow:
+    sequences = []
+    for says, ids, loss in _sequences(token):
+        end, half = len(ids), SHOWN_TOKENS // 2
+        places = range(end) if end <= SHOWN_TOKENS else (*range(half), *range(end - half, end))
+        marked = [ShownToken(text=chat.tokenizer.decode([ids[at]]), loss=loss[at]) for at in places]
+        sequences.append(
+            ShownSequence.model_validate({"says": says, "tokens": marked, "omitted": end - len(marked)})
+        )
+    return ShownRow(row=token.name, sequences=sequences)
+
+
+def _shape(base: Path, rank: int) -> Shape | None:
+    """The adapter's, from the heads of the weight files: every linear layer but the output head."""
+    shapes = {
+        name: shape for path in sorted(base.glob("*.safetensors")) for name, shape in _head(path).items()
+    }
+    if not shapes:
+        return None
+    modules: Counter[str] = Counter()
+    parameters = 0
+    for name, shape in shapes.items():
+        layer = name.removesuffix(".weight").rpartition(".")[2]
+        if name.endswith(".weight") and len(shape) == 2 and "embed" not in layer and layer not in _NO_LAYERS:
+            modules[layer] += 1
+            parameters += rank * sum(shape)
+    return Shape(
+        modules=dict(sorted(modules.items())), parameters=parameters,
+        base_parameters=sum(math.prod(shape) for shape in shapes.values()),
+    )  # fmt: skip
+
+
+_NO_LAYERS = ("lm_head", "output", "wte", "wpe")
+"""Last parts of names of two-dimensional weights that are embeddings or the output head."""
+
+
+def _head(path: Path) -> dict[str, list[int]]:
+    """{name: shape} of a safetensors file: the length of its head, then the head as JSON."""
+    with open(path, "rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        head = json.loads(file.read(length))
+    return {name: tensor["shape"] for name, tensor in head.items() if name != "__metadata__"}
+
+
+def _memory(
+    base: Path, shape: Shape | None, spec: TrainingSpec, longest: int
+) -> tuple[int, int] | tuple[None, None]:
+    """Bytes at the peak on a processor that trains in fp32, low and high.
+
+    The libraries; the base in fp32; the adapter four times (weights, gradients, Adam's two means); and what the
+    backward pass needs of each token in a forward pass: in each layer about 16 numbers for each of its width and 4
+    for each of its inner width. That fits the one figure we have (the embedded model, 8 rows of some 250 tokens,
+    4.9 GB); half and double of the last part are the range. Shared beginnings make it less, bf16 halves most of it.
+    """
+    config = json.loads((base / "config.json").read_text())
+    layers, width, inner = (
+        config.get(name) for name in ("num_hidden_layers", "hidden_size", "intermediate_size")
+    )
+    if shape is None or not (layers and width and inner):
+        return None, None
+    together = 2 if spec.kind == "kto" else 1
+    at_once = min(
+        max(together, min(FORWARD_ROWS, FORWARD_TOKENS // max(longest, 1))), spec.settings.batch_size
+    )
+    sequences = 1 if spec.kind == "sft" else 2
+    read = at_once * longest * sequences * layers * (16 * width + 4 * inner) * 4
+    fixed = LIBRARIES + 4 * shape.base_parameters + 16 * shape.parameters
+    return round(fixed + read / 2), round(fixed + read * 2)
