@@ -5,13 +5,18 @@ Owns what is compared with what. Knows no verdict and no page.
 
 import numpy as np
 
+from evals.cases import question_of
 from evals.metrics import Metric
 from evals.scoring import Scoreboard, slices_of
 from evals.statistics import Values, bootstrap, interval_of
-from service.contract.evaluations import Answer, Contestant, Difference, Score
+from service.contract.evaluations import Answer, Change, Contestant, Difference, Score
 
 EXAMPLES = 20
 """At most so many cases are named as better, and as worse."""
+TOLD = 5
+"""Of those, so many are told with their texts: they travel with every list of evaluations."""
+LONGEST = 1500
+"""Characters of a question or an answer that is told."""
 
 
 def rival_of(board: Scoreboard) -> Contestant | None:
@@ -66,6 +71,33 @@ def changed(board: Scoreboard, against: Contestant, primary: Metric) -> tuple[li
     better = [ids[at] for at in order if change[at] > 0]
     worse = [ids[at] for at in order[::-1] if change[at] < 0]
     return better[:EXAMPLES], worse[:EXAMPLES]
+
+
+def told(
+    board: Scoreboard, against: Contestant, primary: Metric, better: list[str], worse: list[str]
+) -> list[Change]:
+    """The first of the cases that `changed` named with both answers: the worst first, then the best."""
+    positions = {str(case.id): at for at, case in enumerate(board.cases)}
+    return [_change(board, against, primary, positions[id_]) for ids in (worse, better) for id_ in ids[:TOLD]]
+
+
+def _change(board: Scoreboard, against: Contestant, primary: Metric, at: int) -> Change:
+    case, before, now = board.cases[at], board.answers[against][at], board.answers["candidate"][at]
+    return Change(
+        case=str(case.id),
+        question=_cut(question_of(case)),
+        language=case.language,
+        topic=case.topic,
+        against=against,
+        before=None if before.error is not None else _cut(before.text),
+        now=None if now.error is not None else _cut(now.text),
+        score_before=before.scores[primary.name],
+        score_now=now.scores[primary.name],
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else text[:LONGEST].rstrip() + "…"
 
 
 def _is_base(answers: list[Answer]) -> bool:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from evals import answers as asking
 from evals.cases import read_cases
-from evals.comparison import all_differences, all_scores, changed, paired, rival_of
+from evals.comparison import all_differences, all_scores, changed, paired, rival_of, told
 from evals.gate import Evidence, decide
 from evals.metrics import Metric
 from evals.ragas_metrics import RagasMetrics
@@ -155,6 +155,7 @@ def _report(
         gate=decide(_evidence(spec, board, primary, rival, scores, differences)),
         examples_better=better,
         examples_worse=worse,
+        changes=told(board, rival, primary, better, worse) if rival else [],
         judge=spec.judge.model if spec.judge else None,
         taken_over=spec.known,
         seconds=round(time.monotonic() - started, 2),

@@ -1,17 +1,20 @@
-"""Evaluations as people read them: who answered better, by how much, and what the gate says.
+"""Evaluations as people read them: who answered better, by how much, on which topics, and what the gate says.
 
-Owns the wording of a result. The full report is the page that the evaluation wrote.
+Owns the wording and the order of a result; every figure is the report's. The full report is the page that the
+evaluation wrote.
 """
 
 from dataclasses import dataclass
 
-from service.contract.evaluations import Evaluation, EvaluationReport
+from service.contract.evaluations import Change, Contestant, Difference, Evaluation, EvaluationReport
 from service.contract.jobs import JobEvent
 from ui.client import Gateway
 from ui.events import said
 from ui.gate import reasons
 from ui.pages import render
 from ui.words import Words
+
+ORDER: tuple[Contestant, ...] = ("candidate", "live", "base")
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,42 @@ class Line:
     mean: float
     low: float
     high: float
+    failed: int
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How much better or worse than what answered before, in points of a hundred."""
+
+    points: str
+    low: str
+    high: str
+    clear: str
+    """`better`, `worse`, or `unclear` where chance alone may explain it."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The questions of one topic or language."""
+
+    name: str
+    kind: str
+    questions: int
+    shares: list[tuple[str, float]]
+    moved: Moved | None
+
+
+@dataclass(frozen=True)
+class Close:
+    """What the newest evaluation of a release shows beyond its figures."""
+
+    slices: list[Slice]
+    against: str
+    """What the changes are measured against; empty when the candidate stood alone."""
+    worse: list[Change]
+    better: list[Change]
+    earlier: bool
+    """Whether answers changed that the report, made by an earlier version, does not hold."""
 
 
 @dataclass(frozen=True)
@@ -40,19 +79,83 @@ async def listing(gateway: Gateway, token: str, w: Words, assistant: str) -> str
         for one in found
         if one.status in ("queued", "running")
     }
-    lines = {one.id: _lines(w, one, one.report) for one in found if one.report is not None}
-    why = {one.id: reasons(w, one.report.gate) for one in found if one.report is not None}
-    return render("evaluations", w, evaluations=found, lines=lines, news=news, reasons=why)
+    return drawn(w, found, news)
+
+
+def drawn(w: Words, evaluations: list[Evaluation], news: dict[str, News]) -> str:
+    """Evaluations, newest first, as HTML: the newest of each release also by topic and by what changed."""
+    measured = [(one, one.report) for one in evaluations if one.report is not None]
+    newest = {one.release: one.id for one, _ in reversed(measured)}
+    lines = {one.id: _lines(w, one, report) for one, report in measured}
+    close = {one.id: _close(w, one, report) for one, report in measured if newest[one.release] == one.id}
+    names = {one.id: _names(w, one) for one in evaluations}
+    why = {one.id: reasons(w, report.gate) for one, report in measured}
+    return render(
+        "evaluations", w, evaluations=evaluations, lines=lines, news=news, close=close, names=names, reasons=why,
+        first=measured[0][0].id if measured else "",
+    )  # fmt: skip
+
+
+def _names(w: Words, one: Evaluation) -> dict[Contestant, str]:
+    return {
+        "candidate": w("release_number", number=one.release_number), "live": w("live_now"), "base": w("base_model")
+    }  # fmt: skip
 
 
 def _lines(w: Words, one: Evaluation, report: EvaluationReport) -> list[Line]:
-    names = {
-        "candidate": w("release_number", number=one.release_number), "live": w("live_now"), "base": w("base_model")
-    }  # fmt: skip
+    names = _names(w, one)
     chosen = [s for s in report.scores if s.metric == report.primary and s.slice == "all"]
-    order = {"candidate": 0, "live": 1, "base": 2}
-    chosen.sort(key=lambda score: order[score.contestant])
-    return [Line(names[s.contestant], s.mean, s.low, s.high) for s in chosen]
+    chosen.sort(key=lambda score: ORDER.index(score.contestant))
+    return [Line(names[s.contestant], s.mean, s.low, s.high, s.failed) for s in chosen]
+
+
+def _close(w: Words, one: Evaluation, report: EvaluationReport) -> Close:
+    measured = {difference.against for difference in report.differences}
+    rival: Contestant | None = next((who for who in ORDER if who in measured), None)
+    changes = report.changes
+    return Close(
+        slices=_slices(w, one, report, rival),
+        against=rival or "",
+        worse=[change for change in changes if change.score_now < change.score_before],
+        better=[change for change in changes if change.score_now > change.score_before],
+        earlier=not changes and bool(report.examples_better or report.examples_worse),
+    )
+
+
+def _slices(w: Words, one: Evaluation, report: EvaluationReport, rival: Contestant | None) -> list[Slice]:
+    """The worst change first; where nothing was compared, the weakest first."""
+    names, found = _names(w, one), []
+    for part in dict.fromkeys(score.slice for score in report.scores if score.slice != "all"):
+        scores = [s for s in report.scores if s.slice == part and s.metric == report.primary]
+        scores.sort(key=lambda score: ORDER.index(score.contestant))
+        if not scores:
+            continue
+        kind, _, value = part.partition(":")
+        difference = next(
+            (d for d in report.differences
+             if d.slice == part and d.metric == report.primary and d.against == rival), None
+        )  # fmt: skip
+        name = language_name(w, value) if kind == "language" else value
+        shares = [(names[score.contestant], score.mean) for score in scores]
+        moved = _moved(difference) if difference else None
+        shown = Slice(name, kind, scores[0].cases, shares, moved)
+        found.append((difference.mean if difference else scores[0].mean, part, shown))
+    return [shown for _, _, shown in sorted(found, key=lambda item: item[:2])]
+
+
+def language_name(w: Words, code: str) -> str:
+    return w(f"language_{code}") if w.has(f"language_{code}") else code
+
+
+def _moved(difference: Difference) -> Moved:
+    clear = "better" if difference.low > 0 else "worse" if difference.high < 0 else "unclear"
+    return Moved(_points(difference.mean), _points(difference.low), _points(difference.high), clear)
+
+
+def _points(share: float) -> str:
+    """A difference in points of a hundred, with its sign."""
+    whole = round(share * 100)
+    return f"+{whole}" if whole > 0 else f"\N{MINUS SIGN}{-whole}" if whole < 0 else "0"
 
 
 def _news(w: Words, events: list[JobEvent]) -> News:

@@ -49,9 +49,7 @@ async def detail(
     job = await gateway.job(token, job_id)
     events = await gateway.job_events(token, job_id)
     told = [event for event in events if event.type == "message"][:40]
-    head = render(
-        "job", w, job=job, stage=_stage(w, job, events), moves=_moves(job), figures=_figures(events)
-    )
+    head = render("job", w, job=job, stage=_stage(w, job, events), moves=_moves(job), figures=figures(events))
     messages = render("messages", w, events=[(event, *said(w, event)) for event in told])
     return head, points(w, events, CURVES), points(w, events, RANKING), messages
 
@@ -87,6 +85,17 @@ def points(w: Words, events: list[JobEvent], names: dict[str, str]) -> pandas.Da
     return pandas.DataFrame(list(rows.values()), columns=["step", "value", "kind"])
 
 
+def figures(events: list[JobEvent]) -> dict[str, tuple[float, float]]:
+    """First and last of each figure that says how the learning went."""
+    found: dict[str, tuple[float, float]] = {}
+    for event in reversed(events):
+        for name in ("train_loss", "valid_loss", "valid_reward_accuracy"):
+            if event.type == "metrics" and name in event.data:
+                value = float(event.data[name])
+                found[name] = (found.get(name, (value, value))[0], value)
+    return found
+
+
 def colours(w: Words) -> dict[str, str]:
     return {w("curve_train"): "#3d8b66", w("curve_held_out"): "#c9683b"}
 
@@ -109,17 +118,6 @@ def _stage(w: Words, job: Job, events: list[JobEvent]) -> Stage:
     if _moves(job) and job.estimated_finish and step and total and step < total:
         left = in_words(w, max(0.0, job.estimated_finish - time.time()))
     return Stage(1.0 if job.status == "succeeded" else min(1.0, share), step, total, left)
-
-
-def _figures(events: list[JobEvent]) -> dict[str, tuple[float, float]]:
-    """First and last of each figure that says how the learning went."""
-    found: dict[str, tuple[float, float]] = {}
-    for event in reversed(events):
-        for name in ("train_loss", "valid_loss", "valid_reward_accuracy"):
-            if event.type == "metrics" and name in event.data:
-                value = float(event.data[name])
-                found[name] = (found.get(name, (value, value))[0], value)
-    return found
 
 
 def _moves(job: Job) -> bool:

@@ -36,7 +36,13 @@ def _environment() -> Environment:
         loader=PackageLoader("ui", "templates"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"markdown": _markdown, "question": _question, "when": _when, "short": _short}
+    environment.filters |= {
+        "markdown": _markdown,
+        "question": _question,
+        "when": _when,
+        "day": _day,
+        "short": _short,
+    }
     return environment
 
 
@@ -73,6 +79,11 @@ def _when(seconds: int | float | None) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(
         moment.isoformat(), moment.strftime("%Y-%m-%d %H:%M UTC")
     )
+
+
+def _day(seconds: int | float) -> str:
+    """A day where no element may stand, as in a choice: the same in every language."""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d")
 
 
 def _short(digest: str) -> str:

@@ -1,10 +1,14 @@
-"""Releases: what was proved of each, which one is live, and moving between them with a reason.
+"""Releases: what was proved of each and what it learned from, which one is live, and moving between them with a reason.
 
 Owns the drawing and the acts: try with some people, promote, roll back, evaluate. The gateway decides whether
 one is allowed.
 """
 
+from dataclasses import dataclass, field
+
+from service.contract.lineage import Lineage
 from service.contract.releases import Adapter
+from ui import lineage
 from ui.acts import Act
 from ui.client import Gateway, Refused
 from ui.pages import render
@@ -14,25 +18,32 @@ SHARES = (5, 10, 25, 50)
 """Of every hundred people, so many may be given a release on trial."""
 
 
-async def listing(
-    gateway: Gateway, token: str, w: Words, assistant: str, adapters: dict[str, Adapter]
-) -> str:
-    """Releases, newest first, with gate and proof, and the history of what was live, as HTML.
+@dataclass(frozen=True)
+class Kept:
+    """What was read before, by digest: neither an adapter nor what it learned from ever changes."""
 
-    `adapters` keeps what was read before, by digest: an adapter never changes.
-    """
+    adapters: dict[str, Adapter] = field(default_factory=dict)
+    lineages: dict[str, Lineage] = field(default_factory=dict)
+
+
+async def listing(gateway: Gateway, token: str, w: Words, assistant: str, kept: Kept) -> str:
+    """Releases, newest first, with gate, proof and origin, and the history of what was live, as HTML."""
     found = await gateway.releases(token, assistant)
     for release in found:
-        if release.adapter not in adapters:
-            adapters[release.adapter] = await gateway.adapter(token, release.adapter)
+        if release.adapter not in kept.adapters:
+            kept.adapters[release.adapter] = await gateway.adapter(token, release.adapter)
+        if release.adapter not in kept.lineages:
+            kept.lineages[release.adapter] = await gateway.lineage(token, release.adapter)
     moves = await gateway.history(token, assistant)
     live = next((release for release in found if release.state == "live"), None)
     trial = None
     if any(release.state == "staged" for release in found):
         trial = await gateway.trial(token, assistant)
+    origins = {release.id: lineage.drawn(w, release, kept.lineages[release.adapter]) for release in found}
     return render(
-        "releases", w, releases=found, adapters=adapters, moves=moves, live=live, trial=trial, shares=SHARES
-    )
+        "releases", w, releases=found, adapters=kept.adapters, origins=origins, moves=moves, live=live,
+        trial=trial, shares=SHARES,
+    )  # fmt: skip
 
 
 async def do(gateway: Gateway, token: str, w: Words, assistant: str, act: Act) -> str:

@@ -12,8 +12,7 @@ from typing import Any
 import gradio as gr
 
 from service.contract.jobs import ENDED
-from service.contract.releases import Adapter
-from ui import datasets, evaluations, jobs, releases
+from ui import datasets, evaluations, jobs, releases, runs
 from ui.acts import Act
 from ui.client import Refused
 from ui.imports import ImportSection
@@ -30,7 +29,7 @@ class Studio(Screen):
 
     def __init__(self, parts: Parts, w: Words) -> None:
         super().__init__(parts, w)
-        self._adapters: dict[str, Adapter] = {}
+        self._kept = releases.Kept()
         self._imports = ImportSection(self)
 
     def build(self) -> gr.Blocks:
@@ -86,6 +85,7 @@ class Studio(Screen):
 
     def _training_tab(self, parts: dict[str, Any]) -> None:
         w = self.w
+        parts["compared"] = panel("compared")
         with gr.Row(elem_id="training"):
             with gr.Column(scale=2, min_width=280):
                 parts["jobs"] = panel("jobs")
@@ -133,6 +133,8 @@ class Studio(Screen):
             p[name].click(self.job_act, p["job"], p["job"], trigger_mode="multiple", **MANY).success(
                 self.look, place, moving, **MANY
             )
+        p["jobs"].click(self.compare, None, p["compared"], trigger_mode="multiple", **MANY)
+        p["assistant"].input(self.nothing, None, p["compared"], **MANY)
         for name in ("evaluations", "releases"):
             p[name].click(self.release_act, p["assistant"], None, trigger_mode="multiple", **MANY).success(
                 self.redraw, place, everything, **MANY
@@ -157,6 +159,18 @@ class Studio(Screen):
     async def other(self, request: gr.Request, assistant: str) -> str:
         """Another assistant was chosen: the job of the earlier one is closed."""
         return ""
+
+    async def nothing(self, request: gr.Request) -> str:
+        """What was compared of the earlier assistant is taken away."""
+        return ""
+
+    async def compare(self, event: gr.EventData, request: gr.Request) -> Any:
+        act = read(event)
+        if act.act != "compare":
+            return gr.skip()
+        with self.spoken():
+            token, _ = await self.person(request)
+            return await runs.compared(self.gateway, token, self.w, act)
 
     async def guess(self, request: gr.Request, file: str | None) -> str:
         with self.spoken():
@@ -193,7 +207,7 @@ class Studio(Screen):
             "jobs": await jobs.listing(self.gateway, token, self.w, listed, job),
             **await self._detail(token, job, ended=seen.get("ended", "")),
             "evaluations": await evaluations.listing(self.gateway, token, self.w, assistant),
-            "releases": await releases.listing(self.gateway, token, self.w, assistant, self._adapters),
+            "releases": await releases.listing(self.gateway, token, self.w, assistant, self._kept),
         }
         marks = {name: _mark(value) if value is not None else seen[name] for name, value in drawn.items()}
         # What has not changed is not sent again, so that a field being filled in is left alone.

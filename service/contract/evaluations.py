@@ -131,6 +131,23 @@ class Reason(Strict):
     """Scores and differences are shares, 0 to 1; `who` and `against` are contestants."""
 
 
+class Change(Strict):
+    """One question that the candidate answers clearly better or worse, with both answers, for people to read."""
+
+    case: str
+    question: str
+    language: str
+    topic: str
+    against: Contestant
+    """Who gave the answer before."""
+    before: str | None
+    """None: there was no valid answer. A long text is cut, and ends in "…"."""
+    now: str | None
+    score_before: float
+    score_now: float
+    """Both on the metric that decides."""
+
+
 class Gate(Strict):
     verdict: Literal["pass", "hold"]
     reasons: list[str]
@@ -152,6 +169,8 @@ class EvaluationReport(Strict):
     examples_better: list[str] = []
     """Ids of cases that the candidate answers better than the live release (or base)."""
     examples_worse: list[str] = []
+    changes: list[Change] = []
+    """The first few of both with their texts, the worst first, then the best. Reports made earlier have none."""
     judge: str | None = None
     taken_over: dict[Contestant, str] = {}
     """Contestants that were not asked again, and the evaluation that their answers are from."""

@@ -3,7 +3,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from evals.comparison import all_differences, all_scores, changed, rival_of
+from evals.comparison import all_differences, all_scores, changed, rival_of, told
 from evals.metrics import METRICS
 from evals.ragas_metrics import RagasMetrics
 from evals.refusal import Refused
@@ -47,6 +47,21 @@ def test_slices_hold_their_own_cases_only() -> None:
 def test_the_largest_changes_are_named_first() -> None:
     board = scoreboard({"candidate": [0.5, 1.0, 0.2, 0.0], "live": [0.4, 0.1, 0.4, 1.0]})
     assert changed(board, "live", fact_recall()) == (["case-1", "case-0"], ["case-3", "case-2"])
+
+
+def test_what_changed_most_is_told_with_both_answers_the_worst_first() -> None:
+    board = scoreboard(
+        {"candidate": [1.0] * 7 + [0.2, 0.0], "live": [0.0] * 7 + [1.0, 1.0]}, failed={"candidate": [8]}
+    )
+    board.answers["candidate"][7].text = "long " * 1000
+    found = told(board, "live", fact_recall(), *changed(board, "live", fact_recall()))
+    assert [one.case for one in found[:2]] == ["case-8", "case-7"]
+    assert [one.score_now > one.score_before for one in found] == [False] * 2 + [True] * 5
+    assert (found[0].now, found[0].before) == (None, "some answer")
+    assert (found[0].score_now, found[0].score_before, found[0].against) == (0.0, 1.0, "live")
+    assert (found[1].question, found[1].language, found[1].topic) == ("question 7", "en", "general")
+    assert str(found[1].now).endswith("long…")
+    assert len(str(found[1].now)) < 1600
 
 
 def test_the_base_is_the_rival_when_it_is_what_is_live() -> None:

@@ -161,6 +161,9 @@ def test_a_broken_candidate_is_held_with_the_worst_examples_named(
     assert report.gate.reasons[0].startswith("The candidate is worse than the live release: −100 points")
     assert len(report.examples_worse) == 12
     assert report.examples_better == []
+    assert [one.case for one in report.changes] == report.examples_worse[:5]
+    assert {one.now for one in report.changes} == {"la la la la"}
+    assert {(one.score_before, one.score_now) for one in report.changes} == {(1.0, 0.0)}
 
 
 def test_contestants_whose_answers_are_known_are_scored_but_not_asked(

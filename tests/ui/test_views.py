@@ -11,6 +11,7 @@ from service.contract.conversations import ConversationTurns, Turn
 from service.contract.evaluations import Gate
 from service.contract.feedback import Standing
 from service.contract.jobs import Job, JobEvent
+from service.contract.lineage import Lineage
 from service.contract.signal import Finding, Signal
 from ui import conversations, datasets, evaluations, jobs, releases
 from ui.acts import Act
@@ -241,8 +242,9 @@ def evaluation(**more: Any) -> dict[str, Any]:
 async def test_an_evaluation_is_told_by_the_deciding_figure_of_each_contestant(language: str, verdict: str):
     gateway = gateway_of({"/api/evaluations": listed(evaluation(report=report(verdict)))})
     page = await evaluations.listing(gateway, "t", words(language), "a")
-    assert page.index("75 %") < page.index("50 %") < page.index("10 %")
-    assert "20 %" not in page
+    head = page.partition("data-slices")[0]
+    assert head.index("75 %") < head.index("50 %") < head.index("10 %")
+    assert "20 %" not in head
     assert words(language)(f"gate_text_{verdict}") in page
     assert '<li lang="en">Because &lt;so&gt;.</li>' in page
     assert 'sandbox=""' in page
@@ -297,6 +299,11 @@ def adapter() -> dict[str, Any]:
     }
 
 
+NO_LINEAGE = Lineage(
+    datasets=[], jobs=[], adapters=[], releases=[], people=[], feedback=[], more=False
+).model_dump()
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_only_a_release_that_passed_goes_live_without_a_reason(language: str):
     held, passed = Gate(verdict="hold", reasons=["r"]), Gate(verdict="pass", reasons=["r"])
@@ -304,8 +311,10 @@ async def test_only_a_release_that_passed_goes_live_without_a_reason(language: s
         answers = {
             "/api/releases": listed(release(2, "candidate", gate), release(1, "live", passed)),
             f"/api/adapters/{'d' * 64}": adapter(), "/api/assistants/a/history": listed(),
+            f"/api/adapters/{'d' * 64}/lineage": NO_LINEAGE,
         }  # fmt: skip
-        page = await releases.listing(gateway_of(answers), "t", words(language), "a", {})
+        page = await releases.listing(gateway_of(answers), "t", words(language), "a", releases.Kept())
+        assert page.count("data-lineage") == 2
         candidate = page.partition('data-release="2"')[2].partition('data-release="1"')[0]
         assert ('name="reason"' in candidate) is needs_reason
         assert 'data-do="promote"' in candidate

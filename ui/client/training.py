@@ -10,6 +10,7 @@ from service.contract.evaluations import Evaluation
 from service.contract.files import File
 from service.contract.imports import Import, ImportPlan, Preview
 from service.contract.jobs import Job, JobCreate, JobEvent
+from service.contract.lineage import Lineage
 from service.contract.releases import Adapter, Move, Release, Trial
 from ui.client.door import Door, Refused, part
 
@@ -141,3 +142,9 @@ class Training(Door):
 
     async def adapter(self, token: str, digest: str) -> Adapter:
         return await self.one(Adapter, token, "GET", f"/api/adapters/{part(digest)}")
+
+    async def lineage(self, token: str, digest: str) -> Lineage:
+        """What an adapter learned from, without the single pieces of feedback."""
+        return await self.one(
+            Lineage, token, "GET", f"/api/adapters/{part(digest)}/lineage", params={"limit": 1}
+        )

@@ -39,6 +39,7 @@ SENTENCES: dict[str, str] = {
     "error_empty_correction": "Write the better answer first, then save it.",
     "error_reason_needed": "Say why, in at least ten characters. Your name and your reason are kept.",
     "error_name_needed": "Give a name first.",
+    "error_two_runs": "Choose two different training runs to compare.",
     "error_no_file": "Choose a training file first, or upload one.",
     "error_no_data": "There is no usable feedback for this yet. Judge or correct some answers, then start again.",
     "error_job_ended": "This job has ended already.",

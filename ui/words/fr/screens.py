@@ -41,6 +41,7 @@ SENTENCES: dict[str, str] = {
     "error_empty_correction": "Écrivez d’abord la meilleure réponse, puis enregistrez-la.",
     "error_reason_needed": "Dites pourquoi, en dix caractères au moins. Votre nom et votre motif sont conservés.",
     "error_name_needed": "Donnez d’abord un nom.",
+    "error_two_runs": "Choisissez deux entraînements différents à comparer.",
     "error_no_file": "Choisissez d’abord un fichier d’entraînement, ou déposez-en un.",
     "error_no_data": "Il n’y a pas encore d’avis utilisable. Jugez ou corrigez quelques réponses, puis recommencez.",
     "error_job_ended": "Cet entraînement est déjà terminé.",

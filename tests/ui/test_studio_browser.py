@@ -1,0 +1,172 @@
+"""The studio in a real browser over a history that stands in the database: an evaluation by topic, the way back from a
+release, and two training runs side by side. On a desk and on a phone, in both languages, judged by axe-core.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect
+from sqlalchemy import create_engine, update
+from sqlalchemy.orm import Session
+
+from service.db import tables
+from tests.ui.browsing import PATIENCE, Watched, no_sideways_scroll, signed_in
+from tests.ui.screens import Screens, running_screens
+from tests.ui.test_evaluations import change, report
+from tests.ui.test_views import adapter
+from ui.words import words
+
+pytestmark = pytest.mark.heavy
+DESK: dict[str, Any] = {
+    "viewport": {"width": 1440, "height": 900},
+    "color_scheme": "light",
+    "locale": "en-GB",
+}
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "is_mobile": True, "has_touch": True,
+    "locale": "fr-FR",
+}  # fmt: skip
+GRAVE = ("serious", "critical")
+
+
+@pytest.fixture(scope="module")
+def screens(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> Iterator[Screens]:
+    """Of their own: the history below must be all that there is."""
+    with running_screens(tmp_path_factory.mktemp("studio"), schema) as running:
+        people = running.gateway.admin.get("/api/users").json()["data"]
+        engine = create_engine(f"sqlite:///{running.gateway.settings.home / 'tailorbird.db'}")
+        with Session(engine) as session:
+            history(session, people[0]["id"])
+            session.commit()
+        engine.dispose()
+        yield running
+
+
+def history(session: Session, person: str) -> None:
+    """Release 1, of examples, is live; release 2, of pairs, went on from it and was measured."""
+    for number, kind in ((1, "sft"), (2, "dpo")):
+        method = {"sft": "supervised", "dpo": "dpo"}[kind]
+        request = {
+            "model": "fanal", "training_file": f"file-{number}", "metadata": {"assistant": "fanal"},
+            "method": {"type": method, method: {}},
+        }  # fmt: skip
+        settings = {"n_epochs": number + 2, "batch_size": 4, "beta": 0.1, "seed": 0}
+        session.add(tables.Dataset(
+            id=f"ds_{number}", assistant="fanal", kind=kind, number=number, sha256="0", training_file=f"file-{number}",
+            validation_file=None, rows=8 * number, held_out=2, people=1, excluded={}, signal=None, created_at=number,
+            created_by="Ada",
+        ))  # fmt: skip
+        session.add(
+            tables.DatasetPerson(dataset_id=f"ds_{number}", user_id=person, rows=8 * number, held_out=2)
+        )
+        session.add(tables.Job(
+            id=f"ftjob-{number}", kind=kind, status="succeeded", user_id=person, request=request, settings=settings,
+            model="fanal", training_file=f"file-{number}", adapter=str(number) * 64, attempts=1, trained_tokens=4000,
+            start_adapter="1" * 64 if number == 2 else None, created_at=1000 * number, started_at=1000 * number,
+            finished_at=1000 * number + 700, fine_tuned_model=f"ft:{number}",
+        ))  # fmt: skip
+        for step, loss in ((1, 0.9), (2, 0.5), (3, 0.3 / number)):
+            session.add(tables.JobEvent(
+                job_id=f"ftjob-{number}", at=1000 * number + step, level="info", type="metrics", message="",
+                data={"step": step, "total_steps": 3, "train_loss": loss, "valid_loss": loss + 0.1},
+            ))  # fmt: skip
+        made = adapter()
+        session.add(tables.Adapter(
+            digest=str(number) * 64, model=f"ft:{number}", job_id=f"ftjob-{number}", user_id=person,
+            manifest=made["manifest"], proof=made["proof"], report={}, bytes=1, created_at=number, deleted_at=None,
+        ))  # fmt: skip
+        session.add(tables.Release(
+            id=f"rel_{number}", assistant="fanal", number=number, adapter=str(number) * 64, job_id=f"ftjob-{number}",
+            created_at=1000 * number, evaluation_id="eval_2" if number == 2 else None,
+        ))  # fmt: skip
+    changes = [
+        change("1", 1.0, 0.0, question="Combien coûte un vélo sur le ferry de Fanal ?", now=None),
+        change("2", 0.5, 0.25, before="**Six** crowns for a bicycle. " * 8, now="It is free. " * 30),
+        change("3", 0.0, 1.0),
+    ]
+    session.add(tables.Job(
+        id="evaljob-2", kind="evaluation", status="succeeded", user_id=person, request={}, settings={}, model="fanal",
+        attempts=1, created_at=3000, release_id="rel_2",
+    ))  # fmt: skip
+    session.flush()
+    session.add(tables.Evaluation(
+        id="eval_2", job_id="evaljob-2", assistant="fanal", release_id="rel_2", cases_file="file-c",
+        report=report(changes=changes).model_dump(), created_at=3000, finished_at=3100,
+    ))  # fmt: skip
+    session.execute(
+        update(tables.Assistant).where(tables.Assistant.name == "fanal").values(live_release_id="rel_1")
+    )
+
+
+@pytest.fixture(params=[("en", DESK), ("fr", PHONE)], ids=("desk-en", "phone-fr"))
+def studio(request: pytest.FixtureRequest, browser: Browser, screens: Screens) -> Iterator[Watched]:
+    language, look = request.param
+    watched = signed_in(browser, screens, f"Rita {language}", "reviewer", **look)
+    watched.page.goto(f"{screens.url}{'/fr' if language == 'fr' else ''}/studio/")
+    expect(watched.page.locator("#readiness h2")).to_be_visible(timeout=PATIENCE)
+    yield watched
+    watched.close()
+
+
+def open_tab(page: Page, name: str) -> None:
+    """A tab that has no room on a phone stands in a menu."""
+    tab = page.get_by_role("tab", name=name)
+    if not tab.is_visible():
+        page.locator(".overflow-menu > button").click()
+        tab = page.locator(".overflow-dropdown").get_by_role("button", name=name)
+    tab.click()
+
+
+def sound(page: Page, panel: str) -> None:
+    """Nothing serious for somebody who hears the panel, uses no mouse, or sees little; nothing beside the screen."""
+    found = Axe().run(page, context=panel).response["violations"]
+    assert [(one["id"], [n["target"] for n in one["nodes"]]) for one in found if one["impact"] in GRAVE] == []
+    assert no_sideways_scroll(page)
+
+
+def test_an_evaluation_shows_the_worst_topic_first_and_what_changed(studio: Watched):
+    page, w = studio.page, words("fr" if "/fr/" in studio.page.url else "en")
+    open_tab(page, w("tab_evaluations"))
+    table = page.locator("#evaluations .slices")
+    expect(table.get_by_role("rowheader")).to_contain_text(["bikes", w("language_fr"), "fares"])
+    expect(table.get_by_role("row").nth(1)).to_contain_text(w("moved_worse"))
+    expect(page.locator("[data-change='1']")).to_contain_text(w("no_valid_answer"))
+    better = page.locator("summary", has_text=w("changed_better", n=1))
+    expect(page.locator("[data-change='3']")).not_to_be_visible()
+    better.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-change='3']")).to_be_visible()
+    sound(page, "#evaluations")
+
+
+def test_a_release_leads_back_to_its_data_and_to_what_it_inherited(studio: Watched):
+    page, w = studio.page, words("fr" if "/fr/" in studio.page.url else "en")
+    open_tab(page, w("tab_releases"))
+    origin = page.locator("[data-release='2'] [data-lineage]")
+    origin.locator("summary").focus()
+    page.keyboard.press("Enter")
+    steps = origin.locator(".steps li")
+    expect(steps).to_have_count(3)
+    expect(steps.nth(0)).to_contain_text(w("lineage_rows_dpo", n=16))
+    inherited = w("lineage_inherited_from", name=w("release_number", number=1))
+    expect(steps.nth(1)).to_contain_text(inherited)
+    expect(origin.locator("tbody tr")).to_have_count(1)
+    sound(page, "#releases")
+
+
+def test_two_training_runs_are_set_side_by_side_by_keyboard(studio: Watched):
+    page, w = studio.page, words("fr" if "/fr/" in studio.page.url else "en")
+    open_tab(page, w("tab_training"))
+    page.locator("#jobs summary").focus()
+    page.keyboard.press("Enter")
+    sound(page, "#jobs")
+    page.get_by_role("button", name=w("runs_do")).focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(":focus")).to_have_text(w("runs_title"), timeout=PATIENCE)
+    shown = page.locator("[data-runs]")
+    expect(shown).to_contain_text(w("setting_n_epochs"))
+    expect(shown).to_contain_text("1.000 → 0.250")
+    sound(page, "#compared")

@@ -1,0 +1,97 @@
+"""Two training runs side by side: the settings that differ, how far each got, and how long it took.
+
+Owns what is set against what; every figure is one that the runs reported. Says no winner: an evaluation does.
+"""
+
+from dataclasses import dataclass
+
+from service.contract.jobs import ENDED, Job, JobEvent
+from ui import jobs
+from ui.acts import Act
+from ui.client import Gateway, Refused
+from ui.pages import render
+from ui.words import Words
+
+METHOD, FILE = "method", "file"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; empty where a run has nothing to say."""
+
+    name: str
+    one: str
+    two: str
+
+
+async def compared(gateway: Gateway, token: str, w: Words, act: Act) -> str:
+    """The two jobs that were chosen, as HTML. Raises `Refused` when they are not two."""
+    ids = act.text("one"), act.text("two")
+    if not all(ids) or ids[0] == ids[1]:
+        raise Refused(400, "two_runs", "Choose two different training runs.")
+    chosen = [(await gateway.job(token, id_), await gateway.job_events(token, id_)) for id_ in ids]
+    return drawn(w, *chosen, once=act.once)
+
+
+def drawn(
+    w: Words, one: tuple[Job, list[JobEvent]], two: tuple[Job, list[JobEvent]], *, once: str = ""
+) -> str:
+    """Two jobs with their events, newest first, as HTML; `once` is new for each time it was asked for."""
+    left, right = _settings(w, one[0]), _settings(w, two[0])
+    names = dict.fromkeys([*left, *right])
+    differing = [
+        Row(_name(w, name), left.get(name, ""), right.get(name, "")) for name in names
+        if left.get(name) != right.get(name)
+    ]  # fmt: skip
+    unlike = any(left.get(name) != right.get(name) for name in (METHOD, FILE))
+    results, others = _results(w, *one), _results(w, *two)
+    reached = [
+        Row(w(name), results.get(name, ""), others.get(name, "")) for name in dict.fromkeys([*results, *others])
+    ]  # fmt: skip
+    return render(
+        "runs", w, one=one[0], two=two[0], differing=differing, reached=reached, unlike=unlike, once=once
+    )
+
+
+def _settings(w: Words, job: Job) -> dict[str, str]:
+    """Everything that was chosen for a run, by name."""
+    method = w(f"method_{(job.method or {}).get('type', 'supervised')}")
+    chosen = {METHOD: method, "started_from": job.model, FILE: job.training_file}
+    return (
+        chosen
+        | {name: _said(w, value) for name, value in job.hyperparameters.items()}
+        | {"seed": str(job.seed)}
+    )
+
+
+def _said(w: Words, value: object) -> str:
+    return w("yes" if value else "no") if isinstance(value, bool) else str(value)
+
+
+def _name(w: Words, name: str) -> str:
+    if name == METHOD:
+        return w("runs_method")
+    if name in ("started_from", FILE):
+        return w(name)
+    return w(f"setting_{name}") if w.has(f"setting_{name}") else name
+
+
+def _results(w: Words, job: Job, events: list[JobEvent]) -> dict[str, str]:
+    """What a run reported, by the name of its sentence; what it did not report is left out."""
+    found = jobs.figures(events)
+    said: dict[str, str] = {}
+    said["runs_status"] = w(f"job_{job.status}")
+    for name, figure in (("runs_train_loss", "train_loss"), ("runs_valid_loss", "valid_loss")):
+        if figure in found:
+            said[name] = w("runs_from_to", first=f"{found[figure][0]:.3f}", last=f"{found[figure][1]:.3f}")
+    if "valid_reward_accuracy" in found:
+        first, last = (round(share * 100) for share in found["valid_reward_accuracy"])
+        said["runs_ranking"] = w("runs_from_to", first=w("percent", n=first), last=w("percent", n=last))
+    steps = [event for event in events if event.type == "metrics" and event.data.get("step")]
+    if steps:
+        said["runs_steps"] = str(max(event.data["step"] for event in steps))
+    if steps and job.finished_at and job.status in ENDED:
+        said["runs_duration"] = jobs.in_words(w, job.finished_at - min(event.created_at for event in steps))
+    if job.trained_tokens:
+        said["trained_tokens"] = str(job.trained_tokens)
+    return said
