@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from service.contract.audit import AuditEntry
-from tests.ui.test_views import gateway_of, listed
+from tests.ui.test_views import NO_LINEAGE, adapter, gateway_of, listed
 from ui import audit, releases
 from ui.acts import Act
 from ui.words import words
@@ -56,8 +56,9 @@ async def test_a_trial_shows_both_releases_and_that_few_opinions_prove_nothing()
     }  # fmt: skip
     answers = {
         "/api/releases": listed(release), "/api/assistants/desk/trial": trial,
-        "/api/assistants/desk/history": listed(),
+        "/api/assistants/desk/history": listed(), f"/api/adapters/{'ab' * 32}": adapter(),
+        f"/api/adapters/{'ab' * 32}/lineage": NO_LINEAGE,
     }  # fmt: skip
-    page = await releases.listing(gateway_of(answers), "token", words("en"), "desk", {"ab" * 32: None})  # type: ignore[dict-item]
+    page = await releases.listing(gateway_of(answers), "token", words("en"), "desk", releases.Kept())
     for said in ("on trial with 10 %", "Release 2", "Base model", "77", "Too few opinions", "End the trial"):
         assert said in page
