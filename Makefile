@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test test-loop test-rooms check form types quick-gateway quick-rooms bench demo install browser format clean
+.PHONY: help run test check form types quick-gateway quick-rooms bench demo install browser format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -18,15 +18,7 @@ demo: install ## play the whole loop on the sample, told step by step (starts th
 
 test: install browser ## every test: the real engine, a real training job and a real browser included
 	@$(BIN)/tailorbird prepare
-	@$(MAKE) --no-print-directory -k -j 2 test-loop test-rooms
-
-# Side by side: the whole service in one, all else in the other. An engine binds its threads to the first cores, and
-# two on one core would starve each other: those of the rooms' tests are told to take the last. Whole lines, not dots.
-test-loop:
-	@set -o pipefail; $(BIN)/python -m pytest tests/loop | sed -u ""
-
-test-rooms:
-	@set -o pipefail; VLLM_CPU_OMP_THREADS_BIND=$$(($$(nproc) - 1)) $(BIN)/python -m pytest --ignore tests/loop | sed -u ""
+	@$(BIN)/python -m pytest
 
 check: install ## format, lint, types, layers and the quick tests
 	@$(MAKE) --no-print-directory -k -j 4 -O quick-rooms quick-gateway types form
