@@ -57,18 +57,34 @@ def base_model() -> Path:
 
 
 @pytest.fixture(scope="package")
-async def engine(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RealEngine]:
-    """In the checkpoint's own precision, with so little room that a ninth adapter pushes another out of memory."""
+def adapters(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """{name: folder}, as `RealEngine` says."""
     from tests.service.engine.adapters import write_adapter  # brings torch: too dear for a double
 
-    home = tmp_path_factory.mktemp("engine")
-    adapters = {
+    home = tmp_path_factory.mktemp("adapters")
+    return {
         "strong": write_adapter(home / "strong", base_model, seed=1),
         "other": write_adapter(home / "other", base_model, seed=2),
         "idle": write_adapter(home / "idle", base_model, seed=3, strength=0.0),
         "wide": write_adapter(home / "wide", base_model, seed=4, rank=64),
     }
-    async with real_engine(base_model, home, adapters, max_cpu_loras=8) as real:
+
+
+@pytest.fixture(scope="package")
+async def engine(
+    base_model: Path, adapters: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RealEngine]:
+    """In the checkpoint's own precision, with so little room that a ninth adapter pushes another out of memory."""
+    async with real_engine(base_model, tmp_path_factory.mktemp("engine"), adapters, max_cpu_loras=8) as real:
+        yield real
+
+
+@pytest.fixture(scope="package")
+async def full_precision(
+    base_model: Path, adapters: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[RealEngine]:
+    """In fp32: what it answers does not depend on who else is answered in the same step."""
+    async with real_engine(base_model, tmp_path_factory.mktemp("fp32"), adapters, dtype="float32") as real:
         yield real
 
 

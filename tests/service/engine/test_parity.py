@@ -12,7 +12,6 @@ its rounding (`service.engine.proof` found as much without an adapter).
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from service.engine.client import TEXT
 from service.engine.server import LINEAR
-from tests.service.engine.conftest import RealEngine, real_engine
+from tests.service.engine.conftest import RealEngine
 
 pytestmark = pytest.mark.heavy
 
@@ -96,14 +95,6 @@ def drawn(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Drawn:
         shutil.copy(home / layout / "adapter_config.json", home / name)
         made.folders[name], made.layouts[name] = str(home / name), layout
     return made
-
-
-@pytest.fixture(scope="module")
-async def full_precision(
-    base_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[RealEngine]:
-    async with real_engine(base_model, tmp_path_factory.mktemp("fp32"), {}, dtype="float32") as real:
-        yield real
 
 
 @dataclass(frozen=True)
