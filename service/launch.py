@@ -122,11 +122,11 @@ def _engine(settings: Settings, logs: Path) -> Child:
             "The engine's plugin is not installed; run 'make install' in the project's folder."
         )
     path = server.socket_path(settings.home)
-    cpu = server.is_cpu_build()
+    cpu, wanted = server.is_cpu_build(), settings.engine_dtype
     options = server.EngineOptions(
         model=Path(settings.base_folder), served_name=settings.model_name, socket=path, cpu=cpu,
         max_loras=settings.max_loras, max_cpu_loras=settings.max_cpu_loras, max_lora_rank=settings.max_lora_rank,
-        max_model_len=settings.max_model_len, dtype=server.fast_dtype() if cpu else "auto",
+        max_model_len=settings.max_model_len, dtype=server.fast_dtype() if cpu and wanted == "auto" else wanted,
         tool_parser=settings.tool_parser,
     )  # fmt: skip
     argv, env = server.command(options, os.environ)

@@ -4,7 +4,7 @@ Built once in each process's entry and passed on; never read on import.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -45,6 +45,11 @@ class Settings(BaseSettings):
         None, description="address of the screens as people reach them, for sign-in links"
     )
     max_model_len: int = Field(2048, ge=128, description="longest prompt and answer together, in tokens")
+    engine_dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        "auto",
+        description="precision of the local engine; auto: the checkpoint's, or float32 where a processor only emulates "
+        "bf16. In float32 no answer depends on who else is being answered",
+    )
     max_loras: int = Field(8, ge=1, description="adapters in one batch of the engine")
     max_cpu_loras: int = Field(32, ge=1, description="adapters the engine keeps in memory")
     max_lora_rank: int = Field(16, description="highest rank the engine serves")

@@ -77,6 +77,7 @@ def start_service(home: Path, command: str = "run", **extra: str) -> Running:
         "TAILORBIRD_API_PORT": str(api_port),
         "TAILORBIRD_UI_PORT": str(ui_port),
         "TAILORBIRD_ENGINE_PATIENCE": "30",
+        "TAILORBIRD_ENGINE_DTYPE": "float32",  # the same question gets the same answer, whoever else asks
         **extra,
     }
     argv = [sys.executable, "-m", "service", command]

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.heavy
 
 def test_the_python_examples_for_applications_run(service: Running):
     page = (ROOT / "service" / "README.md").read_text()
-    ask, correct, compare, tune, pause, make_webhook, receive = re.findall(
+    ask, correct, compare, tune, estimate, pause, make_webhook, receive = re.findall(
         r"```python\n(.*?)```", page, re.DOTALL
     )
     names: dict[str, Any] = {}
@@ -35,11 +35,11 @@ def test_the_python_examples_for_applications_run(service: Running):
         assert [one["type"] for one in given] == ["correction"]
         run(compare)
         assert names["decided"].json()["choice"] == "a"
-        _tune(tune, pause, run, names)
+        _tune(tune, estimate, pause, run, names)
         _hear(make_webhook, receive, run, names, http, service)
 
 
-def _tune(block: str, pause: str, run: Any, names: dict[str, Any]) -> None:
+def _tune(block: str, estimate: str, pause: str, run: Any, names: dict[str, Any]) -> None:
     rows = [
         {
             "prompt": [{"role": "user", "content": f"Which pier is number {n}?"}],
@@ -53,6 +53,8 @@ def _tune(block: str, pause: str, run: Any, names: dict[str, Any]) -> None:
     run(block)
     (job,) = names["client"].fine_tuning.jobs.list(limit=1).data
     assert (job.method.type, job.training_file) == ("kto", names["file"].id)
+    run(estimate)
+    assert (names["estimate"]["look"]["rows"], names["estimate"]["method"]) == (12, "kto")
     run(pause)
     assert names["client"].fine_tuning.jobs.retrieve(job.id).status in ("queued", "running")
     names["client"].fine_tuning.jobs.cancel(job.id)
