@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     engine_dtype: Literal["auto", "bfloat16", "float32"] = Field(
         "auto",
         description="precision of the local engine; auto: the checkpoint's, or float32 where a processor only emulates "
-        "bf16. In float32 no answer depends on who else is being answered",
+        "bf16. In float32 an answer hardly ever depends on who else is being answered",
     )
     max_loras: int = Field(8, ge=1, description="adapters in one batch of the engine")
     max_cpu_loras: int = Field(32, ge=1, description="adapters the engine keeps in memory")

@@ -77,6 +77,9 @@ async def tidy(house: House) -> None:
 
 async def _erase_deleted(house: House) -> None:
     """What people deleted, a little at a time."""
+    async with house.database.reading() as session:
+        if not await retention.deleted_left(session):
+            return
     count = retention.AT_ONCE
     while count == retention.AT_ONCE:
         async with house.database.writing(records=True) as session:

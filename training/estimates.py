@@ -37,7 +37,8 @@ FORWARD_ROWS, FORWARD_TOKENS = 8, 1024
 LIBRARIES = 0.8e9
 """Bytes of the process before it has a model, roughly."""
 UNSEEN = ["padding_in_loss", "wrong_reference", "bad_start_adapter"]
-WITH_WHOLE_FILE = ["wrong_sha256", "held_out_in_training", "held_out_case", "one_label", "no_mismatch"]
+LABELS = ["one_label", "no_mismatch"]
+WITH_WHOLE_FILE = ["wrong_sha256", "held_out_in_training", "held_out_case", *LABELS]
 
 Tokens = ExampleTokens | PairTokens | RatedTokens
 
@@ -60,6 +61,8 @@ def look(run: Path, spec: TrainingSpec) -> Look:
     tokens = [token for named in found if (token := _tokens(chat, named, spec, faults)) is not None]
     if spec.kind == "kto" and not sampled and len(tokens) == count:
         faults.of(lambda: _look_for_both_labels(tokens, spec.settings))
+    elif spec.kind == "kto" and not sampled:
+        unseen += LABELS
     share = count / len(tokens) if tokens else 0.0
     longest = max((token.length for token in tokens), default=0)
     shape = _shape(base, spec.settings.lora_rank)

@@ -16,10 +16,16 @@ def reasons(w: Words, gate: Gate) -> list[tuple[str, bool]]:
     """Each reason, and whether it is in the reader's language; else it is in English."""
     if len(gate.coded) != len(gate.reasons):
         return [(sentence, False) for sentence in gate.reasons]
-    return [
-        (_said(w, reason), True) if w.has(f"gate_{reason.code}") else (sentence, False)
-        for sentence, reason in zip(gate.reasons, gate.coded, strict=True)
-    ]
+    return [_spoken(w, sentence, reason) for sentence, reason in zip(gate.reasons, gate.coded, strict=True)]
+
+
+def _spoken(w: Words, sentence: str, reason: Reason) -> tuple[str, bool]:
+    if not w.has(f"gate_{reason.code}"):
+        return sentence, False
+    try:
+        return _said(w, reason), True
+    except KeyError:  # a value that the sentence needs and another version did not send
+        return sentence, False
 
 
 def _said(w: Words, reason: Reason) -> str:

@@ -12,7 +12,7 @@ from ui.client import Gateway, Refused
 from ui.pages import render
 from ui.words import Words
 
-METHOD, FILE = "method", "file"
+METHOD, FILE, HELD_OUT, START = "method", "file", "held_out_file", "started_from"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def drawn(
         Row(_name(w, name), left.get(name, ""), right.get(name, "")) for name in names
         if left.get(name) != right.get(name)
     ]  # fmt: skip
-    unlike = any(left.get(name) != right.get(name) for name in (METHOD, FILE))
+    unlike = any(left.get(name) != right.get(name) for name in (METHOD, FILE, HELD_OUT, START))
     results, others = _results(w, *one), _results(w, *two)
     reached = [
         Row(w(name), results.get(name, ""), others.get(name, "")) for name in dict.fromkeys([*results, *others])
@@ -56,7 +56,8 @@ def drawn(
 def _settings(w: Words, job: Job) -> dict[str, str]:
     """Everything that was chosen for a run, by name."""
     method = w(f"method_{(job.method or {}).get('type', 'supervised')}")
-    chosen = {METHOD: method, "started_from": job.model, FILE: job.training_file}
+    start = job.start_adapter[:12] if job.start_adapter else w("base_model")
+    chosen = {METHOD: method, START: start, FILE: job.training_file, HELD_OUT: job.validation_file or "–"}
     return (
         chosen
         | {name: _said(w, value) for name, value in job.hyperparameters.items()}
@@ -71,7 +72,7 @@ def _said(w: Words, value: object) -> str:
 def _name(w: Words, name: str) -> str:
     if name == METHOD:
         return w("runs_method")
-    if name in ("started_from", FILE):
+    if name in (START, FILE, HELD_OUT):
         return w(name)
     return w(f"setting_{name}") if w.has(f"setting_{name}") else name
 

@@ -16,7 +16,11 @@ def wrong(w: Words, told: Status) -> list[tuple[str, bool]]:
     """All that is wrong, and whether it is said in the reader's language; else it is in English."""
     if len(told.coded) != len(told.wrong):
         return [(sentence, False) for sentence in told.wrong]
-    return [
-        (w(f"wrong_{one.code}", **one.values), True) if w.has(f"wrong_{one.code}") else (sentence, False)
-        for sentence, one in zip(told.wrong, told.coded, strict=True)
-    ]
+    said: list[tuple[str, bool]] = []
+    for sentence, one in zip(told.wrong, told.coded, strict=True):
+        name = f"wrong_{one.code}"
+        try:
+            said.append((w(name, **one.values), True) if w.has(name) else (sentence, False))
+        except KeyError:  # a value that the sentence needs and another version did not send
+            said.append((sentence, False))
+    return said

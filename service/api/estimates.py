@@ -15,6 +15,7 @@ from service.domain.identity import new_id
 from service.engine import server
 from service.errors import BadInput, Conflict, TooMany
 from service.intake import process
+from service.logs import log
 
 router = APIRouter(prefix="/api/estimates", tags=["jobs"])
 PATIENCE = 90.0
@@ -87,4 +88,5 @@ def _said(place: Path, code: int | None) -> Look:
     if (place / folder.ERROR).exists():
         error = folder.read_json(place / folder.ERROR)
         raise BadInput(error["message"], param=error["param"], code=error["code"])
+    log.error("a look at a request's rows broke off", extra={"fields": {"code": code}})
     raise Conflict("The look at the rows broke off without a word. Start the job: it says what is wrong.")

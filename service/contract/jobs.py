@@ -121,6 +121,8 @@ class Job(Wire):
     hyperparameters: dict[str, Any] = {}
     hyperparameter_reasons: dict[str, str] = {}
     """Ours: why each hyperparameter that was left to the service is what it is."""
+    start_adapter: str | None = None
+    """Ours: digest of the adapter that training goes on from; none: the base model."""
     method: dict[str, Any] | None = None
     seed: int
     estimated_finish: int | None = None

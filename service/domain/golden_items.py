@@ -30,7 +30,9 @@ async def put(
     own = row is not None and row.user_id == caller.user_id
     if not (own or caller.may("administrator") or await _judged(session, caller, completion.id)):
         raise Conflict(
-            "Judge this answer first. The verdict on it is agreed on by who gave one.", code="golden_unjudged"
+            "Judge this answer first. The verdict on it is agreed on by who gave one. Where you cannot, ask an "
+            "administrator.",
+            code="golden_unjudged",
         )
     if row is None:
         row = tables.GoldenItem(

@@ -293,7 +293,8 @@ def shown(job: tables.Job) -> Job:
         training_file=job.training_file or "",
         validation_file=job.validation_file, trained_tokens=job.trained_tokens,
         error=JobError(**job.error) if job.error else None, hyperparameters=used,
-        hyperparameter_reasons=job.reasons or {}, method={"type": name, name: {"hyperparameters": used}},
+        hyperparameter_reasons=job.reasons or {}, start_adapter=job.start_adapter,
+        method={"type": name, name: {"hyperparameters": used}},
         seed=job.settings["seed"], estimated_finish=job.estimated_finish, metadata=job.request.get("metadata"),
     )  # fmt: skip
 

@@ -25,10 +25,12 @@ async def erase_old(session: AsyncSession, days: int) -> int:
 
 async def erase_deleted(session: AsyncSession) -> int:
     """Erase up to `AT_ONCE` answers of conversations that their owners deleted. Returns how many, as above."""
-    talk = tables.Conversation
-    gone = select(talk.id).where(talk.deleted_at.is_not(None))
-    own = select(talk.id).where(talk.id == Row.conversation_id, talk.user_id == Row.user_id)
-    return await _erase(session, _erasable().where(Row.conversation_id.in_(gone), own.exists()))
+    return await _erase(session, _deleted())
+
+
+async def deleted_left(session: AsyncSession) -> bool:
+    """Whether `erase_deleted` has anything to do. To look through all that was deleted needs no lock."""
+    return await session.scalar(_deleted().limit(1)) is not None
 
 
 async def forget_conversations(session: AsyncSession, days: int) -> int:
@@ -68,6 +70,13 @@ async def forget_previews(session: AsyncSession, days: int) -> int:
         .execution_options(synchronize_session=False)
     )
     return len(gone.all())
+
+
+def _deleted() -> Select[str]:
+    talk = tables.Conversation
+    gone = select(talk.id).where(talk.deleted_at.is_not(None))
+    own = select(talk.id).where(talk.id == Row.conversation_id, talk.user_id == Row.user_id)
+    return _erasable().where(Row.conversation_id.in_(gone), own.exists())
 
 
 def _erasable() -> Select[str]:

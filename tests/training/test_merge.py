@@ -1,6 +1,7 @@
 """A merged checkpoint: what it is made of, what it answers, and what is refused."""
 
 import json
+import os
 import shutil
 import signal
 from collections import namedtuple
@@ -19,10 +20,13 @@ Usage = namedtuple("Usage", "total used free")
 
 
 @pytest.fixture(autouse=True)
-def _own_stop_handler():
-    kept = signal.getsignal(signal.SIGTERM)
+def _own_surroundings():
+    """A command line may change its process for good; here others' tests follow in it."""
+    kept, environ = signal.getsignal(signal.SIGTERM), dict(os.environ)
     yield
     signal.signal(signal.SIGTERM, kept)
+    os.environ.clear()
+    os.environ.update(environ)
 
 
 @pytest.fixture

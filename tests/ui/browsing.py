@@ -15,6 +15,7 @@ QUIET = [
 ]  # fmt: skip
 PATIENCE = 60_000
 """Milliseconds to wait for anything on a page."""
+expect.set_options(timeout=PATIENCE)
 
 
 @contextmanager

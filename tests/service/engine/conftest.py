@@ -83,7 +83,7 @@ async def engine(
 async def full_precision(
     base_model: Path, adapters: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RealEngine]:
-    """In fp32: what it answers does not depend on who else is answered in the same step."""
+    """In fp32: what it answers hardly ever depends on who else is answered in the same step."""
     async with real_engine(base_model, tmp_path_factory.mktemp("fp32"), adapters, dtype="float32") as real:
         yield real
 

@@ -8,7 +8,7 @@ SENTENCES: dict[str, str] = {
     "more_about": "More about: {title}",
     "rename": "Rename",
     "rename_label": "Title",
-    "delete_confirm": "Delete this conversation? Answers that you rated stay in the record.",
+    "delete_confirm": "Delete this conversation? Answers that were rated stay in the record, with what was said before them.",
     "conversation_gone": "This conversation was deleted, or is not yours. Here is a new one.",
     "no_assistant_title": "No assistant yet",
     "no_assistant_text": "There is no assistant yet. An administrator can create one under Admin.",

@@ -92,7 +92,7 @@ SENTENCES: dict[str, str] = {
     "review_of": "{right} of {all}",
     "error_review_not_waiting": "This answer no longer waits for your verdict. Here is the next.",
     "error_golden_differs": "Another verdict was agreed on for this answer.",
-    "error_golden_unjudged": "Judge this answer first.",
+    "error_golden_unjudged": "Judge this answer first, or ask an administrator.",
     "error_review_incomplete": "Choose a verdict. A correction needs its text, and a skipped answer its reason.",
     "excluded_rejected": "rejected by reviewers",
     "excluded_disputed": "still disputed among reviewers",

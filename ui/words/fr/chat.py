@@ -8,7 +8,7 @@ SENTENCES: dict[str, str] = {
     "more_about": "Plus sur : {title}",
     "rename": "Renommer",
     "rename_label": "Titre",
-    "delete_confirm": "Supprimer cette conversation ? Les réponses que vous avez évaluées restent dans le registre.",
+    "delete_confirm": "Supprimer cette conversation ? Les réponses évaluées restent dans le registre, avec ce qui les précède.",
     "conversation_gone": "Cette conversation a été supprimée, ou n’est pas la vôtre. En voici une nouvelle.",
     "no_assistant_title": "Pas encore d’assistant",
     "no_assistant_text": "Il n’y a pas encore d’assistant. Un administrateur peut en créer un dans Admin.",

@@ -2,18 +2,18 @@
 
 SENTENCES: dict[str, str] = {
     "event_waiting": "Fichiers vérifiés. La tâche attend son tour.",
-    "event_cancelled": "Annulé ; rien n’a été publié.",
-    "event_cancelled_early": "Annulé avant le début.",
+    "event_cancelled": "Annulée ; rien n’a été publié.",
+    "event_cancelled_early": "Annulée avant le début.",
     "event_cancel_asked": "L’annulation a été demandée.",
-    "event_paused": "En pause. La tâche reprendra d’ici.",
-    "event_paused_early": "Mis en pause avant le début.",
-    "event_paused_after": "Mis en pause après le pas {step} sur {total}.",
+    "event_paused": "En pause. La tâche reprendra où elle s’est arrêtée.",
+    "event_paused_early": "Mise en pause avant le début.",
+    "event_paused_after": "Mise en pause après le pas {step} sur {total}.",
     "event_pause_asked": "Une pause a été demandée. La tâche s’arrêtera après le pas en cours.",
-    "event_resumed": "Repris. La tâche attend son tour.",
-    "event_resumed_early": "Repris avant d’être en pause.",
-    "event_interrupted_goes_on": "Interrompu : la tâche reprendra de son dernier point de reprise quand viendra "
+    "event_resumed": "Reprise. La tâche attend son tour.",
+    "event_resumed_early": "Reprise avant d’être en pause.",
+    "event_interrupted_goes_on": "Interrompue : la tâche reprendra de son dernier point de reprise quand viendra "
     "son tour.",
-    "event_interrupted_restarts": "Interrompu : la tâche recommencera quand viendra son tour.",
+    "event_interrupted_restarts": "Interrompue : la tâche recommencera quand viendra son tour.",
     "event_lost_paused": "Le processus qui l’exécutait a disparu ; la tâche est en pause.",
     "event_lost_goes_on": "Le processus qui l’exécutait a disparu ; la tâche repart de son dernier point de "
     "reprise.",
@@ -40,7 +40,7 @@ SENTENCES: dict[str, str] = {
     "réponse lui paraît probable.",
     "event_training": "Entraînement en {format}.",
     "event_going_on": "Reprise après le pas {step}.",
-    "event_trained": "Entraîné. Le serveur en marche prend l’adaptateur et lui est comparé.",
+    "event_trained": "Entraînement fini. Le serveur en marche charge l’adaptateur ; ses réponses sont comparées à celles de l’entraînement.",
     "event_seen_to_serve": "Servi comme entraîné : l’écart moyen est de {trainer} avec l’entraînement et de {base} "
     "avec le modèle de base (log-probabilités).",
     "event_candidate": "La version {number} de « {assistant} » est candidate.",

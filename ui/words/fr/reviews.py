@@ -92,7 +92,7 @@ SENTENCES: dict[str, str] = {
     "review_of": "{right} sur {all}",
     "error_review_not_waiting": "Cette réponse n’attend plus votre avis. Voici la suivante.",
     "error_golden_differs": "Un autre avis a déjà été convenu pour cette réponse.",
-    "error_golden_unjudged": "Donnez d’abord votre avis sur cette réponse.",
+    "error_golden_unjudged": "Donnez d’abord votre avis sur cette réponse, ou demandez à un administrateur.",
     "error_review_incomplete": "Choisissez un avis. Une correction demande un texte, et une réponse passée une raison.",
     "excluded_rejected": "rejetées à la relecture",
     "excluded_disputed": "encore discutées à la relecture",
