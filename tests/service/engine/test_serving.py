@@ -118,7 +118,7 @@ async def test_an_adapter_is_proved_against_the_trainer_and_an_idle_or_wrong_one
     assert proofs["strong"].outputs_changed == len(cases)
     assert "is tolerated" in (verdict(proofs["other"]) or "")
     assert verdict(proofs["idle"]) is not None
-    assert proofs["idle"].distance_to_base == 0.0
+    assert proofs["idle"].distance_to_base < 1e-6, "but for the rounding of a step with other rows"
     assert proofs["idle"].outputs_changed == 0
     shifted = [case.model_copy(update={"prompt_tokens": case.prompt_tokens[1:]}) for case in cases[:1]]
     refused = verdict(await prove(engine.client, engine.base, "strong", shifted, 0.15))
