@@ -10,7 +10,7 @@ from service.contract.evaluations import Change, Contestant, Difference, Evaluat
 from service.contract.jobs import JobEvent
 from ui.client import Gateway
 from ui.events import said
-from ui.gate import reasons
+from ui.gate import language_name, reasons
 from ui.pages import render
 from ui.words import Words
 
@@ -141,10 +141,6 @@ def _slices(w: Words, one: Evaluation, report: EvaluationReport, rival: Contesta
         shown = Slice(name, kind, scores[0].cases, shares, moved)
         found.append((difference.mean if difference else scores[0].mean, part, shown))
     return [shown for _, _, shown in sorted(found, key=lambda item: item[:2])]
-
-
-def language_name(w: Words, code: str) -> str:
-    return w(f"language_{code}") if w.has(f"language_{code}") else code
 
 
 def _moved(difference: Difference) -> Moved:

@@ -19,6 +19,11 @@ def reasons(w: Words, gate: Gate) -> list[tuple[str, bool]]:
     return [_spoken(w, sentence, reason) for sentence, reason in zip(gate.reasons, gate.coded, strict=True)]
 
 
+def language_name(w: Words, code: str) -> str:
+    """In the reader's language, or the code itself where we have no word for it."""
+    return w(f"language_{code}") if w.has(f"language_{code}") else code
+
+
 def _spoken(w: Words, sentence: str, reason: Reason) -> tuple[str, bool]:
     if not w.has(f"gate_{reason.code}"):
         return sentence, False
@@ -43,8 +48,8 @@ def _said(w: Words, reason: Reason) -> str:
             values[name] = w(f"gate_of_{values[name]}")
     if "allowed" in values:
         values["allowed"] = _number(w, values["allowed"])
-    if "language" in values and w.has(f"language_{values['language']}"):
-        values["language"] = w(f"language_{values['language']}")
+    if "language" in values:
+        values["language"] = language_name(w, values["language"])
     return w(f"gate_{reason.code}", n=values.get("cases", values.get("failed")), **values)
 
 
