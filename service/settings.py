@@ -106,6 +106,11 @@ class Settings(BaseSettings):
         return value.expanduser().resolve()
 
     @property
+    def max_row(self) -> int:
+        """Tokens of one training row, at most."""
+        return min(1024, self.max_model_len)
+
+    @property
     def database(self) -> str:
         return self.database_url or f"sqlite+aiosqlite:///{self.home / 'tailorbird.db'}"
 

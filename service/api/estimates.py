@@ -31,7 +31,7 @@ async def estimate_job(wanted: JobCreate, house: HouseDep, caller: CallerDep) ->
     async with house.database.reading() as session:
         plan = await job_requests.plan(
             session, house.store, caller, wanted, base_name=settings.model_name, min_rows=settings.min_examples,
-            max_length=min(1024, settings.max_model_len), width=house.width,
+            max_length=settings.max_row, width=house.width,
         )  # fmt: skip
         cases = await job_requests.held_out_cases(session, plan.assistant)
     if house.tokenizer is None:

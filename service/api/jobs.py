@@ -136,5 +136,5 @@ async def _create(
 ) -> Any:
     return await jobs.create_job(
         session, house.store, caller, wanted, base_name=house.settings.model_name, min_rows=min_rows,
-        max_length=min(1024, house.settings.max_model_len), width=house.width, retry=retry,
+        max_length=house.settings.max_row, width=house.width, retry=retry,
     )  # fmt: skip
