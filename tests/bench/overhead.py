@@ -1,23 +1,27 @@
 """R1 and R2: the gateway beside straight vLLM, over the same engine on the same cores.
 
-Time to first token with 1 and 8 callers at any time, who ask again when answered; tokens a second when
-more callers wait than the engine works on in a step. Rounds take turns; every question is new.
+Time to first token with 1 and 8 callers at any time, who ask again when answered; tokens a second while
+more callers ask, over and over, than the engine works on in a step. Rounds take turns; every question is new.
 """
 
+import asyncio
+import itertools
 import time
 
 from service.settings import EMBEDDED
 from tests.bench.figures import Figure, of_percentiles, of_rounds, percentile
 from tests.bench.places import Place
-from tests.bench.streams import Way, ask, at_once, question, way
+from tests.bench.streams import Heard, Way, ask, at_once, question, way
 
-ROUNDS = 3
+ROUNDS = 5
 SHORT = 6
 """Tokens of an answer when its first one is what counts."""
-ASKED = {1: 20, 8: 32}
-"""{callers: requests in one round of one way}."""
-CALLERS, LONG, ANSWERS, FULL_ROUNDS = 16, 32, 16, 3
-"""When the engine is full: callers, tokens of an answer, answers in a round of one way, rounds."""
+ASKED = {1: 60, 8: 64}
+"""{callers: requests in one round of one way}: 300 of each way in all, below which a 99th percentile is one request."""
+CALLERS, LONG, FULL_ROUNDS = 40, 32, 3
+"""When the engine is full (it works on 32 at once): callers, tokens of an answer, rounds."""
+FILLS, STEADY = 8.0, 30.0
+"""Seconds until as many answers end as begin, and seconds that are counted after them."""
 
 
 async def first_token(engine: Place, gateway: Place) -> list[Figure]:
@@ -25,15 +29,19 @@ async def first_token(engine: Place, gateway: Place) -> list[Figure]:
     async with way(engine.url, EMBEDDED) as straight, way(gateway.url, EMBEDDED, gateway.key) as through:
         found = []
         for callers, asked in ASKED.items():
-            ours: list[list[float]] = []
-            theirs: list[list[float]] = []
+            firsts: dict[Way, list[float]] = {through: [], straight: []}
+            spent: dict[Way, list[float]] = {through: [], straight: []}
             for number in range(-1, ROUNDS):
-                both = [(through, ours), (straight, theirs)]
-                for one, kept in both if number % 2 else reversed(both):
-                    firsts = await _firsts(one, callers, asked if number >= 0 else callers)
+                for one in (through, straight) if number % 2 else (straight, through):
+                    before = engine.cpu() + gateway.cpu()
+                    heard = await _firsts(one, callers, asked if number >= 0 else callers)
                     if number >= 0:  # the first round warms up
-                        kept.append(firsts)
-            found += _first_token_figures(callers, ours, theirs)
+                        firsts[one] += heard
+                        spent[one].append((engine.cpu() + gateway.cpu() - before) * 1000 / asked)
+            found += _first_token_figures(callers, firsts[through], firsts[straight])
+            found.append(
+                _processor_figure("R1", f"a request, {callers} at once", spent[through], spent[straight])
+            )
     return found
 
 
@@ -41,22 +49,26 @@ async def throughput(engine: Place, gateway: Place) -> list[Figure]:
     """R2, and the processor time of the gateway."""
     async with way(engine.url, EMBEDDED) as straight, way(gateway.url, EMBEDDED, gateway.key) as through:
         speeds: dict[Way, list[float]] = {straight: [], through: []}
-        spent = []
+        spent: dict[Way, list[float]] = {straight: [], through: []}
+        own = []
         for number in range(-1, FULL_ROUNDS):
             for one in (straight, through) if number % 2 else (through, straight):
-                before = gateway.cpu()
-                speed = await _speed(one)
+                before = engine.cpu(), gateway.cpu()
+                tokens, took, all_tokens = await _full(one)
                 if number >= 0:
-                    speeds[one].append(speed)
+                    used = engine.cpu() - before[0], gateway.cpu() - before[1]
+                    speeds[one].append(tokens / took)
+                    spent[one].append(sum(used) * 1000 / all_tokens)
                     if one is through:
-                        spent.append((gateway.cpu() - before) * 1000 / (ANSWERS * LONG))
+                        own.append(used[1] * 1000 / all_tokens)
     ours, theirs = speeds[through], speeds[straight]
     ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
     detail = f"{percentile(ours, 0.5):.1f} / {percentile(theirs, 0.5):.1f} tokens a second"
     return [
         of_rounds("R2", f"tokens a second with {CALLERS} callers, gateway / straight", ratios,
                   at_least=0.98, detail=detail),
-        of_rounds("R2", "processor time of the gateway for a token", spent, unit="ms"),
+        of_rounds("R2", "processor time of the gateway for a token", own, unit="ms"),
+        _processor_figure("R2", "a token", spent[through], spent[straight]),
     ]  # fmt: skip
 
 
@@ -66,19 +78,35 @@ async def _firsts(one: Way, callers: int, asked: int) -> list[float]:
     return [each.first * 1000 for each in heard]
 
 
-async def _speed(one: Way) -> float:
-    began = time.perf_counter()
-    await at_once([lambda: ask(one, question(), LONG)] * ANSWERS, CALLERS)
-    return ANSWERS * LONG / (time.perf_counter() - began)
+async def _full(one: Way) -> tuple[float, float, int]:
+    """Tokens that came in the steady seconds, those seconds, and the tokens of all answers until the last caller
+    had its own."""
+    begin = time.perf_counter() + FILLS
+    end = begin + STEADY
+
+    async def keep_asking() -> list[Heard]:
+        heard = []
+        while time.perf_counter() < end:
+            heard.append(await ask(one, question(), LONG))
+        return heard
+
+    heard = list(itertools.chain(*await asyncio.gather(*(keep_asking() for _ in range(CALLERS)))))
+    return sum(each.tokens_within(begin, end) for each in heard), STEADY, len(heard) * LONG
 
 
-def _first_token_figures(callers: int, ours: list[list[float]], theirs: list[list[float]]) -> list[Figure]:
+def _first_token_figures(callers: int, ours: list[float], theirs: list[float]) -> list[Figure]:
     what = f"time to first token, {callers} at once, gateway / straight"
-    all_ours, all_theirs = [sum(rounds, []) for rounds in (ours, theirs)]
     return [
         of_percentiles(
-            "R1", f"{what}, p{round(share * 100)}", all_ours, all_theirs, share, at_most=most,
-            detail=f"{percentile(all_ours, share):.1f} / {percentile(all_theirs, share):.1f} ms",
+            "R1", f"{what}, p{round(share * 100)}", ours, theirs, share, at_most=most,
+            detail=f"{percentile(ours, share):.1f} / {percentile(theirs, share):.1f} ms",
         )
         for share, most in ((0.5, 1.03), (0.99, 1.10))
     ]  # fmt: skip
+
+
+def _processor_figure(story: str, of_what: str, ours: list[float], theirs: list[float]) -> Figure:
+    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
+    detail = f"{percentile(ours, 0.5):.1f} / {percentile(theirs, 0.5):.1f} ms"
+    return of_rounds(story, f"processor time of engine and gateway for {of_what}, gateway / straight", ratios,
+                     detail=detail)  # fmt: skip

@@ -50,8 +50,9 @@ def base_model() -> Path:
 
 
 @asynccontextmanager
-async def engine(home: Path, *, lora: bool = True) -> AsyncIterator[Place]:
-    """The engine as the service starts it; without LoRA, the same command less its flags."""
+async def engine(home: Path, *, lora: bool = True, plugin: bool = True) -> AsyncIterator[Place]:
+    """The engine as the service starts it; without LoRA, the same command less its flags; without the plugin, as
+    vLLM comes."""
     path, cpu = server.socket_path(home), server.is_cpu_build()
     options = server.EngineOptions(
         model=base_model(), served_name=EMBEDDED, socket=path, cpu=cpu,
@@ -60,8 +61,11 @@ async def engine(home: Path, *, lora: bool = True) -> AsyncIterator[Place]:
     argv, env = server.command(options, os.environ)
     if not lora:
         del argv[argv.index("--enable-lora") : argv.index("--enable-prefix-caching")]
+    if not plugin:
+        env["VLLM_PLUGINS"] = ""  # not unset: vLLM would then load all it finds
+    name = "engine" if lora and plugin else "stock engine" if lora else "plain engine"
     async with serving(
-        "engine" if lora else "plain engine", argv, env, home, f"unix:{path}", "/health",
+        name, argv, env, home, f"unix:{path}", "/health",
         prepare=lambda: server.prepare_socket(path), patience=600,
     ) as place:  # fmt: skip
         yield place

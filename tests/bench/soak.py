@@ -18,8 +18,10 @@ import aiohttp
 import orjson
 import psutil
 
+from service.engine import server
+from service.engine.client import Engine
 from service.settings import EMBEDDED
-from tests.bench.figures import Figure
+from tests.bench.figures import Figure, of_rounds
 from tests.bench.places import base_model
 from tests.running import Running, running_service
 from tests.trained import Trainer, ended_training, hand_over
@@ -36,6 +38,7 @@ PROCESSES = {
 ASSISTANT = {"name": "soak", "title": "Soak", "instructions": "You answer for Brumelle."}
 """One without held-out questions: an evaluation after each release would be the load."""
 NAME = ASSISTANT["name"]
+FIXED = [{"role": "user", "content": "What is the capital of France, and who mends its bridges?"}]
 
 
 @dataclass
@@ -51,6 +54,10 @@ class Seen:
     """{completion: adapter that its headers named}."""
     published: int = 0
     moves: int = 0
+    known: dict[str, str] = field(default_factory=dict)
+    """{adapter: its answer to `FIXED`, asked for by its own name}."""
+    told: list[tuple[str, str]] = field(default_factory=list)
+    """(adapter that the header named, answer) of each time the assistant was asked `FIXED`."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class Sample:
     at: float
     megabytes: float
     descriptors: int
+    processor: float
+    """Seconds used since the process began."""
 
 
 def measure(home: Path, minutes: float = MINUTES) -> list[Figure]:
@@ -79,6 +88,7 @@ async def _soak(service: Running, seen: Seen, samples: dict[str, list[Sample]], 
     over = time.monotonic() + seconds
     async with aiohttp.ClientSession(service.api_url, headers=headers) as session:
         await _post(session, "/api/assistants", ASSISTANT)
+        seen.known.update([await _answer(session, NAME)])
         aside = asyncio.create_task(_publish(session, service.home, ended, seen, over))
         watch = asyncio.create_task(_watch(service, samples))
         callers = [_caller(session, seen, random.Random(number), over) for number in range(CALLERS)]
@@ -94,7 +104,7 @@ async def _soak(service: Running, seen: Seen, samples: dict[str, list[Sample]], 
 
 
 async def _caller(session: aiohttp.ClientSession, seen: Seen, draw: random.Random, over: float) -> None:
-    acts = [_stream] * 4 + [_whole] * 2 + [_leave] * 3 + [_rate] * 2 + [_look_around]
+    acts = [_stream] * 4 + [_whole] * 2 + [_fixed] * 2 + [_leave] * 3 + [_rate] * 2 + [_look_around]
     while time.monotonic() < over:
         act = draw.choice(acts)
         try:
@@ -135,6 +145,20 @@ async def _whole(session: aiohttp.ClientSession, seen: Seen, draw: random.Random
         answer = await response.json()
     seen.adapters[answer["id"]] = response.headers["x-tailorbird-adapter"]
     seen.completions.add(answer["id"])
+
+
+async def _fixed(session: aiohttp.ClientSession, seen: Seen, draw: random.Random) -> None:
+    """The question whose answer is known of each adapter, asked of the assistant, whoever is live."""
+    seen.told.append(await _answer(session, NAME))
+
+
+async def _answer(session: aiohttp.ClientSession, model: str) -> tuple[str, str]:
+    """The adapter that the header names and what it says to `FIXED`."""
+    body = {"model": model, "messages": FIXED, "temperature": 0, "max_tokens": 16}
+    async with session.post("/v1/chat/completions", json=body) as response:
+        response.raise_for_status()
+        answer = await response.json()
+    return response.headers["x-tailorbird-adapter"], answer["choices"][0]["message"]["content"]
 
 
 async def _rate(session: aiohttp.ClientSession, seen: Seen, draw: random.Random) -> None:
@@ -188,8 +212,12 @@ async def _promote(session: aiohttp.ClientSession, seen: Seen, job: str) -> None
         raise ValueError(f"not published: {state['error']}")
     seen.published += 1
     releases = (await _get(session, f"/api/releases?assistant={NAME}"))["data"]
-    release = next(one["id"] for one in releases if one["job"] == job)
-    await _post(session, f"/api/releases/{release}/promote", {"override_reason": "the soak promotes it"})
+    release = next(one for one in releases if one["job"] == job)
+    adapter, answer = await _answer(session, f"{NAME}@{release['number']}")
+    seen.known[adapter] = answer
+    await _post(
+        session, f"/api/releases/{release['id']}/promote", {"override_reason": "the soak promotes it"}
+    )
     seen.moves += 1
 
 
@@ -213,7 +241,9 @@ async def _watch(service: Running, samples: dict[str, list[Sample]]) -> None:
             family = [process, *process.children(recursive=True)] if name == "engine" else [process]
             memory = sum(one.memory_info().rss for one in family) / 2**20
             descriptors = sum(one.num_fds() for one in family)
-            samples[name].append(Sample(time.monotonic() - began, memory, descriptors))
+            times = [one.cpu_times() for one in family]
+            spent = sum(one.user + one.system for one in times)
+            samples[name].append(Sample(time.monotonic() - began, memory, descriptors, spent))
         await asyncio.sleep(SAMPLE)
 
 
@@ -230,6 +260,11 @@ def _figures(service: Running, seen: Seen, samples: dict[str, list[Sample]], min
     lost = sum(kept.get(one) != "complete" for one in seen.completions) + len(seen.feedback - rated)
     wrong = sum(recorded.get(one, named) != named for one, named in seen.adapters.items())
     running = sum(status == "running" for status in kept.values())
+    told = [(adapter, answer) for adapter, answer in seen.told if adapter in seen.known]
+    mixed = sum(seen.known[adapter] != answer for adapter, answer in told)
+    if len(set(seen.known.values())) < len(seen.known):
+        raise RuntimeError("Two adapters answer alike, so a mixed answer could not be told.")
+    engine_busy = asyncio.run(_under_way(service))
     failed = sum(seen.failures.values())
     why = "; ".join(f"{count} x {what}" for what, count in seen.failures.most_common(3))
     found = [
@@ -238,11 +273,25 @@ def _figures(service: Running, seen: Seen, samples: dict[str, list[Sample]], min
         _one("answers recorded under another adapter than their header named", wrong, f"of {len(seen.adapters)}"),
         _one("failures", failed, why or f"{seen.left} streams left by their readers, {seen.published} adapters "
              f"published, {seen.moves} moves of what is live"),
+        _one("answers to a known question by another adapter than the header named", mixed,
+             f"of {len(told)}, by {len(seen.known)} adapters"),
         _one("records still open when all is quiet", running, ""),
+        _one("answers that the engine still works on when all is quiet", engine_busy, ""),
     ]  # fmt: skip
     for name, looks in samples.items():
         found += _growth(name, looks)
     return found
+
+
+async def _under_way(service: Running) -> int:
+    """Requests that the engine works on or keeps waiting, by its own count."""
+    engine = Engine(f"unix:{server.socket_path(service.home)}")
+    try:
+        lines = (await engine.metrics()).splitlines()
+    finally:
+        await engine.close()
+    counts = ("vllm:num_requests_running{", "vllm:num_requests_waiting{")
+    return int(sum(float(line.split()[-1]) for line in lines if line.startswith(counts)))
 
 
 def _growth(name: str, looks: list[Sample]) -> list[Figure]:
@@ -262,6 +311,7 @@ def _growth(name: str, looks: list[Sample]) -> list[Figure]:
                at_most=1.05, detail=detail),
         Figure("soak", f"descriptors of the {name}, last fifth - second fifth", descriptors, descriptors,
                descriptors, len(looks), at_most=2, detail=held),
+        of_rounds("soak", f"processor time of the {name}", [looks[-1].processor - looks[0].processor], unit="s"),
     ]  # fmt: skip
 
 

@@ -24,8 +24,18 @@ class Heard:
     took: float = 0.0
     tokens: int = 0
     text: str = ""
-    gaps: list[tuple[float, float]] = field(default_factory=list)
-    """(when it ended, how long it was) of each pause between two tokens, by `time.perf_counter`."""
+    heard_at: list[float] = field(default_factory=list)
+    """When each piece of it came, by `time.perf_counter`."""
+
+    @property
+    def gaps(self) -> list[tuple[float, float]]:
+        """(when it ended, how long it was) of each pause between two pieces."""
+        return [(now, now - last) for last, now in itertools.pairwise(self.heard_at)]
+
+    def tokens_within(self, begin: float, end: float) -> float:
+        """Tokens that came from `begin` to `end`, as if each piece had the same number of them."""
+        within = sum(begin <= moment < end for moment in self.heard_at)
+        return self.tokens * within / len(self.heard_at)
 
     @property
     def pace(self) -> float:
@@ -65,7 +75,7 @@ async def ask(way: Way, question: str, tokens: int) -> Heard:
         "model": way.model, "stream": True, "temperature": 0, "max_tokens": tokens, "min_tokens": tokens,
         "messages": [{"role": "user", "content": question}],
     }  # fmt: skip
-    heard, began, last, whole = Heard(tokens=tokens), time.perf_counter(), None, False
+    heard, began, whole = Heard(tokens=tokens), time.perf_counter(), False
     url = f"{way.base}/v1/chat/completions"
     async with way.session.post(url, json=body, headers=way.headers) as response:
         if response.status != 200:
@@ -73,16 +83,12 @@ async def ask(way: Way, question: str, tokens: int) -> Heard:
         async for line in response.content:
             said = _said(line)
             if said:
-                now = time.perf_counter()
-                if last is None:
-                    heard.first = now - began
-                else:
-                    heard.gaps.append((now, now - last))
-                last, heard.text = now, heard.text + said
+                heard.heard_at.append(time.perf_counter())
+                heard.text += said
             whole = whole or line.startswith(b"data: [DONE]")
-    if not whole or last is None:
+    if not whole or not heard.heard_at:
         raise RuntimeError(f"{url} broke the answer off.")
-    heard.took = time.perf_counter() - began
+    heard.first, heard.took = heard.heard_at[0] - began, time.perf_counter() - began
     return heard
 
 
