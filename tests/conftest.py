@@ -5,7 +5,6 @@ What a fixture needs is imported by the fixture: most tests of the rooms need no
 
 import asyncio
 import gc
-import os
 import re
 import ssl
 from collections.abc import Iterator
@@ -27,12 +26,6 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.option.markexpr == "not heavy" and collection_path.suffix == ".py":
         return bool(WHOLLY_HEAVY.search(collection_path.read_text())) or None
     return None
-
-
-def pytest_configure() -> None:
-    """Engines of two workers would all compute on the first core: the second worker's take the last one."""
-    if os.environ.get("PYTEST_XDIST_WORKER") == "gw1":
-        os.environ["VLLM_CPU_OMP_THREADS_BIND"] = str((os.cpu_count() or 1) - 1)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:

@@ -17,7 +17,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PLUGIN = "tailorbird_lora"
@@ -26,6 +26,10 @@ PLUGIN = "tailorbird_lora"
 LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """The layers an adapter may change, as the trainer names them: every linear layer but the output one."""
 
+FEW_CORES = 8
+"""Up to here vLLM's worker runs in the process of its scheduler. See `_shares_a_process`."""
+BINDING = "VLLM_CPU_OMP_THREADS_BIND"
+
 MAX_FOLDER = 60
 """Bytes of the socket's folder: a socket path holds 107, and vLLM adds a UUID for its own sockets."""
 
@@ -33,7 +37,7 @@ _INHERITED = frozenset(
     "PATH HOME USER LANG LANGUAGE TZ TMPDIR LD_LIBRARY_PATH LD_PRELOAD PYTHONPATH VIRTUAL_ENV CC CXX "
     "XDG_CACHE_HOME VLLM_CACHE_ROOT VLLM_CONFIG_ROOT TRITON_CACHE_DIR CUDA_HOME CUDA_VISIBLE_DEVICES "
     "CUDA_DEVICE_ORDER NVIDIA_VISIBLE_DEVICES HIP_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES ROCM_PATH "
-    "OMP_NUM_THREADS MKL_NUM_THREADS VLLM_CPU_OMP_THREADS_BIND VLLM_CPU_NUM_OF_RESERVED_CPU".split()
+    f"OMP_NUM_THREADS MKL_NUM_THREADS {BINDING} VLLM_CPU_NUM_OF_RESERVED_CPU".split()
 )
 _FIXED = {
     "VLLM_PLUGINS": PLUGIN,
@@ -63,6 +67,8 @@ class EngineOptions:
     """The base model's public name, the `model` of a request for it."""
     socket: Path
     cpu: bool
+    cores: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    """Cores that this machine lets the engine use."""
     dtype: str = "auto"
     """`auto` takes the checkpoint's; see `fast_dtype`."""
     max_loras: int = 8
@@ -93,7 +99,12 @@ def command(options: EngineOptions, environ: Mapping[str, str]) -> tuple[list[st
     `environ` is the service's own environment; only harmless names of it pass. Reads the checkpoint's
     `config.json`, changes nothing. Raises `FileNotFoundError` if the checkpoint is not there.
     """
-    return _arguments(options), _environment(options, environ)
+    argv, env = _arguments(options), _environment(options, environ)
+    if _shares_a_process(options, environ):
+        argv += ["--distributed-executor-backend", "uni"]
+        env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        env.setdefault("OMP_NUM_THREADS", str(max(1, options.cores - 1)))
+    return argv, env
 
 
 def context_length(model: Path) -> int | None:
@@ -208,6 +219,17 @@ def _memory_and_step(options: EngineOptions) -> tuple[str, ...]:
         # vLLM refuses a step smaller than the number of sequences it may run.
         return ("--max-num-batched-tokens", str(max(options.cpu_step, options.max_num_seqs)))
     return ("--gpu-memory-utilization", str(options.gpu_memory_share))
+
+
+def _shares_a_process(options: EngineOptions, environ: Mapping[str, str]) -> bool:
+    """Whether vLLM's worker is to run in the process of its scheduler, which vLLM does not do on processors by itself.
+
+    It starts a process for the worker to bind its threads to cores before OpenMP is loaded. On few cores that is worth
+    less than it costs: a third import of vLLM at each start, 0.7 GB, and a worker that spins for a second after each
+    step. Then the number of threads is told by OpenMP's own variable, one core left to everything else. Whoever
+    binds threads by hand gets vLLM's way.
+    """
+    return options.cpu and options.cores <= FEW_CORES and BINDING not in environ
 
 
 def _environment(options: EngineOptions, environ: Mapping[str, str]) -> dict[str, str]:

@@ -84,6 +84,19 @@ def test_a_graphics_card_gets_no_processor_settings(model: Path):
     assert "--gpu-memory-utilization" in argv
 
 
+@pytest.mark.parametrize(
+    ("cores", "cpu", "outside", "together"),
+    [(2, True, {}, True), (64, True, {}, False), (2, False, {}, False),
+     (2, True, {"VLLM_CPU_OMP_THREADS_BIND": "0"}, False)],
+)  # fmt: skip
+def test_on_few_cores_the_worker_shares_the_schedulers_process(model, cores, cpu, outside, together):
+    options = EngineOptions(model=model, served_name="b", socket=Path("/run/x/e.sock"), cpu=cpu, cores=cores)
+    argv, env = command(options, outside)
+    assert ("--distributed-executor-backend" in argv) is together
+    assert (env.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0") is together
+    assert env.get("OMP_NUM_THREADS") == ("1" if together else None), "one core is left to the others"
+
+
 def test_the_plugin_is_an_entry_point_that_vllm_will_find():
     assert server.plugin_is_installed()
 
