@@ -1,5 +1,7 @@
 """What is confirmed survives kill -9; what was under way goes on, is retried or ends; never hangs, never lies."""
 
+import contextlib
+import json
 import os
 import signal
 import sqlite3
@@ -7,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
 
 import httpx
 import psutil
@@ -14,6 +17,7 @@ import pytest
 
 from service import sample
 from service.engine.server import socket_path
+from service.settings import EMBEDDED, Settings
 from tests.loop.steps import answer, child, examples, finished, sdk, upload, wait_until
 from tests.running import ROOT, Running, start_service
 
@@ -134,15 +138,24 @@ def test_an_engine_that_hangs_is_noticed_and_started_again(service: Running):
     assert answer(client, "fanal", "Hello")
 
 
-def test_the_gateway_alone_is_small_and_the_service_stays_under_eight_gigabytes(service: Running):
-    processes = psutil.Process(service.process.pid).children(recursive=True)
-    gateway = child(service, "gateway").memory_info().rss
-    assert gateway < 250e6
-    total = 0
-    for process in [psutil.Process(service.process.pid), *processes]:
-        memory = process.memory_full_info()
-        total += getattr(memory, "pss", memory.rss)
-    assert total < 8e9
+def test_the_gateway_alone_is_small_and_the_service_stays_under_eight_gigabytes_while_it_trains(
+    service: Running,
+):
+    client = sdk(service)
+    facts = sample.facts()[:4]
+    job = client.fine_tuning.jobs.create(
+        model="fanal",
+        training_file=upload(client, examples(facts, sample.company()["assistant"]["instructions"])),
+    )
+    totals = []
+    while _steps(client, job.id) < 2:
+        assert client.fine_tuning.jobs.retrieve(job.id).status in ("queued", "running")
+        totals.append(_memory(service))
+        time.sleep(0.5)
+    client.fine_tuning.jobs.cancel(job.id)
+    print(f"at most {max(totals) / 1e9:.1f} GB while a job trains")
+    assert max(totals) < 8e9
+    assert child(service, "gateway").memory_info().rss < 250e6
 
 
 def test_a_port_in_use_is_one_clear_line(service: Running):
@@ -153,16 +166,50 @@ def test_a_port_in_use_is_one_clear_line(service: Running):
     assert "Traceback" not in taken.stderr + taken.stdout
 
 
-@pytest.mark.parametrize(("command", "status"), [("run", 0), ("demo", 130)])
-def test_sigterm_ends_every_process(tmp_path_factory: pytest.TempPathFactory, command: str, status: int):
-    running = start_service(tmp_path_factory.mktemp("short"), command)
+def test_another_checkpoint_is_served_by_its_own_name_and_ctrl_c_ends_every_process(
+    tmp_path_factory: pytest.TempPathFactory,
+):
+    checkpoint = _tiny_checkpoint(tmp_path_factory.mktemp("bases") / "harbour-base")
+    running = start_service(tmp_path_factory.mktemp("other"), TAILORBIRD_BASE_MODEL=str(checkpoint))
+    running.wait_ready()
+    names = {model.id for model in sdk(running).models.list()}
+    assert "harbour-base" in names
+    assert EMBEDDED not in names
+    assert answer(sdk(running), "harbour-base", "Hello")
+    family = psutil.Process(running.process.pid).children(recursive=True)
+    os.killpg(running.process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    assert running.process.wait(90) == 0
+    assert psutil.wait_procs(family, timeout=5)[1] == []
+
+
+def _tiny_checkpoint(place: Path) -> Path:
+    """Two layers of random weights that speak the embedded model's tokens."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    known = Path(Settings().home) / "models" / EMBEDDED
+    config = json.loads((known / "config.json").read_text())
+    torch.manual_seed(7)
+    LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=config["vocab_size"], hidden_size=128, intermediate_size=256, num_hidden_layers=2,
+            num_attention_heads=2, num_key_value_heads=2, max_position_embeddings=2048,
+            bos_token_id=config["bos_token_id"], eos_token_id=config["eos_token_id"], tie_word_embeddings=True,
+        )
+    ).save_pretrained(place)  # fmt: skip
+    AutoTokenizer.from_pretrained(known).save_pretrained(place)
+    return place
+
+
+def test_sigterm_ends_every_process_of_the_demo_and_of_its_service(tmp_path_factory: pytest.TempPathFactory):
+    running = start_service(tmp_path_factory.mktemp("short"), "demo")
     wait_until(
         lambda: _status(running, "/healthz") == 200, 120, "the gateway did not start: " + running.log()
     )
     family = psutil.Process(running.process.pid).children(recursive=True)
     assert len(family) >= 4
     os.kill(running.process.pid, signal.SIGTERM)
-    assert running.process.wait(90) == status
+    assert running.process.wait(90) == 130
     gone, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
 
@@ -179,6 +226,16 @@ def _of_engine(service: Running, name: str) -> float:
     with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket_path(service.home)))) as engine:
         lines = engine.get("http://engine/metrics").text.splitlines()
     return sum(float(line.split()[-1]) for line in lines if line.startswith(name + "{"))
+
+
+def _memory(service: Running) -> int:
+    """Bytes of all the service's processes, what they share counted once."""
+    total, processes = 0, psutil.Process(service.process.pid)
+    for process in [processes, *processes.children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):  # it may have ended meanwhile
+            memory = process.memory_full_info()
+            total += getattr(memory, "pss", memory.rss)
+    return total
 
 
 def _steps(client, job_id: str) -> int:

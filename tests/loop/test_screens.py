@@ -64,6 +64,7 @@ def test_the_whole_loop_on_the_screens(browser: Browser, service: Running, tmp_p
     expect(turn.locator(".better")).to_be_visible(timeout=PATIENCE)
     page.reload()
     expect(turn.locator(".better")).to_contain_text("It is Paris, on the Seine.", timeout=PATIENCE)
+    expect(turn.locator("[aria-label='Bad answer']")).to_have_attribute("aria-pressed", "true")
     expect(page.locator("#side li.here")).to_contain_text("What is the capital")
 
     # In the studio the correction counts, and a file is uploaded and trained on.

@@ -2,13 +2,14 @@ import json
 import sqlite3
 import threading
 from contextlib import closing
+from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
 from service import sample
-from tests.gateway import Gateway
+from tests.gateway import Gateway, running_gateway
 
 INSTRUCTIONS = sample.company()["assistant"]["instructions"]
 
@@ -66,6 +67,23 @@ def test_what_the_engine_remembers_of_prompts_is_each_persons_own(gateway: Gatew
 
 def test_store_false_leaves_no_record(gateway: Gateway):
     assert record(gateway, ask(gateway, store=False).json()["id"]) == {}
+
+
+@pytest.mark.heavy
+def test_a_service_that_records_nothing_answers_and_keeps_no_word(tmp_path: Path, schema: Path):
+    with running_gateway(tmp_path, schema, record=False) as silent:
+        whole = ask(silent, messages=[{"role": "user", "content": "hello rarissime"}])
+        assert whole.json()["choices"][0]["message"]["content"]
+        streamed = ask(silent, messages=[{"role": "user", "content": "hello rarissime"}], stream=True)
+        assert streamed.text.rstrip().endswith("data: [DONE]")
+        rating = {"completion_id": whole.json()["id"], "type": "rating", "rating": 1}
+        assert silent.admin.post("/api/feedback", json=rating).status_code == 404
+        assert (
+            silent.admin.post("/api/duels", json={"assistant": "fanal", "question": "hello"}).status_code
+            == 409
+        )
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert b"rarissime" not in kept
 
 
 def test_the_sdk_streams_and_the_record_is_there_when_the_stream_ends(gateway: Gateway):
