@@ -8,9 +8,10 @@ import json
 import os
 from pathlib import Path
 
+import httpx
 import pytest
 
-from tests.loop.steps import answer, evaluated, finished, release_of, sdk, upload
+from tests.loop.steps import answer, evaluated, finished, jsonl, release_of, sdk, upload, wait_until
 from tests.running import Running
 
 DATA = Path(os.environ.get("TAILORBIRD_REAL_DATA", "/nonexistent")) / "medquad-niddk-cdc.jsonl"
@@ -29,10 +30,12 @@ def test_medquad_is_imported_split_trained_evaluated_and_served(service: Running
     held_out = [row for row in short if hashlib.sha256(row["topic"].encode()).digest()[0] < 40]
     learned = [row for row in short if row not in held_out]
     assert not {row["topic"] for row in held_out} & {row["topic"] for row in learned}, "split by topic"
-    whole = upload(client, [_example(row) for row in found])
-    assert client.files.retrieve(whole).status == "processed"
 
     with service.client() as http:
+        whole = _read_in(http, found)
+        assert whole["report"]["read"] == len(found)
+        assert whole["report"]["taken"] + sum(whole["report"]["left_out"].values()) == len(found)
+        assert client.files.retrieve(whole["file_id"]).status == "processed"
         cases = upload(client, [_case(row) for row in held_out[:8]], "evals")
         wanted = {
             "name": "health",
@@ -43,7 +46,7 @@ def test_medquad_is_imported_split_trained_evaluated_and_served(service: Running
         }
         http.post("/api/assistants", json=wanted).raise_for_status()
         job = client.fine_tuning.jobs.create(
-            model="health", training_file=upload(client, [_example(row) for row in learned[:40]]),
+            model="health", training_file=_read_in(http, learned[:40])["file_id"],
             validation_file=upload(client, [_example(row) for row in held_out[8:16]]),
             method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 1}}},
             metadata={"assistant": "health"},
@@ -57,6 +60,25 @@ def test_medquad_is_imported_split_trained_evaluated_and_served(service: Running
         assert report["cases"] == 8
         assert all(score["failed"] == 0 for score in report["scores"])
         assert answer(client, "health@1", held_out[0]["question"])
+
+
+def _read_in(http: httpx.Client, rows: list[dict]) -> dict:
+    """The import of the rows as they come, with word of which columns hold question and answer."""
+    brought = (
+        http.post("/api/imports", files={"file": ("medquad.jsonl", jsonl(rows))}).raise_for_status().json()
+    )
+    plan = {"format": "columns", "mapping": {"prompt": "question", "completion": "answer"}}
+    http.post(f"/api/imports/{brought['id']}/start", json=plan).raise_for_status()
+    kept = {}
+    wait_until(
+        lambda: kept.update(_import(http, brought["id"])) or kept["status"] != "running", 180, "no end"
+    )
+    assert kept["status"] == "succeeded", kept["error"]
+    return kept
+
+
+def _import(http: httpx.Client, import_id: str) -> dict:
+    return http.get(f"/api/imports/{import_id}").raise_for_status().json()
 
 
 def _example(row: dict) -> dict:
