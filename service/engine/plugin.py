@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
 
 logger = logging.getLogger("vllm.tailorbird")
@@ -232,27 +234,50 @@ def self_test(wrapper: Any) -> None:
     of 2 adapters, then of 4.
     """
     import torch
-    from vllm.lora.layers import LoRAMapping
 
     for prefill in (True, False):
         for slots in ([-1, 1, 1, -1, 0, 1, -1, 1], [-1, 3, 1, -1, 0, 2, -1]):
-            random = torch.Generator().manual_seed(0)
-            rows, slices = torch.tensor(slots), (8, 4, 4)
-            made, ids = wrapper(16, 16, "cpu"), tuple(slot + 1 for slot in slots)
-            made.update_metadata(LoRAMapping(ids, ids, is_prefill=prefill), [1, 2, 3, 4], 4, 100)
-            x = torch.randn(len(slots), 6, generator=random)
-            before = torch.randn(len(slots), 16, generator=random)
-            a = tuple(torch.randn(4, 1, 3, 6, generator=random) for _ in slices)
-            b = tuple(torch.randn(4, 1, width, 3, generator=random) for width in slices)
-            after = before.clone()
-            made.add_lora_linear(after, x, a, b, 0.5, slices)
-            base = rows < 0
-            expected = _plain(before, slots, x, a, b)
-            if not torch.equal(after[base], before[base]) or not torch.allclose(after, expected, atol=1e-4):
-                raise RuntimeError(
-                    "Tailorbird's LoRA operators do not agree with this vLLM. Install the vLLM version that "
-                    "Tailorbird names in pyproject.toml."
-                )
+            base = torch.tensor(slots) < 0
+            for before, after, expected in _tried(wrapper, slots, prefill):
+                if not torch.equal(after[base], before[base]) or not torch.allclose(
+                    after, expected, atol=1e-4
+                ):
+                    raise RuntimeError(
+                        "Tailorbird's LoRA operators do not agree with this vLLM. Install the vLLM version that "
+                        "Tailorbird names in pyproject.toml."
+                    )
+
+
+def _tried(wrapper: Any, slots: list[int], prefill: bool) -> Iterator[tuple[torch.Tensor, ...]]:
+    """(before, after, as it should be), of each way in which vLLM lets an adapter change a layer's output."""
+    import torch
+    from vllm.lora.layers import LoRAMapping
+
+    random, slices = torch.Generator().manual_seed(0), (8, 4, 4)
+    made, ids = wrapper(16, 16, "cpu"), tuple(slot + 1 for slot in slots)
+    made.update_metadata(LoRAMapping(ids, ids, is_prefill=prefill), [1, 2, 3, 4], 4, 100)
+    x = torch.randn(len(slots), 6, generator=random)
+    before = torch.randn(len(slots), 16, generator=random)
+    a = tuple(torch.randn(4, 1, 3, 6, generator=random) for _ in slices)
+    b = tuple(torch.randn(4, 1, width, 3, generator=random) for width in slices)
+    whole = torch.cat(b, 2)
+
+    expected, after = _plain(before, slots, x, a, b), before.clone()
+    made.add_lora_linear(after, x, a, b, 0.5, slices)
+    yield before, after, expected
+
+    hidden, after = tuple(torch.zeros(len(slots), 3) for _ in slices), before.clone()
+    made.add_shrink(hidden, x, a, 0.5)
+    made.add_expand(after, hidden, b, slices)
+    yield before, after, expected
+
+    after = before.clone()
+    made.add_lora_logits(after, x, a[0], whole, 0.5)
+    yield before, after, _plain(before, slots, x, a[:1], (whole,))
+
+    embedded, twice, after = x[:, :3].contiguous(), 2 * torch.eye(3).expand(4, 1, 3, 3), before.clone()
+    made.add_lora_embedding(after, embedded, whole)
+    yield before, after, _plain(before, slots, embedded, (twice,), (whole,))
 
 
 def _plain(y: torch.Tensor, slots: list[int], x: torch.Tensor, a: Any, b: Any) -> torch.Tensor:

@@ -154,17 +154,25 @@ def stock(monkeypatch: pytest.MonkeyPatch) -> type:
     return Stock
 
 
-def test_the_self_test_refuses_operators_that_touch_the_base(stock: type):
+@pytest.mark.parametrize("name", ["add_lora_linear", "add_expand", "add_lora_logits", "add_lora_embedding"])
+def test_the_self_test_refuses_each_operator_that_touches_the_base(stock: type, name: str):
     assert not is_right(stock)
     install(stock)
     self_test(stock)
-    right = stock.add_lora_linear
+    right = getattr(stock, name)
 
-    def wrong(self: Any, y: torch.Tensor, x: torch.Tensor, *rest: Any) -> None:
+    def wrong(self: Any, y: torch.Tensor, x: Any, *rest: Any) -> None:
         right(self, y, x, *rest)
         y[0] += 1e-3
 
-    stock.add_lora_linear = wrong
+    setattr(stock, name, wrong)
+    with pytest.raises(RuntimeError, match="do not agree with this vLLM"):
+        self_test(stock)
+
+
+def test_the_self_test_refuses_a_shrink_that_does_nothing(stock: type):
+    install(stock)
+    stock.add_shrink = lambda *_, **__: None
     with pytest.raises(RuntimeError, match="do not agree with this vLLM"):
         self_test(stock)
 
