@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from service.settings import EMBEDDED
-from tests.loop.steps import sdk
+from tests.loop.steps import sdk, wait_until
 from tests.running import Running
 
 pytestmark = pytest.mark.heavy
@@ -118,3 +118,30 @@ def test_a_raw_prompt_is_gone_on_from(client: openai.OpenAI):
     several = client.completions.create(**asked | {"temperature": 1}, prompt=["One two three", "A B C"], n=2)
     assert [choice.index for choice in several.choices] == [0, 1, 2, 3]
     assert client.completions.create(**asked, prompt=[504, 3575, 282]).choices[0].text
+
+
+def test_a_batch_is_worked_off_beside_a_stream(client: openai.OpenAI):
+    lines = [
+        {"custom_id": f"line-{n}", "method": "POST", "url": "/v1/chat/completions",
+         "body": brief(max_completion_tokens=16) | {"messages": [{"role": "user", "content": f"What is {n} and {n}?"}]}}
+        for n in range(3)
+    ]  # fmt: skip
+    content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    file = client.files.create(file=("lines.jsonl", content), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+    )
+    words = [
+        choice.delta.content
+        for chunk in client.chat.completions.create(**brief(stream=True))
+        for choice in chunk.choices
+        if choice.delta.content
+    ]
+    assert len(words) > 3
+    wait_until(lambda: client.batches.retrieve(batch.id).status == "completed", 180, "the batch did not end")
+    ended = client.batches.retrieve(batch.id)
+    assert (ended.request_counts and ended.request_counts.completed) == 3
+    assert ended.output_file_id
+    answers = [json.loads(line) for line in client.files.content(ended.output_file_id).text.splitlines()]
+    assert {answer["custom_id"] for answer in answers} == {"line-0", "line-1", "line-2"}
+    assert all(answer["response"]["body"]["choices"][0]["message"]["content"] for answer in answers)
