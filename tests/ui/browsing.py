@@ -3,7 +3,9 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import httpx
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
 
 from tests.ui.screens import Screens
@@ -63,6 +65,15 @@ def signed_in(
 def ask(page: Page, question: str) -> None:
     page.locator("#composer textarea").fill(question)
     page.keyboard.press("Enter")
+
+
+def feedback_of(watched: Watched, screens: Screens) -> list[dict[str, Any]]:
+    """What the person of this browser said of answers, newest first."""
+    token = next(one["value"] for one in watched.context.cookies() if one["name"] == COOKIE)
+    headers = {"authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=screens.gateway.url, headers=headers) as person:
+        assert person.get("/api/me").json()["role"] == "user", "a reviewer is shown everybody's"
+        return person.get("/api/feedback").raise_for_status().json()["data"]
 
 
 def no_sideways_scroll(page: Page) -> bool:

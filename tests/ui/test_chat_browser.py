@@ -6,7 +6,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from tests.ui.browsing import PATIENCE, Watched, ask, no_sideways_scroll, signed_in
+from tests.ui.browsing import PATIENCE, Watched, ask, feedback_of, no_sideways_scroll, signed_in
 from tests.ui.screens import Screens
 from ui.sessions import COOKIE
 from ui.words import Words, words
@@ -69,9 +69,9 @@ def test_an_answer_asked_for_again_is_a_branch_and_one_question_is_asked_of_the_
     expect(page.locator("[data-completion]")).to_have_count(2)
     page.reload()
     expect(turn.locator(".text").first).to_have_text(first, timeout=PATIENCE)
+    said = feedback_of(watched, screens)
     watched.close()
-    said = screens.gateway.admin.get("/api/feedback", params={"assistant": "fanal"}).json()["data"]
-    kinds = [one["preference"] for one in said if one["type"] == "preference"][:2]
+    kinds = [one["preference"] for one in said if one["type"] == "preference"]
     assert kinds == ["tie", "better"]
 
 

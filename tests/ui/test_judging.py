@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.ui.browsing import PATIENCE, Watched, no_sideways_scroll
+from tests.ui.browsing import PATIENCE, Watched, feedback_of, no_sideways_scroll
 from tests.ui.screens import Screens, running_screens
 from ui.sessions import COOKIE
 from ui.words import Words, words
@@ -120,7 +120,7 @@ def test_a_comparison_by_keyboard_alone(browser: Browser, screens: Screens, plac
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.locator("textarea[name=question]")).to_have_value("", timeout=PATIENCE)
-    newest = screens.gateway.admin.get("/api/feedback", params={"limit": 1}).json()["data"][0]
+    (newest,) = feedback_of(watched, screens)
     assert (newest["type"], newest["preference"]) == ("preference", "better")
     token = next(one["value"] for one in watched.context.cookies() if one["name"] == COOKIE)
     with httpx.Client(base_url=screens.gateway.url, headers={"authorization": f"Bearer {token}"}) as person:
@@ -145,8 +145,8 @@ def test_a_page_that_is_opened_again_finds_the_answers_and_what_is_chosen_is_kep
     page.locator("textarea[name=comment]").fill("Neither knows it.")
     page.locator("[data-do=vote]").click()
     expect(page.get_by_text(w("duel_saved_neither"))).to_be_visible(timeout=PATIENCE)
+    (newest,) = feedback_of(watched, screens)
     watched.close()
-    newest = screens.gateway.admin.get("/api/feedback", params={"limit": 1}).json()["data"][0]
     assert (newest["preference"], newest["reasons"]) == ("both_bad", ["wrong"])
     assert newest["comment"] == "Neither knows it."
 

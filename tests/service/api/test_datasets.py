@@ -22,6 +22,10 @@ def corrected(gateway: Gateway) -> list[str]:
     return given
 
 
+def frozen(gateway: Gateway) -> list[dict]:
+    return gateway.admin.get("/api/datasets", params={"assistant": NAME}).raise_for_status().json()["data"]
+
+
 def test_readiness_tells_what_the_feedback_is_worth(gateway: Gateway, corrected: list[str]):
     ready = gateway.admin.get(f"/api/assistants/{NAME}/readiness").raise_for_status().json()
     signal = ready["signals"]["dpo"]
@@ -37,9 +41,10 @@ def test_readiness_tells_what_the_feedback_is_worth(gateway: Gateway, corrected:
 def test_a_round_on_a_bad_signal_is_held_until_a_reviewer_gives_a_reason(
     gateway: Gateway, corrected: list[str]
 ):
+    before = frozen(gateway)
     held = gateway.admin.post("/api/rounds", json={"assistant": NAME})
     assert (held.status_code, held.json()["error"]["code"]) == (409, "round_held")
-    assert gateway.admin.get("/api/datasets", params={"assistant": NAME}).json()["data"] == []
+    assert frozen(gateway) == before
     short = gateway.admin.post("/api/rounds", json={"assistant": NAME, "override_reason": "go"})
     assert short.status_code == 400
     started = gateway.admin.post("/api/rounds", json={"assistant": NAME, "override_reason": REASON}).json()

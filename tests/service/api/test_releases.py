@@ -1,11 +1,13 @@
 """A trial of a release, as applications and reviewers meet it, and adapters that are taken along."""
 
+import hashlib
 import io
 import json
 import shutil
 import sqlite3
 import zipfile
 from contextlib import closing
+from pathlib import Path
 
 import httpx
 import pytest
@@ -97,23 +99,27 @@ def test_a_trial_is_for_reviewers_and_shares_are_checked(gateway: Gateway, relea
     assert gateway.admin.get("/api/assistants/fanal/trial").status_code == 404
 
 
-@pytest.fixture(scope="module")
-def tuned(
-    gateway: Gateway, releases: list[str], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, httpx.Client]:
-    """A tuned model of a plain user, its files in the store: its digest, and the user's client."""
+@pytest.fixture
+def tuned(gateway: Gateway, releases: list[str], tmp_path: Path) -> tuple[str, httpx.Client]:
+    """A tuned model of somebody new, a plain user, its files in the store: its digest, and the user's client."""
     owner = gateway.client_of("Tara")
-    place = adapter(tmp_path_factory.mktemp("made") / "adapter", manifest=MANIFEST)
+    name = owner.get("/api/me").json()["name"]
+    manifest = MANIFEST | {"train_sha256": hashlib.sha256(name.encode()).hexdigest()}
+    place = adapter(tmp_path / "adapter", manifest=manifest)
     digest = adapter_digest(place)
     shutil.copytree(place, gateway.settings.home / "adapters" / digest)
     with closing(sqlite3.connect(gateway.settings.home / "tailorbird.db")) as database, database:
-        (user_id,) = database.execute("select id from users where name like 'Tara%'").fetchone()
+        (user_id,) = database.execute("select id from users where name = ?", (name,)).fetchone()
         database.execute(
             "insert into adapters (digest, model, job_id, user_id, manifest, proof, report, bytes, created_at)"
-            " values (?, 'ft:b:tara', 'ftjob-1', ?, ?, ?, '{}', 1, 1)",
-            (digest, user_id, json.dumps(MANIFEST), json.dumps(PROOF)),
+            " values (?, ?, 'ftjob-1', ?, ?, ?, '{}', 1, 1)",
+            (digest, model_of(owner), user_id, json.dumps(manifest), json.dumps(PROOF)),
         )
     return digest, owner
+
+
+def model_of(owner: httpx.Client) -> str:
+    return "ft:b:" + owner.get("/api/me").json()["name"].lower().replace(" ", "-")
 
 
 def taken(gateway: Gateway) -> list[dict]:
@@ -138,7 +144,8 @@ def test_who_tuned_a_model_takes_its_files_along_exactly_as_they_are_kept(
         "the manifest names another base model than the embedded one"
     )
     newest = taken(gateway)[0]
-    assert (newest["subject"], newest["detail"], newest["by"]) == (digest, {"name": "ft:b:tara"}, "Tara")
+    me = owner.get("/api/me").json()["name"]
+    assert (newest["subject"], newest["detail"], newest["by"]) == (digest, {"name": model_of(owner)}, me)
 
 
 def test_reviewers_take_any_adapter_along_and_others_do_not_even_find_it(
@@ -158,7 +165,7 @@ def test_what_is_not_there_is_refused_and_not_noted(gateway: Gateway, tuned: tup
     digest, owner = tuned
     for name in ("none", "..%2F..%2Fpepper", "ab" * 32):
         assert gateway.admin.get(f"/api/adapters/{name}/files").status_code == 404
-    owner.delete("/v1/models/ft:b:tara").raise_for_status()
+    owner.delete(f"/v1/models/{model_of(owner)}").raise_for_status()
     refused = gateway.admin.get(f"/api/adapters/{digest}/files")
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "model_deleted")
     assert len(taken(gateway)) == before

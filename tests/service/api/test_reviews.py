@@ -1,9 +1,12 @@
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
 from tests.gateway import Gateway
+
+Corrected = Callable[[], str]
 
 
 @pytest.fixture(scope="module")
@@ -12,18 +15,29 @@ def gateway(own_gateway: Gateway) -> Gateway:
     return own_gateway
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def reviewer(gateway: Gateway) -> httpx.Client:
+    """Somebody new, who judged nothing yet."""
     return gateway.client_of("Rita", "reviewer")
 
 
-def corrected(gateway: Gateway, person: httpx.Client | None = None) -> str:
-    client = person or gateway.client_of("Speaker")
-    body = {"model": "fanal", "messages": [{"role": "user", "content": "hello"}]}
-    completion = client.post("/v1/chat/completions", json=body).json()["id"]
-    said = {"completion_id": completion, "type": "correction", "correction": "good day"}
-    client.post("/api/feedback", json=said).raise_for_status()
-    return completion
+@pytest.fixture
+def corrected(gateway: Gateway) -> Iterator[Corrected]:
+    """An answer that somebody new corrected, for each call; after the test none of them waits any more."""
+    said: list[tuple[httpx.Client, str]] = []
+
+    def one() -> str:
+        client = gateway.client_of("Speaker")
+        body = {"model": "fanal", "messages": [{"role": "user", "content": "hello"}]}
+        completion = client.post("/v1/chat/completions", json=body).json()["id"]
+        better = {"completion_id": completion, "type": "correction", "correction": "good day"}
+        client.post("/api/feedback", json=better).raise_for_status()
+        said.append((client, completion))
+        return completion
+
+    yield one
+    for client, completion in said:
+        client.delete(f"/v1/chat/completions/{completion}").raise_for_status()
 
 
 def judge(client: httpx.Client, completion: str, key: str | None = None, **more: Any) -> httpx.Response:
@@ -32,8 +46,8 @@ def judge(client: httpx.Client, completion: str, key: str | None = None, **more:
     return client.post("/api/reviews", json=body, headers=headers)
 
 
-def test_a_verdict_is_given_once_and_undone(gateway: Gateway, reviewer: httpx.Client):
-    completion = corrected(gateway)
+def test_a_verdict_is_given_once_and_undone(reviewer: httpx.Client, corrected: Corrected):
+    completion = corrected()
     found = reviewer.post("/api/reviews/next").json()
     assert (found["item"]["completion_id"], found["item"]["why"]) == (completion, "correction")
     rubric = {"accurate": "no", "polite": "yes"}
@@ -48,8 +62,10 @@ def test_a_verdict_is_given_once_and_undone(gateway: Gateway, reviewer: httpx.Cl
     assert judge(reviewer, completion, verdict="reject").status_code == 201
 
 
-def test_a_rejected_answer_is_left_out_of_the_next_round(gateway: Gateway, reviewer: httpx.Client):
-    completion = corrected(gateway)
+def test_a_rejected_answer_is_left_out_of_the_next_round(
+    gateway: Gateway, reviewer: httpx.Client, corrected: Corrected
+):
+    completion = corrected()
     judge(reviewer, completion, verdict="reject").raise_for_status()
     ready = gateway.admin.get("/api/assistants/fanal/readiness").json()
     assert ready["excluded"]["rejected"] >= 1
@@ -70,8 +86,10 @@ def test_reviews_are_for_reviewers(gateway: Gateway, method: str, path: str):
     assert httpx.request(method, f"{gateway.url}{path}", json=bodies.get(method)).status_code == 401
 
 
-def test_a_review_is_undone_by_its_author_alone(gateway: Gateway, reviewer: httpx.Client):
-    given = judge(reviewer, corrected(gateway)).raise_for_status().json()
+def test_a_review_is_undone_by_its_author_alone(
+    gateway: Gateway, reviewer: httpx.Client, corrected: Corrected
+):
+    given = judge(reviewer, corrected()).raise_for_status().json()
     assert gateway.admin.delete(f"/api/reviews/{given['id']}").status_code == 404
 
 
@@ -87,8 +105,10 @@ def test_a_verdict_that_says_nothing_usable_is_refused(reviewer: httpx.Client, b
     assert judge(reviewer, "chatcmpl-x", **body).status_code == 400
 
 
-def test_an_agreed_verdict_is_listed_to_who_agreed_on_it(gateway: Gateway, reviewer: httpx.Client):
-    completion = corrected(gateway)
+def test_an_agreed_verdict_is_listed_to_who_agreed_on_it(
+    gateway: Gateway, reviewer: httpx.Client, corrected: Corrected
+):
+    completion = corrected()
     path = f"/api/reviews/golden/{completion}"
     assert reviewer.put(path, json={"expected": "approve"}).json()["error"]["code"] == "golden_unjudged"
     judge(reviewer, completion).raise_for_status()
@@ -102,8 +122,8 @@ def test_an_agreed_verdict_is_listed_to_who_agreed_on_it(gateway: Gateway, revie
     assert reviewer.get("/api/reviews/golden").json()["data"] == []
 
 
-def test_agreement_is_told_of_one_assistant_or_of_all(gateway: Gateway, reviewer: httpx.Client):
-    judge(reviewer, corrected(gateway)).raise_for_status()
+def test_agreement_is_told_of_one_assistant_or_of_all(reviewer: httpx.Client, corrected: Corrected):
+    judge(reviewer, corrected()).raise_for_status()
     found = reviewer.get("/api/reviews/agreement").json()
-    assert [one["name"] for one in found["people"]] == ["Rita"]
+    assert reviewer.get("/api/me").json()["name"] in [one["name"] for one in found["people"]]
     assert reviewer.get("/api/reviews/agreement", params={"assistant": "none"}).json()["people"] == []
