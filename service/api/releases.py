@@ -66,7 +66,7 @@ async def adapter_files(digest: str, house: HouseDep, caller: CallerDep) -> Stre
     async with house.database.reading() as session:
         adapter = await releases.adapter_to_take(session, caller, digest)
         ours = house.settings.embedded and adapter.manifest.base_model == house.settings.model_name
-        card = await model_cards.of_adapter(session, adapter, embedded=ours)
+        card = await model_cards.of_adapter(session, caller, adapter, embedded=ours)
     file = await asyncio.to_thread(house.store.adapter_zip, digest, card)
     size = file.seek(0, 2)
     file.seek(0)

@@ -1,7 +1,8 @@
 """What goes along with an adapter that is taken away: where it is from, what was measured of it, how to use it.
 
 Written from the manifest, the proof, the lineage and the newest evaluation, in Markdown, with the head that model hubs
-read. People are counted, never named. Never commits.
+read. People are counted, never named. Who is no reviewer is told nothing of others' data and of evaluations: no more
+than the API tells them. Never commits.
 """
 
 import json
@@ -16,6 +17,7 @@ from service.contract.lineage import Lineage
 from service.contract.releases import Adapter, ServingProof
 from service.db import tables
 from service.domain import lineage
+from service.domain.keys import Caller
 
 UNKNOWN_LICENCE = (
     "Its licence is not known here: read it where the base model was got. It may bind what is derived from the model, "
@@ -27,18 +29,25 @@ EMBEDDED_LICENCE = (
 )
 
 
-async def of_adapter(session: AsyncSession, adapter: Adapter, *, embedded: bool) -> str:
-    """The card. `embedded` says that the base model is the one that Tailorbird brings."""
-    made_of = await lineage.of_adapter(session, adapter.digest, after=None, limit=1)
-    evaluation, report = await _newest_evaluation(session, adapter.digest)
+FOR_REVIEWERS = "What was measured of it is for reviewers to read."
+
+
+async def of_adapter(session: AsyncSession, caller: Caller, adapter: Adapter, *, embedded: bool) -> str:
+    """The card for the caller. `embedded` says that the base model is the one that Tailorbird brings."""
     licence = EMBEDDED_LICENCE if embedded else UNKNOWN_LICENCE
+    made_of = await lineage.of_adapter(session, adapter.digest, after=None, limit=1)
+    if caller.may("reviewer"):
+        evaluation, report = await _newest_evaluation(session, adapter.digest)
+        measured, known = _measured(evaluation, report), _known(report)
+    else:
+        measured = known = FOR_REVIEWERS
     sections = [
         _head(adapter),
-        *("## Data", await _data(session, adapter.manifest, made_of)),
+        *("## Data", await _data(session, caller, adapter.manifest, made_of)),
         *("## Settings", _table(("setting", "value"), adapter.manifest.settings.model_dump().items())),
-        *("## Evaluation", _measured(evaluation, report)),
+        *("## Evaluation", measured),
         *("## Proof of serving", _proved(adapter.proof)),
-        *("## Limits", _limits(adapter.manifest, report)),
+        *("## Limits", _limits(adapter.manifest, known)),
         *("## Licence of the base model", f"The base model is `{adapter.manifest.base_model}`. {licence}"),
         *("## Use", _use(adapter)),
     ]
@@ -66,9 +75,12 @@ def _head(adapter: Adapter) -> str:
     )
 
 
-async def _data(session: AsyncSession, manifest: Manifest, made_of: Lineage) -> str:
-    """Every version and file that it or the adapters before it learnt from, with hashes."""
-    ids, files = {use.id for use in made_of.datasets}, {use.file for use in made_of.jobs if use.file}
+async def _data(session: AsyncSession, caller: Caller, manifest: Manifest, made_of: Lineage) -> str:
+    """Every version and file that it or the adapters before it learnt from, with hashes: for who is no reviewer, the
+    files of their own."""
+    all_of_it = caller.may("reviewer")
+    ids = {use.id for use in made_of.datasets if all_of_it}
+    files = {use.file for use in made_of.jobs if use.file}
     datasets = await session.scalars(
         select(tables.Dataset).where(tables.Dataset.id.in_(ids)).order_by(tables.Dataset.created_at)
     )
@@ -82,11 +94,18 @@ async def _data(session: AsyncSession, manifest: Manifest, made_of: Lineage) -> 
     uploaded = await session.scalars(
         select(tables.File).where(tables.File.id.in_(files)).order_by(tables.File.created_at)
     )
-    rows += [(f"file `{one.id}`", one.rows, "", "", f"`{one.sha256}`") for one in uploaded]
+    rows += [
+        (f"file `{one.id}`", one.rows, "", "", f"`{one.sha256}`")
+        for one in uploaded if caller.may_see(one.user_id)
+    ]  # fmt: skip
     said = f"The rows of the last job have the SHA-256 `{manifest.train_sha256}`."
+    if not all_of_it:
+        said += " Files of others and what came of feedback are for reviewers to read."
     if not rows:
         return said
-    inherited = " What the adapters before it learnt from is among these." if manifest.parent else ""
+    inherited = (
+        " What the adapters before it learnt from is among these." if manifest.parent and all_of_it else ""
+    )
     return f"{_table(('data', 'rows', 'held out', 'people', 'SHA-256'), rows)}\n\n{said}{inherited}"
 
 
@@ -130,12 +149,13 @@ def _proved(proof: ServingProof) -> str:
     )
 
 
-def _limits(manifest: Manifest, report: EvaluationReport | None) -> str:
-    known = (
-        f"What was measured holds for the {report.cases} questions above and others like them."
-        if report
-        else "How well it answers was not measured."
-    )
+def _known(report: EvaluationReport | None) -> str:
+    if report is None:
+        return "How well it answers was not measured."
+    return f"What was measured holds for the {report.cases} questions above and others like them."
+
+
+def _limits(manifest: Manifest, known: str) -> str:
     return "\n".join(
         f"- {limit}"
         for limit in (

@@ -1,7 +1,6 @@
 """The screens in a real browser, before a double of the engine: the details of the chat."""
 
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -196,16 +195,3 @@ def test_a_file_of_strange_columns_is_looked_at_told_apart_and_read_in(
     expect(page.locator("#method input[value=dpo]")).to_be_checked()
     assert no_sideways_scroll(page)
     watched.close()
-
-
-# Before the service itself
-
-
-def wait_for(what: str, found, seconds: float = 900):
-    """Poll `found()` until it gives something."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if (result := found()) is not None:
-            return result
-        time.sleep(1)
-    raise AssertionError(f"no {what} within {seconds:.0f} s")

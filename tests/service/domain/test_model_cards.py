@@ -1,9 +1,11 @@
+import pytest
 from sqlalchemy import select
 
 from service.contract.jobs import Manifest, TrainingSettings
 from service.contract.releases import ServingProof
 from service.db import tables
 from service.domain import model_cards, releases
+from service.domain.keys import Caller
 from tests.service.domain.conftest import World
 from tests.service.domain.test_lineage import trained
 
@@ -51,10 +53,60 @@ async def evaluate(world: World, digest: str, name: str, verdict: str, at: int) 
         )  # fmt: skip
 
 
-async def card(world: World, digest: str, *, embedded: bool = False) -> str:
+async def card(world: World, digest: str, who: Caller | None = None, *, embedded: bool = False) -> str:
+    who = who or world.admin
     async with world.database.reading() as session:
-        adapter = await releases.adapter_to_take(session, world.admin, digest)
-        return await model_cards.of_adapter(session, adapter, embedded=embedded)
+        adapter = await releases.adapter_to_take(session, who, digest)
+        return await model_cards.of_adapter(session, who, adapter, embedded=embedded)
+
+
+async def tuned_by_the_user(world: World) -> tuple[str, list[str]]:
+    """An adapter of the user's, measured, which learnt from a file of the user's and went on from one that learnt from
+    feedback, which went on from one that learnt from somebody else's file; and what is for reviewers alone."""
+    elses, own = await world.add_file(b"{}\n", "sft"), await world.add_file(b"{}\n{}\n", "sft")
+    await world.correct(range(6), world.user)
+    dataset = await world.freeze("dpo")
+    first = await trained(world, 1, elses)
+    second = await trained(world, 2, dataset.training_file, start=first)
+    third = await trained(world, 3, own, start=second)
+    await describe(world, third, parent=second)
+    await evaluate(world, third, "eval_secret", "hold", at=9)
+    async with world.database.writing() as session:
+        (await session.get_one(tables.File, own)).user_id = world.user.user_id
+        (await session.get_one(tables.Adapter, third)).user_id = world.user.user_id
+        kept = [(await session.get_one(tables.File, elses)).sha256, dataset.sha256]
+    kept += [
+        elses,
+        dataset.id,
+        "version 1",
+        "eval_secret",
+        "Reason of",
+        "**hold**",
+        "9 held-out",
+        "chrf",
+        "9 questions",
+    ]
+    return third, kept
+
+
+async def test_who_is_no_reviewer_is_told_of_their_own_data_and_of_no_evaluation(world: World):
+    digest, kept = await tuned_by_the_user(world)
+    said = await card(world, digest, world.user)
+    for secret in kept:
+        assert secret not in said, secret
+    assert "| 2 |  |  | `" in said, "a file of their own"
+    assert said.count("| file `") == 1
+    assert "among these" not in said
+    assert "not measured" not in said
+    assert "was not evaluated" not in said
+
+
+@pytest.mark.parametrize("role", ["reviewer", "administrator"])
+async def test_reviewers_and_administrators_are_told_all_that_there_is(world: World, role: str):
+    digest, kept = await tuned_by_the_user(world)
+    said = await card(world, digest, await world.reviewer("Rita") if role == "reviewer" else world.admin)
+    for fact in kept:
+        assert fact in said, fact
 
 
 async def test_a_card_names_the_base_every_version_with_its_hash_the_settings_and_no_person(world: World):
