@@ -18,7 +18,7 @@ from service.contract import folder
 from service.contract.datasets import BadRow, PreferencePair, check_row, read_objects
 from service.contract.estimates import Finding, Look, Shape, ShownRow, ShownSequence, ShownToken
 from service.contract.jobs import TrainingSettings, TrainingSpec
-from training import data, fingerprint, reading_back, rows, tokenizer
+from training import data, fingerprint, reading_back, rows, start_adapter, tokenizer
 from training.data import IGNORED, Chat, ExampleTokens, PairTokens, RatedTokens
 from training.refusal import Refused
 from training.rows import NamedRow, Rows
@@ -36,7 +36,7 @@ FORWARD_ROWS, FORWARD_TOKENS = 8, 1024
 """As `training.model` bounds a forward pass."""
 LIBRARIES = 0.8e9
 """Bytes of the process before it has a model, roughly."""
-UNSEEN = ["padding_in_loss", "wrong_reference", "bad_start_adapter"]
+UNSEEN = ["padding_in_loss", "wrong_reference"]
 LABELS = ["one_label", "no_mismatch"]
 WITH_WHOLE_FILE = ["wrong_sha256", "held_out_in_training", "held_out_case", *LABELS]
 
@@ -47,7 +47,7 @@ def look(run: Path, spec: TrainingSpec) -> Look:
     """What can be seen of a run without weights. Raises `Refused` where nothing can be: no model, no file, no rows."""
     base = Path(spec.base_model)
     chat = tokenizer.load_chat(base)
-    faults = _Faults()
+    faults, of_start = _Faults(), _Faults()
     unseen = list(UNSEEN)
     if sampled := _is_large(run / folder.TRAIN):
         unseen += WITH_WHOLE_FILE
@@ -65,6 +65,9 @@ def look(run: Path, spec: TrainingSpec) -> Look:
         unseen += LABELS
     share = count / len(tokens) if tokens else 0.0
     longest = max((token.length for token in tokens), default=0)
+    if spec.start_adapter is not None:
+        start = Path(spec.start_adapter)
+        of_start.of(lambda: start_adapter.check(start, spec))
     shape = _shape(base, spec.settings.lora_rank)
     low, high = _memory(base, shape, spec, longest)
     return Look(
@@ -78,7 +81,7 @@ def look(run: Path, spec: TrainingSpec) -> Look:
         ),
         trained_as_served=bool(tokens) and not faults.any("not_a_prefix", "wrong_template"),
         template_sha256=fingerprint.template_sha256(base), base_sha256=fingerprint.base_sha256(base),
-        findings=faults.found, not_looked_at=unseen,
+        findings=[*faults.found, *of_start.found], not_looked_at=unseen,
         shown=[_shown(chat, token) for token in _spread(tokens, SHOWN)], rank=spec.settings.lora_rank,
         shape=shape, memory_low=low, memory_high=high,
     )  # fmt: skip

@@ -18,7 +18,8 @@ from service.contract import folder
 from service.contract.jobs import Manifest, ProofCase, TrainingReport, TrainingSpec
 from training import checkpoint, fingerprint
 from training.data import Chat, last_answer
-from training.model import ADAPTER_CONFIG, ADAPTER_WEIGHTS, load_base, multiplies_bf16
+from training.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from training.model import load_base, multiplies_bf16
 from training.refusal import Refused
 from training.rows import NamedRow, Rows, plain, prompt_messages
 

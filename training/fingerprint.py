@@ -9,7 +9,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "manifest.json")
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "manifest.json")
 
 
 def base_sha256(base: Path) -> str:

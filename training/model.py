@@ -7,7 +7,6 @@ base is fp32: on a Xeon without either, one core and a step of 512 tokens, 3.9 s
 against about 24 s in bf16. Without a GPU nothing is recomputed in the backward pass. Knows no rows and no loss.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,15 +17,11 @@ import trl.trainer.utils as fused_head
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from service.contract import folder
-from service.contract.jobs import Manifest, TrainingSettings, TrainingSpec
-from training import fingerprint
-from training.refusal import Refused
+from service.contract.jobs import TrainingSettings, TrainingSpec
+from training import start_adapter
 from training.shared_prefix import share_prefixes
 from training.tokenizer import load_chat as load_chat
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_CONFIG = "adapter_config.json"
 MICRO_BATCH = 8
 """Rows in one forward pass at most; a larger batch is summed from equal parts."""
 MICRO_TOKENS = 1024
@@ -61,7 +56,7 @@ def load_policy(spec: TrainingSpec) -> PeftModel:
         policy = get_peft_model(load_base(base, dtype), _lora(spec.settings))
     else:
         start = Path(spec.start_adapter)
-        _check_start(start, spec)
+        start_adapter.check(start, spec)
         policy = PeftModel.from_pretrained(load_base(base, dtype), start, is_trainable=True)
     share_prefixes(policy)
     return policy  # pyright: ignore[reportReturnType]
@@ -159,34 +154,3 @@ def _lora(settings: TrainingSettings) -> LoraConfig:
         target_modules="all-linear",
         bias="none",
     )
-
-
-def _check_start(start: Path, spec: TrainingSpec) -> None:
-    """Refuse an adapter that is not safetensors, of another shape, or made for another base or template."""
-
-    def refuse(why: str) -> Refused:
-        return Refused("bad_start_adapter", f"The adapter to start from {why}", "start_adapter")
-
-    if not (start / ADAPTER_WEIGHTS).is_file() or not (start / ADAPTER_CONFIG).is_file():
-        raise refuse(f"is not in {start}: {ADAPTER_WEIGHTS} and {ADAPTER_CONFIG} are needed.")
-    config = json.loads((start / ADAPTER_CONFIG).read_text())
-    if bool(config.get("use_rslora")) is not spec.settings.use_rslora:
-        raise refuse("is scaled by another power of its rank (use_rslora). Ask for the adapter's own.")
-    shape = (config.get("r"), config.get("lora_alpha"))
-    if shape != (spec.settings.lora_rank, spec.settings.lora_alpha):
-        raise refuse(
-            f"has rank {shape[0]} and alpha {shape[1]}, the job asks for {spec.settings.lora_rank} and "
-            f"{spec.settings.lora_alpha}. Ask for the adapter's own, or start without it."
-        )
-    if not (start / folder.MANIFEST).is_file():
-        return  # an adapter made elsewhere: its shape is all that can be checked
-    manifest = Manifest.model_validate(folder.read_json(start / folder.MANIFEST))
-    base = Path(spec.base_model)
-    if manifest.base_sha256 != fingerprint.base_sha256(base):
-        raise refuse(f"was made for another base model ({manifest.base_model}). Start without it.")
-    if manifest.template_sha256 != fingerprint.template_sha256(base):
-        raise Refused(
-            "wrong_template",
-            "The adapter to start from was made with another chat template than the base model has. Start without it.",
-            "start_adapter",
-        )

@@ -42,7 +42,7 @@ async def estimate_job(wanted: JobCreate, house: HouseDep, caller: CallerDep) ->
     if cases is not None:
         files[folder.CASES] = cases
     spec = estimates.spec_of(
-        plan, base_folder=settings.base_folder, base_name=settings.model_name, cases=cases
+        plan, house.store, base_folder=settings.base_folder, base_name=settings.model_name, cases=cases
     )
     look = await _look(house, spec, files)
     async with house.database.reading() as session:

@@ -40,6 +40,7 @@ class Finding(Strict):
     code: str
     message: str
     row: str | None = None
+    """Or the file, or what of the job, as `start_adapter`."""
     rows: int = 1
     """How many of the rows that were looked at have a fault of this name; of one of a whole file, the first alone."""
 

@@ -10,11 +10,12 @@ from typing import Literal, cast
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.contract.estimates import Estimate, Finding, Look, Range, Servable
+from service.contract.estimates import Estimate, Look, Range, Servable
 from service.contract.jobs import JobCreate, TrainingSpec
 from service.db import tables
 from service.domain import job_requests
 from service.domain.job_requests import Plan
+from service.storage.local import Store
 
 JOBS = 20
 """Earlier jobs that count: the newest."""
@@ -43,12 +44,13 @@ class Machine:
     """What the engine takes of an adapter: its highest rank, and the layers it may change, as `q_proj`."""
 
 
-def spec_of(plan: Plan, *, base_folder: str, base_name: str, cases: str | None) -> TrainingSpec:
+def spec_of(plan: Plan, store: Store, *, base_folder: str, base_name: str, cases: str | None) -> TrainingSpec:
     """The `job.json` of the look: that of the job, which gets no id."""
+    start = plan.start.digest if plan.start else None
     return TrainingSpec(
         kind=plan.kind, id="estimate", base_model=base_folder, base_name=base_name,
-        start_digest=plan.start.digest if plan.start else None, train_sha256=plan.training.sha256, cases_sha256=cases,
-        settings=plan.settings, threads=1,
+        start_digest=start, start_adapter=str(store.adapter(start)) if start else None,
+        train_sha256=plan.training.sha256, cases_sha256=cases, settings=plan.settings, threads=1,
     )  # fmt: skip
 
 
@@ -83,8 +85,6 @@ def put_together(wanted: JobCreate, plan: Plan, look: Look, rates: list[float], 
                 "steps": -(-plan.training.rows // batch) * plan.settings.n_epochs,
             }
         )  # fmt: skip
-    findings = [*look.findings, *_of_start(plan, look)]
-    look = look.model_copy(update={"findings": findings})
     servable = _servable(look, machine)
     held_out = plan.validation.rows if plan.validation else 0
     method = next(name for name, kind in job_requests.KINDS.items() if kind == plan.kind)
@@ -93,22 +93,8 @@ def put_together(wanted: JobCreate, plan: Plan, look: Look, rates: list[float], 
         hyperparameters=job_requests.chosen(wanted, plan.kind, plan.settings.model_dump()),
         hyperparameter_reasons=plan.reasons, seed=plan.settings.seed, held_out=held_out, look=look, servable=servable,
         seconds=_seconds(plan, look, rates, held_out, machine), memory_bytes=_memory(look, machine),
-        ready=not findings and servable.rank and servable.modules is not False, notes=_notes(plan, look),
+        ready=not look.findings and servable.rank and servable.modules is not False, notes=_notes(plan, look),
     )  # fmt: skip
-
-
-def _of_start(plan: Plan, look: Look) -> list[Finding]:
-    """What the trainer would refuse the adapter to go on from for, as far as its manifest says."""
-    if plan.start is None:
-        return []
-    found: list[Finding] = []
-    if plan.start.manifest["base_sha256"] != look.base_sha256:
-        said = "The adapter to start from was made for another base model. Start from the base model."
-        found.append(Finding(code="bad_start_adapter", message=said))
-    elif plan.start.manifest["template_sha256"] != look.template_sha256:
-        said = "The adapter to start from was made with another chat template. Start from the base model."
-        found.append(Finding(code="wrong_template", message=said))
-    return found
 
 
 def _servable(look: Look, machine: Machine) -> Servable:

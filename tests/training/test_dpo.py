@@ -9,7 +9,7 @@ import pytest
 from service.contract import folder
 from service.contract.jobs import Manifest, TrainingReport, TrainingSpec
 from tests.training.conftest import MakeRun, pairs
-from training import data, dpo, export, model, rows
+from training import data, dpo, export, fingerprint, model, rows
 from training.progress import StepLines
 
 pytestmark = pytest.mark.heavy
@@ -83,7 +83,7 @@ def test_the_result_is_one_adapter_over_the_base_that_prefers_what_it_was_taught
 
     run, spec = make_run("run", "dpo", tiny_base, pairs(24), pairs(6, start=60), start, n_epochs=4)
     dpo.train(run, spec)
-    with safe_open(run / "adapter" / model.ADAPTER_WEIGHTS, framework="pt") as file:
+    with safe_open(run / "adapter" / fingerprint.ADAPTER_WEIGHTS, framework="pt") as file:
         assert all("lora_" in key and "ref" not in key.split(".") for key in file.keys())
     PeftModel.from_pretrained(model.load_base(tiny_base, torch.bfloat16), run / folder.ADAPTER)
     manifest = Manifest.model_validate(folder.read_json(run / "adapter" / folder.MANIFEST))
@@ -137,7 +137,7 @@ def test_an_adapter_scaled_by_the_root_of_its_rank_says_so_and_is_gone_on_with_o
 
     first, spec = make_run("first", "sft", tiny_base, examples(8), use_rslora=True)
     sft.train(first, spec)
-    config = folder.read_json(first / folder.ADAPTER / model.ADAPTER_CONFIG)
+    config = folder.read_json(first / folder.ADAPTER / fingerprint.ADAPTER_CONFIG)
     assert config["use_rslora"] is True
     run, spec = make_run("run", "dpo", tiny_base, pairs(4), start=first / folder.ADAPTER, use_rslora=True)
     policy = model.load_policy(spec)

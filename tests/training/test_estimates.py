@@ -8,7 +8,7 @@ import pytest
 
 from service.contract import folder
 from service.contract.estimates import Look
-from service.contract.jobs import TrainingSettings
+from service.contract.jobs import Manifest, TrainingSettings
 from tests.training.conftest import MakeRun, examples, pairs, rated, start_run
 from training import data, estimates, fingerprint, model, rows
 from training.refusal import Refused
@@ -117,6 +117,38 @@ def test_the_adapters_parameters_are_those_that_the_trainer_makes(make_run: Make
     assert look.memory_low is not None
     assert look.memory_high is not None
     assert look.memory_low < look.memory_high
+
+
+@pytest.mark.parametrize("fault", ["none", "weights", "rank", "scale", "base", "template"])
+def test_an_adapter_to_start_from_is_refused_with_the_words_of_the_job(
+    make_run: MakeRun, tiny_base: Path, tmp_path: Path, fault: str
+) -> None:
+    start = tmp_path / "start"
+    start.mkdir()
+    (start / fingerprint.ADAPTER_WEIGHTS).write_bytes(b"")
+    run, spec = make_run("run", "sft", tiny_base, examples(4), start=start)
+    shape = {"r": spec.settings.lora_rank, "lora_alpha": spec.settings.lora_alpha}
+    config = shape | {"r": 99 if fault == "rank" else shape["r"], "use_rslora": fault == "scale"}
+    folder.write_json(start / fingerprint.ADAPTER_CONFIG, config)
+    manifest = Manifest(
+        kind="sft", base_model="tiny", base_sha256=fingerprint.base_sha256(tiny_base), train_sha256="0" * 64,
+        template_sha256=fingerprint.template_sha256(tiny_base), parent=None, job="ftjob-1", settings=spec.settings,
+        versions={}, created_at=1,
+    )  # fmt: skip
+    other = {f"{fault}_sha256": "f" * 64} if fault in ("base", "template") else {}
+    folder.write_json(start / folder.MANIFEST, manifest.model_dump() | other)
+    if fault == "weights":
+        (start / fingerprint.ADAPTER_WEIGHTS).unlink()
+    look = estimates.look(run, spec)
+    assert look.trained_as_served
+    if fault == "none":
+        assert look.findings == []
+        return
+    with pytest.raises(Refused) as refusal:
+        model.load_policy(spec)
+    [finding] = look.findings
+    assert (finding.code, finding.message) == (refusal.value.code, refusal.value.message)
+    assert finding.code == ("wrong_template" if fault == "template" else "bad_start_adapter")
 
 
 def test_a_large_file_is_sampled_and_a_long_one_is_tokenised_in_part(

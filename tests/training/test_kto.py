@@ -9,7 +9,7 @@ import pytest
 from service.contract import folder
 from service.contract.jobs import Manifest, Progress, ProofCase, TrainingReport, TrainingSpec
 from tests.training.conftest import MakeRun, rated, start_run, until
-from training import data, export, kto, model, rows
+from training import data, export, fingerprint, kto, model, rows
 from training.progress import StepLines
 from training.refusal import Refused
 from training.shared_prefix import ATTENTION
@@ -145,7 +145,7 @@ def test_the_result_is_one_adapter_that_tells_good_from_bad_with_its_manifest_an
     train, held_out = rated(24), rated(6, start=60)
     run, spec = make_run("run", "kto", tiny_base, train, held_out, start, n_epochs=6)
     kto.train(run, spec)
-    with safe_open(run / "adapter" / model.ADAPTER_WEIGHTS, framework="pt") as file:
+    with safe_open(run / "adapter" / fingerprint.ADAPTER_WEIGHTS, framework="pt") as file:
         assert all("lora_" in key and "ref" not in key.split(".") for key in file.keys())
     manifest = Manifest.model_validate(folder.read_json(run / "adapter" / folder.MANIFEST))
     assert (manifest.kind, manifest.parent) == ("kto", "sha256-of-start")

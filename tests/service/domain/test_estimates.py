@@ -83,12 +83,15 @@ def test_what_the_engine_does_not_take_is_said_and_the_job_is_not_ready():
     assert estimate(look(shape=None)).servable.modules is None
 
 
-def test_an_adapter_of_another_template_is_a_fault():
-    start = tables.Adapter(manifest={"base_sha256": "b", "template_sha256": "other"})
-    found = estimate(look(), start=start)
-    assert ([finding.code for finding in found.look.findings], found.ready) == (["wrong_template"], False)
-    start = tables.Adapter(manifest={"base_sha256": "other", "template_sha256": "t"})
-    assert [one.code for one in estimate(look(), start=start).look.findings] == ["bad_start_adapter"]
+def test_the_look_is_given_the_adapter_to_go_on_from(world: World):
+    settings = TrainingSettings(n_epochs=2, batch_size=4, learning_rate=1e-3)
+    for start, place in (
+        (tables.Adapter(digest="ab" * 32), str(world.store.adapter("ab" * 32))),
+        (None, None),
+    ):
+        plan = Plan("sft", tables.File(sha256="f" * 64), None, None, start, settings, {})
+        spec = estimates.spec_of(plan, world.store, base_folder="base", base_name="base", cases=None)
+        assert spec.start_adapter == place
 
 
 def test_a_sample_is_scaled_to_the_rows_that_are_known_and_told():
