@@ -71,10 +71,7 @@ class _Loop:
         _step("4", "A DPO round on the corrections, starting from release 1")
         for finding in ready["signals"]["dpo"]["findings"]:
             _say(finding["message"])
-        _say("The sample's corrections add a greeting and a closing line on purpose, so the round may start.")
-        why = "The corrections are longer on purpose: a greeting, and whom to ask for more."
-        body = {"assistant": self.name, "method": "dpo", "override_reason": why}
-        round_ = await self._post("/api/rounds", body)
+        round_ = await self._post("/api/rounds", {"assistant": self.name, "method": "dpo"})
         dataset = round_["dataset"]
         _say(
             f"Dataset {dataset['number']}: {dataset['rows']} pairs to learn from, {dataset['held_out']} held out."

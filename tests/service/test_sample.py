@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
+from statistics import median
 
 import pytest
 
@@ -83,6 +84,18 @@ def test_untrained_questions_are_worded_differently_from_every_trained_one(untra
             assert not _grams(words) & grams, (question, text)
 
 
+def test_corrections_are_about_as_long_as_the_answers_that_the_assistant_was_trained_on():
+    answers = {(fact["id"], language): fact[f"answer_{language}"] for fact, language in PAIRS}
+    for language in sample.LANGUAGES:
+        ratios = [
+            len(one["correction"]) / len(answers[one["fact"], language])
+            for one in sample.corrections() if one["language"] == language
+        ]  # fmt: skip
+        assert 1 / 1.5 < min(ratios)
+        assert median(ratios) < 1.3
+        assert max(ratios) < 1.7
+
+
 def test_corrections_state_the_right_fact_in_the_house_style():
     corrections = sample.corrections()
     assert len(corrections) >= 60
@@ -93,7 +106,7 @@ def test_corrections_state_the_right_fact_in_the_house_style():
             fact["id"] for fact in sample.facts() if _holds(text, fact[f"facts_{correction['language']}"])
         ]
         assert others == [correction["fact"]], text
-        assert 20 <= len(text.split()) <= 35, text
+        assert text.startswith({"en": "Gladly: ", "fr": "Volontiers : "}[correction["language"]]), text
         assert text not in answers
 
 

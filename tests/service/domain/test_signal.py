@@ -4,12 +4,15 @@ from collections import defaultdict
 
 import pytest
 
+from service import sample
 from service.contract.datasets import Kind
 from service.contract.signal import Signal
 from service.domain import rounds
 from service.domain.preferences import STEP, ratio_of
 from service.domain.signal import Counts, measured
 from service.errors import Conflict
+from service.sample import LANGUAGES
+from tests.service.domain.conftest import World
 
 REASON = "the corrections are longer on purpose"
 
@@ -97,3 +100,20 @@ def test_a_round_on_a_bad_signal_is_held_unless_somebody_answers_for_it():
     assert held.value.code == "round_held"
     rounds.check(bad, REASON)
     rounds.check(found("dpo", counts(100, ratio={"10": 100})), None)
+
+
+async def test_the_samples_corrections_of_its_trained_answers_are_held_by_nothing(world: World):
+    """What the demo does: every correction on the answer that the tuned assistant was trained to give."""
+    answers = {(f["id"], language): f[f"answer_{language}"] for f in sample.facts() for language in LANGUAGES}
+    given = sample.corrections()
+    for number, one in enumerate(given):
+        asked = [{"role": "user", "content": one["question"]}]
+        answer = await world.answer(number, messages=asked, output=answers[one["fact"], one["language"]])
+        await world.say(answer, world.admin, type="correction", correction=one["correction"])
+    ready = await world.readiness()
+    signal = ready.signals["dpo"]
+    assert (ready.ready, signal.rows) == (True, len(given))
+    assert codes(signal) == {"one_person": False}
+    assert signal.length_ratio is not None
+    assert 1 <= signal.length_ratio < 1.3
+    rounds.check(signal, None)
