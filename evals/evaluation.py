@@ -21,7 +21,7 @@ from evals.scoring import Scoreboard, plan, primary_of, score_all
 from evals.statistics import spread
 from service.contract import folder as run_folder
 from service.contract.evaluations import Case, Contestant, Difference, EvaluationReport, EvaluationSpec, Score
-from service.contract.jobs import Progress
+from service.contract.jobs import EventCode, Progress
 
 NAMES: dict[Contestant, str] = {
     "candidate": "the candidate",
@@ -51,27 +51,34 @@ async def evaluate(folder: Path, key: str | None, judge_key: str | None) -> Eval
     known = asking.known(spec, cases, run_folder.read_lines(folder / run_folder.KNOWN))
     asked = asking.asked(spec)
     steps = _Steps(folder, len(cases) * len(asked))
-    steps.say(f"Read {len(cases)} cases; '{primary.title}' decides.")
+    steps.say(
+        f"Read {len(cases)} cases; '{primary.title}' decides.",
+        "evaluation_read",
+        n=len(cases),
+        metric=primary.name,
+    )
     if any(metric.score is None for metric in metrics):
         ragas.load()  # before the asking: if it does not load, nobody has waited for answers in vain
     for who, earlier in spec.known.items():
-        steps.say(
-            f"The answers of {NAMES[who]} are those of evaluation {earlier}: nothing has changed since."
-        )
-    steps.say(f"Asking {_listed(asked)} the same {len(cases)} questions.")
+        said = f"The answers of {NAMES[who]} are those of evaluation {earlier}: nothing has changed since."
+        steps.say(said, "evaluation_known", who=who, evaluation=earlier)
+    said = f"Asking {_listed(asked)} the same {len(cases)} questions."
+    steps.say(said, "evaluation_asking", n=len(cases), who=" ".join(asked))
     answers = await asking.ask_all(spec, cases, key, steps.one_more, known)
     _refuse_silence(answers, spec)
 
-    steps.say(f"Scoring {len(cases) * len(answers)} answers on {len(metrics)} metrics" + _judged(spec) + ".")
+    said = f"Scoring {len(cases) * len(answers)} answers on {len(metrics)} metrics{_judged(spec)}."
+    steps.say(said, "evaluation_scoring", n=len(cases) * len(answers), metrics=len(metrics))
     board = await score_all(cases, answers, metrics, ragas, spec.at_once)
     lines = (answer.model_dump_json() for theirs in answers.values() for answer in theirs)
     run_folder.write_atomic(folder / run_folder.ANSWERS, "".join(line + "\n" for line in lines))
 
     report = _report(spec, cases, board, primary, started)
-    steps.say("Drawing the report.")
+    steps.say("Drawing the report.", "evaluation_drawing")
     run_folder.write_atomic(folder / run_folder.REPORT_PAGE, page(spec, board, report))
-    outcome = "The candidate passes." if report.gate.verdict == "pass" else "The candidate is held."
-    steps.say(f"{outcome} {report.gate.reasons[0]}")
+    passes = report.gate.verdict == "pass"
+    outcome = "The candidate passes." if passes else "The candidate is held."
+    steps.say(f"{outcome} {report.gate.reasons[0]}", "evaluation_pass" if passes else "evaluation_hold")
     run_folder.write_json(folder / run_folder.REPORT, report.model_dump(mode="json"))
     return report
 
@@ -85,8 +92,8 @@ class _Steps:
         self.done = 0
         self.started = time.monotonic()
 
-    def say(self, message: str) -> None:
-        self._write(Progress(at=time.time(), message=message))
+    def say(self, message: str, code: EventCode, **values: str | int) -> None:
+        self._write(Progress(at=time.time(), message=message, code=code, values=values or None))
 
     def one_more(self) -> None:
         self.done += 1

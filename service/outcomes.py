@@ -122,7 +122,8 @@ async def take_in(database: Database, parts: Parts, job: tables.Job, place: Path
             fresh = await jobs.get_job(session, None, job.id)
             await evaluations.finish(session, fresh, report)
             said = "The gate says " + report.gate.verdict + ": " + report.gate.reasons[0]
-            await jobs.end(session, fresh, "succeeded", said)
+            code = "evaluation_pass" if report.gate.verdict == "pass" else "evaluation_hold"
+            await jobs.end(session, fresh, "succeeded", said, code=code)
         return
     trained = TrainingReport.model_validate(folder.read_json(place / folder.REPORT))
     digest, size = await asyncio.to_thread(

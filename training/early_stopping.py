@@ -4,12 +4,24 @@ The held-out loss is measured after each pass. Whether it decides is a setting (
 the choice of the step that is kept, and its reason in words. Knows no files and no method.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
+from service.contract.jobs import EventCode
 from training.model import set_trained_weights, trained_weights
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The step whose weights are kept, and why: said, and by a code with its values."""
+
+    step: int
+    because: str
+    code: EventCode
+    values: dict[str, int | float]
 
 
 class EarlyStopping(TrainerCallback):
@@ -41,24 +53,27 @@ class EarlyStopping(TrainerCallback):
         elif list(self._losses)[::-1].index(self._best_step()) >= self._patience:
             control.should_training_stop = True
 
-    def keep(self, state: Any) -> tuple[int, str]:
+    def keep(self, state: Any) -> Kept:
         """Put the kept weights into the model. Returns their step and why they were kept."""
         last = state.global_step
         if not self._losses:
-            return last, "No rows are held out, so the last step is kept."
+            return Kept(last, "No rows are held out, so the last step is kept.", "kept_last_alone", {})
         best = self._best_step()
+        values = {"best": best, "loss": self._losses[best], "last": last, "last_loss": self._losses[last]}
         lowest = f"The held-out loss was lowest after step {best} ({self._losses[best]:.4f})"
         if best == last:
-            return last, f"{lowest}, the last one."
+            return Kept(last, f"{lowest}, the last one.", "kept_last_best", values)
         instead = f"after step {last} it was {self._losses[last]:.4f}"
         if not self._patience:
-            return last, f"{lowest}; {instead}. The last step is kept: early stopping is off."
+            said = f"{lowest}; {instead}. The last step is kept: early stopping is off."
+            return Kept(last, said, "kept_last_off", values)
         assert self.best is not None
         set_trained_weights(self._model, self.best)
-        ended = (
-            "" if last == state.max_steps else f", and training ended {state.max_steps - last} steps early"
-        )
-        return best, f"{lowest}; {instead}{ended}."
+        early = state.max_steps - last
+        if not early:
+            return Kept(best, f"{lowest}; {instead}.", "kept_best", values)
+        said = f"{lowest}; {instead}, and training ended {early} steps early."
+        return Kept(best, said, "kept_best_ended", values | {"early": early})
 
     def _best_step(self) -> int:
         return min(self._losses, key=lambda step: self._losses[step])

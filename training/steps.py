@@ -46,9 +46,10 @@ def make(ready: Ready, run: Path, spec: TrainingSpec, lines: StepLines) -> None:
         step = int(found.name.removeprefix(folder.CHECKPOINT))
         lines(f"Going on after step {step}.", "going_on", step=step)
     trainer.train(resume_from_checkpoint=str(found) if found else None)
-    kept, because = trainer.early_stopping.keep(trainer.state)
-    lines.keep(kept, because)
-    lines(f"{because} Saving the adapter, then reading it back to prove what it computes.")
+    kept = trainer.early_stopping.keep(trainer.state)
+    lines.keep(kept.step, kept.because)
+    saving = f"{kept.because} Saving the adapter, then reading it back to prove what it computes."
+    lines(saving, kept.code, **kept.values)
 
 
 def check(ready: Ready, spec: TrainingSpec) -> None:

@@ -12,17 +12,46 @@ from ui.words import Words
 
 def said(w: Words, event: JobEvent) -> tuple[str, bool]:
     """The message, and whether it is in the reader's language; else it is in English."""
-    values = {name: _value(w, value) for name, value in event.data.items() if name != "code"}
     name = f"event_{event.data.get('code')}"
     if not w.has(name):
         return event.message, False
     try:
-        return w(name, **values), True
-    except KeyError:  # a value that the sentence needs and an older service did not send
+        return w(name, **_values(w, event.data)), True
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+    ):  # what the sentence needs was not sent, or not as we know it
         return event.message, False
 
 
+def _values(w: Words, data: dict[str, Any]) -> dict[str, Any]:
+    values = {name: _value(w, value) for name, value in data.items() if name != "code"}
+    if "chosen" in data:
+        values["choices"] = " ".join(_choice(w, name, one) for name, one in data["chosen"].items())
+    if "finding" in data:
+        values["finding"] = w(f"finding_{data['finding']}", **values)
+    if "metric" in data:
+        values["metric"] = _named(w, "metric", data["metric"])
+    if "who" in data:
+        values["who"] = ", ".join(_named(w, "gate_of", one) for one in data["who"].split())
+    return values
+
+
+def _choice(w: Words, name: str, one: dict[str, Any]) -> str:
+    """One setting that was left to the service, and why it is what it is."""
+    values = {key: _value(w, value) for key, value in one["values"].items()}
+    why = w(f"chosen_{one['code']}", **values)
+    return w("chosen_setting", name=_named(w, "setting", name), value=_value(w, one["value"]), why=why)
+
+
+def _named(w: Words, family: str, code: str) -> str:
+    return w(f"{family}_{code}") if w.has(f"{family}_{code}") else code
+
+
 def _value(w: Words, value: Any) -> Any:
+    if isinstance(value, bool):
+        return w("yes") if value else w("no")
     if not isinstance(value, float):
         return value
     text = f"{value:.3g}"

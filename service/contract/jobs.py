@@ -136,10 +136,28 @@ EventCode = Literal[
     "lost_restarts", "lost_given_up", "reading_sft", "reading_dpo", "reading_kto",
     "facts_sft", "facts_dpo", "facts_kto", "labels", "held_out", "loading_base", "loading_adapter",
     "reference_base", "reference_adapter", "training", "going_on", "trained", "seen_to_serve", "candidate", "done",
+    "chosen", "kept_last_alone", "kept_last_best", "kept_last_off", "kept_best", "kept_best_ended",
+    "evaluation_waiting", "evaluation_read", "evaluation_known", "evaluation_asking", "evaluation_scoring",
+    "evaluation_drawing", "evaluation_pass", "evaluation_hold", "round_finding", "round_override",
 ]  # fmt: skip
 """What a message of a job says, for who says it in another language; what has none is said as it is."""
 Values = Mapping[str, str | int | float]
 """The figures and names in such a message."""
+
+
+ChosenCode = Literal[
+    "few_rows", "few_passes", "batch_kto", "batch_lora", "usual_rate", "none_held_out", "passes_sft", "few_held_out",
+    "passes_preferences", "rank_low", "as_start", "loss_sigmoid", "beta_norm", "beta_dpo", "beta_kto",
+    "smoothing_robust", "smoothing_none", "sft_weight", "same_weight",
+]  # fmt: skip
+
+
+class Chosen(Strict):
+    """Why a hyperparameter that was left to the service is what it is, and the same by a code with its values."""
+
+    because: str
+    code: ChosenCode
+    values: Values = {}
 
 
 class JobEvent(Wire):

@@ -40,7 +40,8 @@ async def create_evaluation(
     )  # fmt: skip
     session.add(evaluation)
     await session.flush()
-    await jobs.add_event(session, job.id, f"{file.rows} held-out questions wait to be asked.")
+    said = f"{file.rows} held-out questions wait to be asked."
+    await jobs.add_event(session, job.id, said, code="evaluation_waiting", data={"n": file.rows})
     return evaluation
 
 

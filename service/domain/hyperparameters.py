@@ -9,6 +9,8 @@ from typing import Any
 
 from service.contract.jobs import (
     MAX_WEIGHT,
+    Chosen,
+    ChosenCode,
     DpoHyperparameters,
     Hyperparameters,
     KtoHyperparameters,
@@ -35,6 +37,33 @@ EPOCHS: dict[str, list[tuple[float, int]]] = {
 }
 """Passes over the rows: `(below so many rows, passes)`."""
 
+BECAUSE: dict[ChosenCode, str] = {
+    "few_rows": "{rows} rows: fewer rows are seen more often.",
+    "few_passes": "Few passes: pushed hard, a preference makes good answers less likely too.",
+    "batch_kto": "Its KL estimate is a mean over the rows of a step.",
+    "batch_lora": 'LoRA learns best in small batches (Thinking Machines, "LoRA without regret").',
+    "usual_rate": "The usual rate of this method for a model of this width, {rate:.3g}; wider models want a lower one.",
+    "none_held_out": "Off: no rows are held out.",
+    "passes_sft": "Off: after SFT, later passes answer better though their held-out loss rises (InstructGPT, LIMA).",
+    "few_held_out": "Off: {held_out} held-out rows are too few to tell better from worse.",
+    "passes_preferences": "Preferences are soon pushed too far (arXiv 2406.02900): the pass that does best on held-out "
+    "rows is kept.",
+    "rank_low": "Off: it helps at high ranks (arXiv 2312.03732), and the rank is {rank}.",
+    "as_start": "As the adapter that the job goes on from.",
+    "loss_sigmoid": "The DPO paper's. Where longer answers win whatever they say, take sigmoid_norm; where some pairs "
+    "are the wrong way round, robust.",
+    "beta_norm": "Tulu 3's for rewards a token (arXiv 2411.15124).",
+    "beta_dpo": "The DPO paper's and TRL's.",
+    "beta_kto": "The KTO paper's and TRL's.",
+    "smoothing_robust": "One pair in ten is taken to be the wrong way round, as in the paper of this loss (arXiv "
+    "2403.00409).",
+    "smoothing_none": "None: only the loss_type robust has one.",
+    "sft_weight": "Keeps the better answer's own probability from falling (RPO, arXiv 2404.19733; "
+    "huggingface/trl#2382).",
+    "same_weight": "Both labels weigh the same (arXiv 2402.01306, equation 8).",
+}
+"""Why a number is what it is, in English."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -51,7 +80,7 @@ class Run:
 
 def resolve(
     run: Run, given: Hyperparameters, *, seed: int, max_length: int
-) -> tuple[TrainingSettings, dict[str, str]]:
+) -> tuple[TrainingSettings, dict[str, Chosen]]:
     """Every number of a training run, and of each that was `auto` its reason, by the hyperparameter's name.
 
     SFT: LoRA wants about ten times the rate of full tuning and small batches (as above); few rows are seen more
@@ -69,21 +98,16 @@ def resolve(
     sft = run.kind == "sft"
     passes = chosen.take(
         "n_epochs", next(n for limit, n in EPOCHS[run.kind] if run.rows < limit),
-        f"{run.rows} rows: fewer rows are seen more often." if sft else
-        "Few passes: pushed hard, a preference makes good answers less likely too.",
+        "few_rows" if sft else "few_passes", rows=run.rows,
     )  # fmt: skip
     batch = chosen.take(
         "batch_size", 8 if run.kind == "kto" or (sft and run.rows >= 2000) else 4,
-        "Its KL estimate is a mean over the rows of a step." if run.kind == "kto" else
-        "LoRA learns best in small batches (Thinking Machines, \"LoRA without regret\").",
+        "batch_kto" if run.kind == "kto" else "batch_lora",
     )  # fmt: skip
     scaled = _rank_stabilised(run, given, chosen)
     rate = BASE_RATE[run.kind] * min(1.0, (WIDTH / (run.width or UNKNOWN_WIDTH)) ** NARROWER)
     rate /= RANK**0.5 if scaled else 1
-    multiplier = chosen.take(
-        "learning_rate_multiplier", 1.0,
-        f"The usual rate of this method for a model of this width, {rate:.3g}; wider models want a lower one.",
-    )  # fmt: skip
+    multiplier = chosen.take("learning_rate_multiplier", 1.0, "usual_rate", rate=rate)
     settings = TrainingSettings(
         n_epochs=passes, batch_size=batch, learning_rate=float(f"{rate * multiplier:.3g}"), lora_rank=RANK,
         use_rslora=scaled, early_stopping_patience=_patience(run, chosen), seed=seed, max_length=max_length,
@@ -91,8 +115,13 @@ def resolve(
     if isinstance(given, DpoHyperparameters):
         _preference_loss(settings, chosen)
     elif run.kind == "kto":
-        settings.beta = chosen.take("beta", 0.1, "The KTO paper's and TRL's.")
+        settings.beta = chosen.take("beta", 0.1, "beta_kto")
     return settings, chosen.reasons
+
+
+def because(code: ChosenCode, **values: str | int | float) -> Chosen:
+    """A reason, said and by its code."""
+    return Chosen(because=BECAUSE[code].format(**values), code=code, values=values)
 
 
 class _Choices:
@@ -100,12 +129,12 @@ class _Choices:
 
     def __init__(self, given: dict[str, Any]) -> None:
         self._given = given
-        self.reasons: dict[str, str] = {}
+        self.reasons: dict[str, Chosen] = {}
 
-    def take(self, name: str, auto: Any, reason: str) -> Any:
+    def take(self, name: str, auto: Any, code: ChosenCode, **values: str | int | float) -> Any:
         if self._given[name] != "auto":
             return self._given[name]
-        self.reasons[name] = reason
+        self.reasons[name] = because(code, **values)
         return auto
 
 
@@ -115,27 +144,20 @@ def _patience(run: Run, chosen: _Choices) -> int:
     LIMA's went against quality (arXiv 2305.11206). Preferences are pushed too far within a pass or two (arXiv
     2406.02900).
     """
+    code: ChosenCode = "passes_preferences"
     if not run.held_out:
-        auto, reason = 0, "Off: no rows are held out."
+        code = "none_held_out"
     elif run.kind == "sft":
-        auto, reason = (
-            0,
-            "Off: after SFT, later passes answer better though their held-out loss rises (InstructGPT, LIMA).",
-        )
+        code = "passes_sft"
     elif run.held_out < ENOUGH_HELD_OUT:
-        auto, reason = 0, f"Off: {run.held_out} held-out rows are too few to tell better from worse."
-    else:
-        auto, reason = (
-            1,
-            "Preferences are soon pushed too far (arXiv 2406.02900): the pass that does best on held-out rows is kept.",
-        )
-    return chosen.take("early_stopping_patience", auto, reason)
+        code = "few_held_out"
+    auto = 1 if code == "passes_preferences" else 0
+    return chosen.take("early_stopping_patience", auto, code, held_out=run.held_out)
 
 
 def _rank_stabilised(run: Run, given: Hyperparameters, chosen: _Choices) -> bool:
     if run.start is None:
-        reason = f"Off: it helps at high ranks (arXiv 2312.03732), and the rank is {RANK}."
-        return chosen.take("use_rslora", False, reason)
+        return chosen.take("use_rslora", False, "rank_low", rank=RANK)
     start = run.start.use_rslora
     if given.use_rslora not in ("auto", start):
         raise BadInput(
@@ -143,40 +165,28 @@ def _rank_stabilised(run: Run, given: Hyperparameters, chosen: _Choices) -> bool
             "use_rslora out, or start from the base model.",
             param="use_rslora",
         )  # fmt: skip
-    return chosen.take("use_rslora", start, "As the adapter that the job goes on from.")
+    return chosen.take("use_rslora", start, "as_start")
 
 
 def _preference_loss(settings: TrainingSettings, chosen: _Choices) -> None:
     """The loss of DPO, in place. Raises `BadInput` for settings that do not go together."""
-    settings.loss_type = chosen.take(
-        "loss_type", "sigmoid",
-        "The DPO paper's. Where longer answers win whatever they say, take sigmoid_norm; where some pairs are the "
-        "wrong way round, robust.",
-    )  # fmt: skip
+    settings.loss_type = chosen.take("loss_type", "sigmoid", "loss_sigmoid")
     normalised, robust = settings.loss_type == "sigmoid_norm", settings.loss_type == "robust"
-    settings.beta = chosen.take(
-        "beta", 5.0 if normalised else 0.1,
-        "Tulu 3's for rewards a token (arXiv 2411.15124)." if normalised else "The DPO paper's and TRL's.",
-    )  # fmt: skip
+    settings.beta = chosen.take("beta", 5.0 if normalised else 0.1, "beta_norm" if normalised else "beta_dpo")
     if not normalised and settings.beta > 2:
         raise BadInput(
             "A beta above 2 is for the loss_type sigmoid_norm, whose rewards are means over tokens. Lower it.",
             param="beta",
         )  # fmt: skip
     settings.label_smoothing = chosen.take(
-        "label_smoothing", 0.1 if robust else 0.0,
-        "One pair in ten is taken to be the wrong way round, as in the paper of this loss (arXiv 2403.00409)."
-        if robust else "None: only the loss_type robust has one.",
-    )  # fmt: skip
+        "label_smoothing", 0.1 if robust else 0.0, "smoothing_robust" if robust else "smoothing_none"
+    )
     if settings.label_smoothing and not robust:
         raise BadInput(
             "'label_smoothing' is for the loss_type robust. Leave it out, or choose that loss.",
             param="label_smoothing",
         )  # fmt: skip
-    settings.sft_weight = chosen.take(
-        "sft_weight", 0.2,
-        "Keeps the better answer's own probability from falling (RPO, arXiv 2404.19733; huggingface/trl#2382).",
-    )  # fmt: skip
+    settings.sft_weight = chosen.take("sft_weight", 0.2, "sft_weight")
 
 
 def label_weights(given: KtoHyperparameters, desirable: int, undesirable: int) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.jobs import (
+    Chosen,
     DpoHyperparameters,
     Hyperparameters,
     JobCreate,
@@ -19,7 +20,7 @@ from service.contract.jobs import (
 )
 from service.db import tables
 from service.domain import assistants, chat, files
-from service.domain.hyperparameters import Run, label_weights, resolve
+from service.domain.hyperparameters import Run, because, label_weights, resolve
 from service.domain.keys import Caller
 from service.errors import BadInput, NotFound
 from service.storage.local import Store
@@ -44,7 +45,7 @@ class Plan:
     start: tables.Adapter | None
     """The adapter to go on from; none for the base model."""
     settings: TrainingSettings
-    reasons: dict[str, str]
+    reasons: dict[str, Chosen]
 
 
 async def plan(
@@ -80,6 +81,11 @@ async def plan(
     return Plan(kind, training, validation, assistant, start, settings, reasons)
 
 
+def told(reasons: dict[str, Chosen]) -> dict[str, str]:
+    """The sentence of each."""
+    return {name: one.because for name, one in reasons.items()}
+
+
 def hyperparameters(wanted: JobCreate) -> Hyperparameters:
     """From the method, else from OpenAI's older top-level field, which is older than KTO."""
     method = wanted.method.type if wanted.method else "supervised"
@@ -98,7 +104,7 @@ def hyperparameters(wanted: JobCreate) -> Hyperparameters:
 async def resolved(
     store: Store, wanted: JobCreate, given: Hyperparameters, training: tables.File, held_out: int,
     start: tables.Adapter | None, *, max_length: int, width: int | None,
-) -> tuple[TrainingSettings, dict[str, str]]:  # fmt: skip
+) -> tuple[TrainingSettings, dict[str, Chosen]]:  # fmt: skip
     """Every number of the run, and the reason of each that was left to the service. Raises `BadInput`."""
     run = Run(
         kind=KINDS[wanted.method.type] if wanted.method else "sft", rows=training.rows, held_out=held_out, width=width,
@@ -109,8 +115,7 @@ async def resolved(
         labels = await asyncio.to_thread(files.count_labels, store.file(training.sha256))
         settings.desirable_weight, settings.undesirable_weight = label_weights(given, *labels)
         weights = {"desirable_weight": given.desirable_weight, "undesirable_weight": given.undesirable_weight}
-        same = "Both labels weigh the same (arXiv 2402.01306, equation 8)."
-        reasons |= {name: same for name, weight in weights.items() if weight == "auto"}
+        reasons |= {name: because("same_weight") for name, weight in weights.items() if weight == "auto"}
     return settings, reasons
 
 

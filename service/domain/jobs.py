@@ -56,7 +56,7 @@ async def create_job(
     )
     job = tables.Job(
         id=new_id("ftjob-"), kind=plan.kind, status="queued", user_id=caller.user_id, request=request,
-        settings=plan.settings.model_dump(), reasons=plan.reasons, model=wanted.model,
+        settings=plan.settings.model_dump(), reasons=job_requests.told(plan.reasons), model=wanted.model,
         start_adapter=plan.start.digest if plan.start else None,
         training_file=wanted.training_file, validation_file=wanted.validation_file, assistant=plan.assistant,
         attempts=0, cancel_requested=False, pause_requested=False, created_at=now(),
@@ -65,8 +65,13 @@ async def create_job(
     await session.flush()
     if plan.reasons:
         used = job_requests.used(job)
-        told = " ".join(f"{name} = {used[name]}: {reason}" for name, reason in plan.reasons.items())
-        await add_event(session, job.id, f"Chosen for you: {told}", data={"reasons": plan.reasons})
+        told = " ".join(f"{name} = {used[name]}: {one.because}" for name, one in plan.reasons.items())
+        coded = {
+            name: {"value": used[name], "code": one.code, "values": one.values}
+            for name, one in plan.reasons.items()
+        }
+        data = {"reasons": job.reasons, "chosen": coded}
+        await add_event(session, job.id, f"Chosen for you: {told}", data=data, code="chosen")
     await add_event(session, job.id, "Files checked. The job waits for its turn.", code="waiting")
     return job
 

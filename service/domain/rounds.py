@@ -28,8 +28,19 @@ async def explain(
 ) -> None:
     """Tell in the job's events what was found, and who started it all the same and why."""
     for finding in signal.findings:
-        await jobs.add_event(session, job.id, finding.message, level="warn")
+        data = {"finding": finding.code, **_figures(signal)}
+        await jobs.add_event(session, job.id, finding.message, level="warn", code="round_finding", data=data)
     if override_reason is not None and signal.verdict == "bad":
-        await jobs.add_event(
-            session, job.id, f"{caller.name} started it all the same: {override_reason}", level="warn"
-        )
+        said = f"{caller.name} started it all the same: {override_reason}"
+        data = {"name": caller.name, "reason": override_reason}
+        await jobs.add_event(session, job.id, said, level="warn", code="round_override", data=data)
+
+
+def _figures(signal: Signal) -> dict[str, float]:
+    """What a finding may name, ratios and percentages, as far as it was measured."""
+    shares = {
+        "share": signal.largest_share, "agreement": signal.agreement, "stale": signal.off_policy_share,
+        "left": signal.left_share,
+    }  # fmt: skip
+    found = {name: round(share * 100) for name, share in shares.items() if share is not None}
+    return found if signal.length_ratio is None else {**found, "ratio": round(signal.length_ratio, 1)}

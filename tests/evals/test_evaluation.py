@@ -88,6 +88,7 @@ def test_a_better_candidate_passes_and_everything_is_written(tmp_path: Path, des
     progress = [Progress.model_validate(line) for line in read_lines(folder / "progress.jsonl")]
     assert [line.step for line in progress if line.step] == list(range(1, 37))
     assert progress[-1].message
+    assert [line.code for line in progress if line.message and line.code is None] == []
     assert "passes" in progress[-1].message
     assert "Quelle est la règle" in (folder / "report.html").read_text()
     settings = {(body["temperature"], body["seed"], body["store"]) for body in desk.asked.requests}

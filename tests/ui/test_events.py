@@ -3,7 +3,8 @@ from typing import Any, get_args
 
 import pytest
 
-from service.contract.jobs import EventCode, JobEvent
+from service.contract.jobs import ChosenCode, EventCode, JobEvent
+from service.domain.hyperparameters import because
 from ui.events import said
 from ui.words import LANGUAGES, words
 
@@ -16,7 +17,14 @@ def event(message: str, **data: Any) -> JobEvent:
 
 def values_of(code: str) -> dict[str, Any]:
     fields = string.Formatter().parse(LANGUAGES["en"][f"event_{code}"])
-    return {name: 3 for _, name, _, _ in fields if name}
+    known: dict[str, Any] = {
+        "choices": {"beta": {"value": 0.1, "code": "beta_dpo", "values": {}}}, "finding": "longer_answers",
+        "who": "candidate live", "metric": "fact_recall",
+    }  # fmt: skip
+    named = {name: known.get(name, 3) for _, name, _, _ in fields if name}
+    if code == "round_finding":
+        return named | {"ratio": 3.4, "share": 90, "agreement": 50, "stale": 60, "left": 70}
+    return named if code != "chosen" else {"chosen": named["choices"]}
 
 
 @pytest.mark.parametrize("code", get_args(EventCode))
@@ -30,6 +38,27 @@ def test_every_message_with_a_code_is_said_in_both_languages(code: str):
     )
 
 
+@pytest.mark.parametrize("code", get_args(ChosenCode))
+def test_every_reason_of_a_setting_is_said_in_both_languages(code: ChosenCode):
+    values: dict[str, int | float] = {"rows": 3, "rate": 0.00025, "held_out": 4, "rank": 16}
+    english = because(code, **values).because
+    chosen = {"beta": {"value": 0.1, "code": code, "values": values}}
+    for w in (EN, FR):
+        sentence, ours = said(w, event("as sent", code="chosen", reasons={"beta": english}, chosen=chosen))
+        assert ours
+        assert w("setting_beta") in sentence
+        assert "{" not in sentence
+    assert "Beta = 0.1" not in said(FR, event("", code="chosen", chosen=chosen))[0]
+    assert "0,1" in said(FR, event("", code="chosen", chosen=chosen))[0]
+
+
+def test_what_is_true_or_false_is_said_in_words_and_who_is_asked_by_name():
+    chosen = {"use_rslora": {"value": False, "code": "as_start", "values": {}}}
+    assert "= non" in said(FR, event("", code="chosen", chosen=chosen))[0]
+    told = said(FR, event("", code="evaluation_asking", n=2, who="candidate base"))[0]
+    assert told.endswith("la version candidate, le modèle de base.")
+
+
 def test_figures_are_written_as_the_language_has_it():
     told = event("as sent", code="seen_to_serve", trainer=0.01234, base=2.5)
     assert "by 0.0123 and from the base model by 2.5" in said(EN, told)[0]
@@ -38,7 +67,18 @@ def test_figures_are_written_as_the_language_has_it():
 
 
 @pytest.mark.parametrize(
-    "data", [{}, {"reasons": {"beta": "x"}}, {"code": "unheard_of"}, {"code": "done"}, {"code": 7}]
+    "data",
+    [
+        {},
+        {"reasons": {"beta": "x"}},
+        {"code": "unheard_of"},
+        {"code": "done"},
+        {"code": 7},
+        {"code": "chosen", "chosen": {"beta": {}}},
+        {"code": "chosen", "chosen": 3},
+        {"code": "round_finding"},
+        {"code": "round_finding", "finding": "unheard_of"},
+    ],
 )
 def test_what_cannot_be_said_in_the_readers_language_is_said_as_it_was_sent(data: dict[str, Any]):
     assert said(FR, event("as <sent>", **data)) == ("as <sent>", False)

@@ -103,6 +103,7 @@ def test_no_sentence_is_there_for_nothing():
     starts = set(CHOICE.findall(text)) | {
         "error_",
         "event_",
+        "chosen_",
         "metric_",
         "wrong_",
         "setting_",

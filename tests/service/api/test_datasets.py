@@ -52,6 +52,11 @@ def test_a_round_on_a_bad_signal_is_held_until_a_reviewer_gives_a_reason(
     assert started["dataset"]["signal"]["verdict"] == "bad"
     events = gateway.admin.get(f"/v1/fine_tuning/jobs/{started['job']['id']}/events").json()["data"]
     assert f"admin started it all the same: {REASON}" in [event["message"] for event in events]
+    (longer,) = [event["data"] for event in events if event["data"].get("finding") == "longer_answers"]
+    assert longer["code"] == "round_finding"
+    assert longer["ratio"] > 3
+    (override,) = [event["data"] for event in events if event["data"].get("code") == "round_override"]
+    assert (override["name"], override["reason"]) == ("admin", REASON)
     gateway.admin.post(f"/v1/fine_tuning/jobs/{started['job']['id']}/cancel").raise_for_status()
 
 

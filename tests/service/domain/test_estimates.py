@@ -9,10 +9,12 @@ from service.contract.jobs import JobCreate, TrainingSettings
 from service.db import tables
 from service.domain import estimates
 from service.domain.estimates import Machine
+from service.domain.hyperparameters import because
 from service.domain.job_requests import Plan
 from tests.service.domain.conftest import World
 from tests.service.domain.test_jobs import create
 
+FEW = because("few_rows", rows=100)
 MACHINE = Machine(cores=2, has_gpu=False, max_rank=16, layers=("q_proj", "down_proj"))
 
 
@@ -33,7 +35,7 @@ def estimate(
     settings = TrainingSettings(n_epochs=2, batch_size=4, learning_rate=1e-3, **change.pop("settings", {}))
     fields: dict[str, Any] = {
         "kind": "sft", "training": tables.File(rows=100), "validation": None, "assistant": None, "start": None,
-        "settings": settings, "reasons": {"n_epochs": "few"},
+        "settings": settings, "reasons": {"n_epochs": FEW},
     }  # fmt: skip
     wanted = JobCreate(model="base", training_file="file-1")
     return estimates.put_together(wanted, Plan(**(fields | change)), seen, rates or [], machine)
@@ -108,7 +110,7 @@ def test_the_hyperparameters_are_those_of_the_job_with_their_reasons():
     assert found.hyperparameters["n_epochs"] == 2
     assert found.hyperparameters["learning_rate_multiplier"] == 1
     assert "beta" not in found.hyperparameters
-    assert found.hyperparameter_reasons == {"n_epochs": "few"}
+    assert found.hyperparameter_reasons == {"n_epochs": FEW.because}
 
 
 async def test_only_jobs_of_the_same_method_and_base_count(world: World):

@@ -227,6 +227,9 @@ async def test_what_was_chosen_for_a_caller_is_told_with_its_reason(world: World
     assert "n_epochs = 5: 10 rows: fewer rows are seen more often." in told.message
     assert "batch_size" not in told.message
     assert told.data["reasons"] == jobs.shown(job).hyperparameter_reasons
+    chosen = told.data["chosen"]
+    assert (told.data["code"], chosen.keys()) == ("chosen", told.data["reasons"].keys())
+    assert chosen["n_epochs"] == {"value": 5, "code": "few_rows", "values": {"rows": 10}}
 
 
 @pytest.mark.parametrize(("kept", "step"), [(6, 6), (None, 9)])
