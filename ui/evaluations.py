@@ -7,9 +7,10 @@ evaluation wrote.
 from dataclasses import dataclass
 
 from service.contract.evaluations import Change, Contestant, Difference, Evaluation, EvaluationReport
-from service.contract.jobs import JobEvent
+from service.contract.jobs import JobError, JobEvent
 from ui.client import Gateway
 from ui.events import said
+from ui.failures import failure
 from ui.gate import language_name, reasons
 from ui.pages import render
 from ui.words import Words
@@ -90,9 +91,13 @@ def drawn(w: Words, evaluations: list[Evaluation], news: dict[str, News]) -> str
     close = {one.id: _close(w, one, report) for one, report in measured if newest[one.release] == one.id}
     names = {one.id: _names(w, one) for one in evaluations}
     why = {one.id: reasons(w, report.gate) for one, report in measured}
+    errors = {
+        one.id: one.coded_error or JobError(code="", message=one.error) for one in evaluations if one.error
+    }
+    failures = {id_: (error, failure(w, error)) for id_, error in errors.items()}
     return render(
-        "evaluations", w, evaluations=evaluations, lines=lines, news=news, close=close, names=names, reasons=why,
-        first=measured[0][0].id if measured else "",
+        "evaluations", w, failures=failures, evaluations=evaluations, lines=lines, news=news, close=close, names=names,
+        reasons=why, first=measured[0][0].id if measured else "",
     )  # fmt: skip
 
 

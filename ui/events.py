@@ -6,13 +6,18 @@ was sent.
 
 from typing import Any
 
-from service.contract.jobs import JobEvent
+from service.contract.jobs import JobError, JobEvent
+from ui.failures import failure
 from ui.words import Words
 
 
 def said(w: Words, event: JobEvent) -> tuple[str, bool]:
     """The message, and whether it is in the reader's language; else it is in English."""
-    name = f"event_{event.data.get('code')}"
+    code, error = event.data.get("code"), event.data.get("error")
+    if code == "failed" and isinstance(error, str):
+        param = event.data.get("param")
+        return failure(w, JobError(code=error, message=event.message, param=param))
+    name = f"event_{code}"
     if not w.has(name):
         return event.message, False
     try:

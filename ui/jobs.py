@@ -12,6 +12,7 @@ import pandas
 from service.contract.jobs import ENDED, Job, JobCreate, JobEvent, Method
 from ui.client import Gateway, Refused
 from ui.events import said
+from ui.failures import failure
 from ui.pages import render
 from ui.words import Words
 
@@ -49,7 +50,10 @@ async def detail(
     job = await gateway.job(token, job_id)
     events = await gateway.job_events(token, job_id)
     told = [event for event in events if event.type == "message"][:40]
-    head = render("job", w, job=job, stage=_stage(w, job, events), moves=_moves(job), figures=figures(events))
+    why = failure(w, job.error) if job.error else None
+    head = render(
+        "job", w, job=job, stage=_stage(w, job, events), moves=_moves(job), figures=figures(events), why=why
+    )
     messages = render("messages", w, events=[(event, *said(w, event)) for event in told])
     return head, points(w, events, CURVES), points(w, events, RANKING), messages
 

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from service.contract.base import Strict, Wire
 from service.contract.chat import Message
+from service.contract.jobs import JobError
 
 Contestant = Literal["candidate", "live", "base"]
 GateCode = Literal[
@@ -192,5 +193,7 @@ class Evaluation(Strict):
     status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
     report: EvaluationReport | None
     error: str | None
+    coded_error: JobError | None = None
+    """The same with its code, for who says it in another language."""
     created_at: int
     finished_at: int | None

@@ -139,6 +139,7 @@ EventCode = Literal[
     "chosen", "kept_last_alone", "kept_last_best", "kept_last_off", "kept_best", "kept_best_ended",
     "evaluation_waiting", "evaluation_read", "evaluation_known", "evaluation_asking", "evaluation_scoring",
     "evaluation_drawing", "evaluation_pass", "evaluation_hold", "round_finding", "round_override",
+    "failed",
 ]  # fmt: skip
 """What a message of a job says, for who says it in another language; what has none is said as it is."""
 Values = Mapping[str, str | int | float]

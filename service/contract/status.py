@@ -36,6 +36,8 @@ class JobStatus(Strict):
     at: int
     """When it was asked for, or ended."""
     message: str
+    code: str | None = None
+    """Of the error that a failed job ended with."""
     silent: bool = False
     """Claimed by a worker that has not been heard of since."""
 

@@ -107,7 +107,7 @@ async def shown(session: AsyncSession, evaluation: tables.Evaluation) -> Evaluat
         {
             "id": evaluation.id, "assistant": evaluation.assistant, "release": evaluation.release_id,
             "release_number": release.number, "status": job.status, "report": evaluation.report,
-            "error": job.error["message"] if job.error else None, "created_at": evaluation.created_at,
-            "finished_at": evaluation.finished_at or job.finished_at,
+            "error": job.error["message"] if job.error else None, "coded_error": job.error,
+            "created_at": evaluation.created_at, "finished_at": evaluation.finished_at or job.finished_at,
         }
     )  # fmt: skip

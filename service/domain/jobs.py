@@ -235,7 +235,10 @@ async def end(
     job.pause_requested = False
     job.error = error.model_dump() if error else None
     level = "error" if status == "failed" else "info"
-    await add_event(session, job.id, message, level=level, code=code, data=values)
+    data: Mapping[str, Any] | None = values
+    if error is not None and code is None:
+        code, data = "failed", {"error": error.code, "param": error.param}
+    await add_event(session, job.id, message, level=level, code=code, data=data)
     await webhooks.tell_of_job(session, job)
 
 

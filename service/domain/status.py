@@ -126,7 +126,7 @@ def _jobs(status: Status, logs: str) -> list[Told]:
     told = [
         _told(
             "job_failed", f"Job {job.id} ({job.kind}) failed at {_clock(job.at)}: {job.message}",
-            id=job.id, kind=job.kind, at=_clock(job.at), message=job.message,
+            id=job.id, kind=job.kind, at=_clock(job.at), message=job.message, error=job.code or "",
         )
         for job in status.jobs_failed
     ]  # fmt: skip
@@ -149,7 +149,7 @@ def _job(job: tables.Job) -> JobStatus:
     silent = job.status == "running" and job.lease_until is not None and job.lease_until < time.time()
     return JobStatus(
         id=job.id, kind=job.kind, status=job.status, assistant=job.assistant, at=job.finished_at or job.created_at,
-        message=str((job.error or {}).get("message", "")), silent=silent,
+        message=str((job.error or {}).get("message", "")), code=(job.error or {}).get("code"), silent=silent,
     )  # fmt: skip
 
 

@@ -27,7 +27,7 @@ def values_of(code: str) -> dict[str, Any]:
     return named if code != "chosen" else {"chosen": named["choices"]}
 
 
-@pytest.mark.parametrize("code", get_args(EventCode))
+@pytest.mark.parametrize("code", [code for code in get_args(EventCode) if code != "failed"])
 def test_every_message_with_a_code_is_said_in_both_languages(code: str):
     for w in (EN, FR):
         sentence, ours = said(w, event("as sent", code=code, **values_of(code)))

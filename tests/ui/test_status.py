@@ -53,6 +53,12 @@ def test_one_waiting_job_is_said_in_the_singular():
     assert told[0].startswith("1 job waits")
 
 
+def test_why_a_job_failed_is_said_in_the_readers_language():
+    found = status(jobs_failed=[job(at=now(), message="The disk is full.", code="disk_full")])
+    (told,) = [sentence for sentence, _ in wrong(FR, found) if "ftjob-1 (sft) a échoué" in sentence]
+    assert told.endswith(FR("failed_disk_full"))
+
+
 @pytest.mark.parametrize("w", [EN, FR])
 def test_what_came_without_codes_is_said_as_it_was_sent(w: Any):
     found = status().model_copy(update={"wrong": ["It is broken."], "coded": []})

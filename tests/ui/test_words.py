@@ -104,6 +104,7 @@ def test_no_sentence_is_there_for_nothing():
         "error_",
         "event_",
         "chosen_",
+        "failed_",
         "metric_",
         "wrong_",
         "setting_",

@@ -4,7 +4,7 @@ import time
 import pytest
 from sqlalchemy import update
 
-from service.contract.jobs import JobCreate
+from service.contract.jobs import JobCreate, JobError
 from service.db import tables
 from service.domain import jobs
 from service.errors import BadInput, Conflict, NotFound
@@ -267,3 +267,14 @@ async def test_a_user_cannot_train_an_assistant_nor_see_anothers_job(world: Worl
     async with world.database.reading() as session:
         with pytest.raises(NotFound):
             await jobs.get_job(session, world.user, job.id)
+
+
+async def test_a_job_that_failed_says_why_by_a_code_too(world: World):
+    job = await create(world)
+    error = JobError(code="bad_row", message="train.jsonl line 3: no.", param="train.jsonl line 3")
+    async with world.database.writing() as session:
+        fresh = await jobs.get_job(session, None, job.id)
+        await jobs.end(session, fresh, "failed", error.message, error)
+        events, _ = await jobs.list_events(session, job.id, after=None, limit=1)
+    assert (events[0].message, events[0].level) == (error.message, "error")
+    assert events[0].data == {"code": "failed", "error": "bad_row", "param": "train.jsonl line 3"}

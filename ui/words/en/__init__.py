@@ -1,6 +1,18 @@
 """Every sentence in English, by name, in a file for each page. The other language has the same names."""
 
-from ui.words.en import admin, chat, duels, events, feedback, imports, login, reviews, screens, studio
+from ui.words.en import (
+    admin,
+    chat,
+    duels,
+    events,
+    failures,
+    feedback,
+    imports,
+    login,
+    reviews,
+    screens,
+    studio,
+)
 
 ENGLISH: dict[str, str] = {
     **login.SENTENCES,
@@ -9,6 +21,7 @@ ENGLISH: dict[str, str] = {
     **feedback.SENTENCES,
     **studio.SENTENCES,
     **events.SENTENCES,
+    **failures.SENTENCES,
     **imports.SENTENCES,
     **duels.SENTENCES,
     **reviews.SENTENCES,

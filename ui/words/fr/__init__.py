@@ -1,6 +1,18 @@
 """Every sentence in French, by name, in a file for each page. The other language has the same names."""
 
-from ui.words.fr import admin, chat, duels, events, feedback, imports, login, reviews, screens, studio
+from ui.words.fr import (
+    admin,
+    chat,
+    duels,
+    events,
+    failures,
+    feedback,
+    imports,
+    login,
+    reviews,
+    screens,
+    studio,
+)
 
 FRENCH: dict[str, str] = {
     **login.SENTENCES,
@@ -9,6 +21,7 @@ FRENCH: dict[str, str] = {
     **feedback.SENTENCES,
     **studio.SENTENCES,
     **events.SENTENCES,
+    **failures.SENTENCES,
     **imports.SENTENCES,
     **duels.SENTENCES,
     **reviews.SENTENCES,
