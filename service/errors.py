@@ -34,14 +34,18 @@ class TailorbirdError(Exception):
     final = False
     """Whether sending it again soon cannot help; the SDK is told not to."""
 
-    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, code: str | None = None, line: int | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        self.line = line
         self.code = code or type(self).code
 
     def body(self) -> dict[str, Any]:
-        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+        error = {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}
+        return {"error": error if self.line is None else {**error, "line": self.line}}
 
 
 class BadInput(TailorbirdError):

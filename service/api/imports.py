@@ -100,7 +100,8 @@ async def looked_into(house: House, spec: IntakeSpec, *, doing: str, param: str,
         async with house.previews, asyncio.timeout(seconds):
             return await process.run(place, spec)
     except process.Refused as refused:
-        raise BadInput(refused.error.message, param=param, code=refused.error.code) from None
+        error = refused.error
+        raise BadInput(error.message, param=param, code=error.code, line=error.line) from None
     except TimeoutError:
         raise BadInput(f"{doing} the file takes too long. Split it.", param=param, code="too_slow") from None
     finally:

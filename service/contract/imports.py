@@ -134,6 +134,8 @@ class ImportError(Strict):
     code: str
     message: str
     problem: Problem | None = None
+    line: int | None = None
+    """The line that a whole file is refused for, where it is one."""
 
 
 class Import(Strict):

@@ -10,6 +10,8 @@ class Reason(Strict):
     type: str
     param: str | None
     code: str | None
+    line: int | None = None
+    """Of a file that is refused for one of its lines; left out elsewhere."""
 
 
 class Refusal(Strict):

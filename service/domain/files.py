@@ -51,7 +51,7 @@ def check(path: Path, purpose: str) -> tuple[str, int]:
             else:
                 kind, rows = _check_training(lines)
         except BadRow as error:
-            raise BadInput(str(error), param="file", code="invalid_file") from None
+            raise BadInput(str(error), param="file", code="invalid_file", line=error.line) from None
     if rows == 0:
         raise BadInput(
             "The file is empty. Send JSONL: one JSON object on each line.", param="file", code="empty_file"

@@ -31,7 +31,8 @@ def main(place: Path) -> int:
             os.nice(10)
             made = Import(spec, place).run()
     except BadFile as bad:
-        return _refuse(place, ImportError(code=bad.code, message=bad.message, problem=bad.problem))
+        error = ImportError(code=bad.code, message=bad.message, problem=bad.problem, line=bad.line)
+        return _refuse(place, error)
     except MemoryError:
         said = (
             "The file needs more memory than an import may take. Split it, or save it as CSV or JSON lines."

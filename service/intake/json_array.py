@@ -85,6 +85,7 @@ class _Text:
             "not_json",
             f"Line {self.line}: {what}. An array cannot be read past that: correct it there, or write one object on "
             "each line (JSON lines), where a bad row is refused alone.",
+            line=self.line,
         )
 
     def _more(self, size: int) -> bool:

@@ -58,9 +58,12 @@ class BadRecord(ValueError):
 class BadFile(ValueError):
     """A file that cannot be read at all, or not in this way. The message ends with the next step."""
 
-    def __init__(self, code: str, message: str, problem: Problem | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, problem: Problem | None = None, *, line: int | None = None
+    ) -> None:
         super().__init__(message)
         self.code, self.message, self.problem = code, message, problem
+        self.line = problem.line if problem is not None else line
 
 
 def of_contract(error: ValidationError) -> BadRecord:

@@ -44,6 +44,7 @@ def read_csv(file: BinaryIO, encoding: str, delimiter: str | None) -> Iterator[R
                     "bad_csv",
                     f"Line {line}: a double quote that opens here is never closed, so no row after it can be told. "
                     'Close it, or write it twice ("") where it is part of the text.',
+                    line=line,
                 ) from None
             yield Record(line, refused=_uneven("Text follows a closing double quote"))
             continue
@@ -138,7 +139,9 @@ def _lines(file: BinaryIO, encoding: str) -> Iterator[str]:
         number += 1
         if len(line) >= MAX_LINE:
             raise BadFile(
-                "row_too_long", f"Line {number} is longer than {MAX_LINE >> 20} MiB. Split the row."
+                "row_too_long",
+                f"Line {number} is longer than {MAX_LINE >> 20} MiB. Split the row.",
+                line=number,
             )
         yield line
 

@@ -106,14 +106,16 @@ def test_a_refusal_on_the_screen_names_the_line_the_field_and_the_mend_in_both_l
 
 
 def test_a_file_refused_as_a_whole_is_said_in_the_readers_language_or_as_it_was_sent():
-    def drawn(language: str, code: str) -> str:
-        error = ImportError(code=code, message="As <sent>.")
+    def drawn(language: str, code: str, line: int | None = None) -> str:
+        error = ImportError(code=code, message="As <sent>.", line=line)
         return draw(words(language), brought("failed", error=error), [], [])
 
     for language in LANGUAGES:
         assert words(language)("error_empty_file") in drawn(language, "empty_file")
         assert "As &lt;sent&gt;." not in drawn(language, "empty_file")
         assert '<span lang="en">As &lt;sent&gt;.</span>' in drawn(language, "bad_csv")
+        assert words(language)("at_line_bad_csv", line=7) in drawn(language, "bad_csv", line=7)
+        assert "As &lt;sent&gt;." not in drawn(language, "bad_csv", line=7)
 
 
 def test_a_row_near_a_held_out_question_is_told_by_its_line_where_the_question_is_not_told():

@@ -13,6 +13,7 @@ from service.contract.releases import ReleaseState
 from service.contract.reviews import SkipReason, Verdict, Why
 from service.contract.status import EngineState
 from ui.client import Refused
+from ui.client.door import of_body
 from ui.feedback import BLAME, PRAISE, SAID
 from ui.words import LANGUAGES, refusal, words
 
@@ -88,12 +89,14 @@ def test_every_choice_that_the_contract_allows_has_a_sentence():
     assert names - ENGLISH.keys() == set()
 
 
-def test_every_refusal_of_a_whole_file_that_names_no_line_has_a_sentence():
+def test_every_refusal_of_a_whole_file_has_a_sentence():
     rooms = [ROOM.parent / "service" / room for room in ("intake", "api", "domain")]
     source = "\n".join(path.read_text() for room in rooms for path in room.glob("*.py"))
     codes = set(re.findall(r"""BadFile\(\s*"([a-z_]+)\"""", source))
     assert {"unknown_file", "no_rows", "broken_workbook"} <= codes
-    with_line = {"not_json", "bad_csv", "row_too_long", "bad_row"}
+    with_line = {"not_json", "bad_csv", "row_too_long"}
+    assert {f"at_line_{code}" for code in with_line | {"invalid_file"}} - ENGLISH.keys() == set()
+    with_line |= {"bad_row"}  # it brings a problem with reasons of its own
     wanted = codes - with_line | {"too_slow", "file_gone", "too_much_memory", "import_crashed"}
     assert {f"error_{code}" for code in wanted} - ENGLISH.keys() == set()
 
@@ -105,6 +108,7 @@ def test_no_sentence_is_there_for_nothing():
         "event_",
         "chosen_",
         "failed_",
+        "at_line_",
         "metric_",
         "wrong_",
         "setting_",
@@ -137,6 +141,16 @@ def test_french_signs_do_not_fall_to_the_next_line():
 def test_a_refusal_without_a_sentence_of_its_own_is_said_in_the_gateways_words(language: str):
     said = refusal(words(language), Refused(400, "line_3", "Line 3: 'messages' is missing."))
     assert "Line 3: 'messages' is missing." in said
+
+
+@pytest.mark.parametrize("code", ["not_json", "bad_csv", "row_too_long", "invalid_file"])
+def test_a_refusal_for_a_line_names_it_in_the_readers_language(code: str):
+    refused = of_body(400, {"error": {"message": "As sent.", "code": code, "line": 12}})
+    said = refusal(words("fr"), refused)
+    assert "igne 12" in said
+    assert said.startswith("As sent.") is False
+    without = refusal(words("fr"), of_body(400, {"error": {"message": "As sent.", "code": code}}))
+    assert "As sent." in without
 
 
 def test_a_refusal_with_a_sentence_of_its_own_is_said_in_the_readers_language():

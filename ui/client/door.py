@@ -16,9 +16,11 @@ M = TypeVar("M", bound=BaseModel)
 class Refused(Exception):
     """The gateway said no, or could not be reached (`code` is then `unreachable`, `status` 0)."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
+    def __init__(self, status: int, code: str, message: str, line: int | None = None) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
+        self.line = line
+        """Of a file that was refused for it."""
 
 
 class Door:
@@ -89,7 +91,8 @@ def of_body(status: int, body: Any) -> Refused:
         return Refused(
             status, "unknown", f"The service answered with status {status}. Try again in a moment."
         )
-    return Refused(status, str(error.get("code") or "unknown"), str(error.get("message") or ""))
+    line = error.get("line") if isinstance(error.get("line"), int) else None
+    return Refused(status, str(error.get("code") or "unknown"), str(error.get("message") or ""), line)
 
 
 def unreachable(error: httpx.HTTPError) -> Refused:

@@ -40,9 +40,17 @@ def words(language: str) -> Words:
 
 def refusal(w: Words, refused: Refused) -> str:
     """The fact and the next step. Ours where the code has a sentence of its own, else the gateway's."""
+    if refused.line is not None and (said := at_line(w, refused.code, refused.line, refused.message)):
+        return said
     if w.has(f"error_{refused.code}"):
         return w(f"error_{refused.code}")
     return w("error_other", message=refused.message) if refused.message else w("error_unknown")
+
+
+def at_line(w: Words, code: str, line: int, message: str) -> str | None:
+    """Why a whole file is refused for one of its lines; none for a code without a sentence."""
+    name = f"at_line_{code}"
+    return w(name, line=line, message=message) if w.has(name) else None
 
 
 def _spaced(text: str) -> str:

@@ -68,7 +68,10 @@ def test_a_file_that_cannot_train_is_refused_with_its_line_and_leaves_nothing(
     before = count(gateway)
     answer = upload(gateway, content)
     assert answer.status_code == 400
-    assert said in answer.json()["error"]["message"]
+    error = answer.json()["error"]
+    assert said in error["message"]
+    if error["code"] == "invalid_file":
+        assert error["message"].startswith(f"Line {error['line']}: ")
     assert count(gateway) == before
     assert list((gateway.settings.home / "incoming").iterdir()) == []
 

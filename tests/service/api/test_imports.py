@@ -195,6 +195,7 @@ def test_a_file_that_cannot_be_read_at_all_is_refused_when_it_comes(
     error = bring(gateway.admin, f"x{code}", content).json()["error"]
     assert f"x{code}" not in [one["filename"] for one in gateway.admin.get("/api/imports").json()["data"]]
     assert (error["code"], error["param"]) == (code, "file")
+    assert error.get("line") == (1 if code == "not_json" else None)
 
 
 def test_people_see_their_own_imports_and_reviewers_everybodys(gateway: Gateway):

@@ -77,8 +77,9 @@ def test_a_row_of_a_csv_is_named_by_the_line_it_begins_on(tmp_path: Path):
 
 
 def test_a_quote_that_is_never_closed_refuses_the_file_and_says_where(tmp_path: Path):
-    with pytest.raises(BadFile, match="Line 3: a double quote that opens here is never closed"):
+    with pytest.raises(BadFile, match="Line 3: a double quote that opens here is never closed") as refused:
         Brought(tmp_path, b'question,answer\na,b\n"c,d\ne,f\n').read()
+    assert refused.value.line == 3
 
 
 def test_letters_that_only_look_like_line_ends_are_part_of_the_text(tmp_path: Path):

@@ -140,4 +140,8 @@ SENTENCES: dict[str, str] = {
     "error_too_slow": "Reading the file takes too long. Split it.",
     "error_file_gone": "What you brought is kept for a week only, and is gone. Bring the file again.",
     "error_import_crashed": "Reading the file broke off. Save it anew, or as CSV or JSON lines, and bring it again.",
+    "at_line_not_json": "Line {line}: this is not valid JSON, and an array cannot be read past it. Correct it there, or write one object on each line, where a bad row is refused alone.",
+    "at_line_bad_csv": "Line {line}: a double quote that opens here is never closed, so no row after it can be told. Close it, or write it twice where it is part of the text.",
+    "at_line_row_too_long": "Line {line} is too long. Split the row.",
+    "at_line_invalid_file": "Line {line} cannot be used: correct it, or leave it out. The service says: {message}",
 }

@@ -144,4 +144,8 @@ SENTENCES: dict[str, str] = {
     "nouveau.",
     "error_import_crashed": "La lecture du fichier s’est interrompue. Enregistrez-le à nouveau, ou en CSV ou en JSON "
     "par lignes, et apportez-le encore.",
+    "at_line_not_json": "Ligne {line} : ce n’est pas du JSON valide, et un tableau ne peut être lu au-delà. Corrigez-la, ou écrivez un objet par ligne : une mauvaise ligne est alors seule refusée.",
+    "at_line_bad_csv": "Ligne {line} : un guillemet double ouvert ici n’est jamais fermé ; plus aucune ligne ne peut être distinguée. Fermez-le, ou doublez-le s’il fait partie du texte.",
+    "at_line_row_too_long": "La ligne {line} est trop longue. Découpez-la.",
+    "at_line_invalid_file": "La ligne {line} est inutilisable : corrigez-la, ou retirez-la. Le service dit, en anglais : {message}",
 }
