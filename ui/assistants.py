@@ -27,7 +27,7 @@ async def do(gateway: Gateway, token: str, act: Act) -> str:
             return (await gateway.change_assistant(token, act.id, AssistantChange(**_fields(act)))).name
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise Refused(400, "invalid_value", f"{first['loc'][0]}: {first['msg']}.") from None
+        raise Refused(400, f"assistant_{first['loc'][0]}", f"{first['loc'][0]}: {first['msg']}.") from None
     return ""
 
 

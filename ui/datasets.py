@@ -11,7 +11,7 @@ from service.contract.files import File
 from ui.acts import Act
 from ui.client import Gateway, Refused
 from ui.pages import render
-from ui.words import Words
+from ui.words import Words, figure
 
 METHODS = ("dpo", "sft", "kto")
 
@@ -32,10 +32,10 @@ async def start_round(gateway: Gateway, token: str, assistant: str, act: Act) ->
     return (await gateway.start_round(token, assistant, method, reason or None)).id
 
 
-async def files(gateway: Gateway, token: str) -> list[tuple[str, str]]:
+async def files(gateway: Gateway, token: str, w: Words) -> list[tuple[str, str]]:
     """Choices of training files: what people read, and the id."""
     found = await gateway.files(token, "fine-tune")
-    return [(f"{file.filename}  ·  {_size(file.bytes)}", file.id) for file in found]
+    return [(f"{file.filename}  ·  {_size(w, file.bytes)}", file.id) for file in found]
 
 
 async def upload(gateway: Gateway, token: str, path: Path) -> File:
@@ -57,5 +57,7 @@ def escaped(text: str) -> str:
     return escape(text)
 
 
-def _size(size: int) -> str:
-    return f"{size / 1024:.0f} KB" if size < 1 << 20 else f"{size / (1 << 20):.1f} MB"
+def _size(w: Words, size: int) -> str:
+    if size < 1 << 20:
+        return w("size_small", size=figure(w, size / 1024, 0))
+    return w("size_large", size=figure(w, size / (1 << 20), 1))

@@ -8,7 +8,7 @@ from typing import Any
 
 from service.contract.jobs import JobError, JobEvent
 from ui.failures import failure
-from ui.words import Words
+from ui.words import Words, figure
 
 
 def said(w: Words, event: JobEvent) -> tuple[str, bool]:
@@ -47,7 +47,7 @@ def _choice(w: Words, name: str, one: dict[str, Any]) -> str:
     """One setting that was left to the service, and why it is what it is."""
     values = {key: _value(w, value) for key, value in one["values"].items()}
     why = w(f"chosen_{one['code']}", **values)
-    return w("chosen_setting", name=_named(w, "setting", name), value=_value(w, one["value"]), why=why)
+    return w("chosen_setting", name=_named(w, "setting", name), value=figure(w, one["value"]), why=why)
 
 
 def _named(w: Words, family: str, code: str) -> str:
@@ -55,9 +55,5 @@ def _named(w: Words, family: str, code: str) -> str:
 
 
 def _value(w: Words, value: Any) -> Any:
-    if isinstance(value, bool):
-        return w("yes") if value else w("no")
-    if not isinstance(value, float):
-        return value
-    text = f"{value:.3g}"
-    return text.replace(".", ",") if w.language == "fr" else text
+    """A whole number stays one: it chooses between singular and plural."""
+    return figure(w, value) if isinstance(value, bool | float) else value

@@ -102,7 +102,7 @@ class ImportSection:
         runs = one is not None and one.status == "running"
         if one is None or one.file_id is None:
             return drawn, gr.Timer(active=runs), gr.skip()
-        files = gr.Dropdown(await datasets.files(self.gateway, token), value=one.file_id)
+        files = gr.Dropdown(await datasets.files(self.gateway, token, self.w), value=one.file_id)
         return drawn, gr.Timer(active=runs), files
 
     async def _plan(self, token: str, act: Act) -> ImportPlan:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from ui import code
 from ui.attachments import parted
 from ui.maths import formulas
-from ui.words import Words
+from ui.words import Words, figure
 
 
 def render(template: str, words: Words, **values: Any) -> str:
@@ -42,6 +42,7 @@ def _environment() -> Environment:
         "when": _when,
         "day": _day,
         "short": _short,
+        "figure": _figure,
     }
     return environment
 
@@ -58,6 +59,11 @@ def _parser() -> MarkdownIt:
 @pass_context
 def _markdown(context: Context, text: str) -> Markup:
     return Markup(_parser().render(text, {"copy": context["w"]("copy")}))
+
+
+@pass_context
+def _figure(context: Context, value: Any, digits: int | None = None) -> str:
+    return figure(context["w"], value, digits)
 
 
 def _question(message: str) -> str:

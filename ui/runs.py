@@ -10,7 +10,7 @@ from ui import jobs
 from ui.acts import Act
 from ui.client import Gateway, Refused
 from ui.pages import render
-from ui.words import Words
+from ui.words import Words, figure
 
 METHOD, FILE, HELD_OUT, START = "method", "file", "held_out_file", "started_from"
 
@@ -60,13 +60,9 @@ def _settings(w: Words, job: Job) -> dict[str, str]:
     chosen = {METHOD: method, START: start, FILE: job.training_file, HELD_OUT: job.validation_file or "–"}
     return (
         chosen
-        | {name: _said(w, value) for name, value in job.hyperparameters.items()}
+        | {name: figure(w, value) for name, value in job.hyperparameters.items()}
         | {"seed": str(job.seed)}
     )
-
-
-def _said(w: Words, value: object) -> str:
-    return w("yes" if value else "no") if isinstance(value, bool) else str(value)
 
 
 def _name(w: Words, name: str) -> str:
@@ -82,9 +78,10 @@ def _results(w: Words, job: Job, events: list[JobEvent]) -> dict[str, str]:
     found = jobs.figures(events)
     said: dict[str, str] = {}
     said["runs_status"] = w(f"job_{job.status}")
-    for name, figure in (("runs_train_loss", "train_loss"), ("runs_valid_loss", "valid_loss")):
-        if figure in found:
-            said[name] = w("runs_from_to", first=f"{found[figure][0]:.3f}", last=f"{found[figure][1]:.3f}")
+    for name, loss in (("runs_train_loss", "train_loss"), ("runs_valid_loss", "valid_loss")):
+        if loss in found:
+            first, last = (figure(w, value, 3) for value in found[loss])
+            said[name] = w("runs_from_to", first=first, last=last)
     if "valid_reward_accuracy" in found:
         first, last = (round(share * 100) for share in found["valid_reward_accuracy"])
         said["runs_ranking"] = w("runs_from_to", first=w("percent", n=first), last=w("percent", n=last))

@@ -152,7 +152,7 @@ class Studio(Screen):
                 for one in everyone
             ]
             first = everyone[0].name if everyone else None
-            files = await datasets.files(self.gateway, token)
+            files = await datasets.files(self.gateway, token, self.w)
             chosen = gr.Dropdown(choices, value=first, visible=len(choices) != 1)
             return self.header(user), chosen, gr.Dropdown(files, value=files[0][1] if files else None)
 
@@ -175,7 +175,7 @@ class Studio(Screen):
     async def guess(self, request: gr.Request, file: str | None) -> str:
         with self.spoken():
             token, _ = await self.person(request)
-            return datasets.method_of(await datasets.files(self.gateway, token), file)
+            return datasets.method_of(await datasets.files(self.gateway, token, self.w), file)
 
     async def redraw(
         self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str]
@@ -249,7 +249,7 @@ class Studio(Screen):
                 duration=6,
                 title=self.w("done_title"),
             )
-            choices = await datasets.files(self.gateway, token)
+            choices = await datasets.files(self.gateway, token, self.w)
             return gr.Dropdown(choices, value=kept.id), gr.UploadButton(value=None)
 
     async def job_act(self, event: gr.EventData, request: gr.Request, job: str) -> str:

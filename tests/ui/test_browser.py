@@ -8,6 +8,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.ui.browsing import PATIENCE, ask, feedback_of, no_sideways_scroll, signed_in
 from tests.ui.screens import Screens
+from ui.words import words
 
 pytestmark = pytest.mark.heavy
 
@@ -97,7 +98,7 @@ def test_a_refusal_is_a_sentence_and_confirms_nothing(browser: Browser, screens:
     # The answer's id is exchanged for one that the gateway does not know.
     page.evaluate("document.querySelector('[data-value=\"1\"][data-do=rate]').dataset.id = 'chatcmpl-none'")
     turn.locator("[aria-label='Good answer']").click()
-    expect(page.get_by_text("No recorded completion 'chatcmpl-none'")).to_be_visible(timeout=PATIENCE)
+    expect(page.get_by_text(words("en")("error_not_found"))).to_be_visible(timeout=PATIENCE)
     expect(turn.locator(".said")).to_have_count(0)
     watched.close()
 

@@ -391,5 +391,5 @@ def test_nobody_signed_in_acts_for_another(browser: Browser, screens: Screens):
     owner.context.add_cookies([{"name": COOKIE, "value": stranger, "url": screens.url, "httpOnly": True}])
     owner.page.locator(".settled .menu summary").last.click()
     owner.page.locator("[data-do=training]").click()
-    expect(owner.page.get_by_text("No conversation")).to_be_visible(timeout=PATIENCE)
+    expect(owner.page.get_by_text(words("en")("error_not_found"))).to_be_visible(timeout=PATIENCE)
     owner.close()

@@ -127,7 +127,7 @@ HELD = Signal(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("language", "said"), [("en", "3.4 times as long"), ("fr", "3.4 fois aussi longue")])
+@pytest.mark.parametrize(("language", "said"), [("en", "3.4 times as long"), ("fr", "3,4 fois aussi longue")])
 async def test_a_held_round_says_why_and_starts_with_a_reason_alone(language: str, said: str):
     ready = Readiness(
         assistant="fanal", pairs=30, rated=0, up=0, down=0, people=1, conversations=1, needed=20, excluded={},

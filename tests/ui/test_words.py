@@ -12,10 +12,12 @@ from service.contract.limits import Limits
 from service.contract.releases import ReleaseState
 from service.contract.reviews import SkipReason, Verdict, Why
 from service.contract.status import EngineState
+from ui import assistants
+from ui.acts import Act
 from ui.client import Refused
 from ui.client.door import of_body
 from ui.feedback import BLAME, PRAISE, SAID
-from ui.words import LANGUAGES, refusal, words
+from ui.words import LANGUAGES, figure, refusal, words
 
 ENGLISH, FRENCH = LANGUAGES["en"], LANGUAGES["fr"]
 ROOM = Path(__file__).parent.parent.parent / "ui"
@@ -131,6 +133,31 @@ def test_one_is_said_in_the_singular_and_in_french_nought_too():
     assert words("en")("minutes", n=1) == "about a minute"
     assert words("en")("ready_of", n=0, needed=2, missing=2).startswith("0 of 2")
     assert "réponse corrigée" in words("fr")("ready_of", n=0, needed=2, missing=2)
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "english", "french"),
+    [(True, None, "yes", "oui"), (0.25, None, "0.25", "0,25"), (2.0, 2, "2.00", "2,00"), (3, None, "3", "3"),
+     ("robust", None, "robust", "robust")],
+)  # fmt: skip
+def test_figures_are_written_as_each_language_has_them(value, digits, english: str, french: str):
+    assert figure(words("en"), value, digits) == english
+    assert figure(words("fr"), value, digits) == french
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("name", "Two Words"), ("title", ""), ("description", "x" * 501), ("instructions", "x" * 20_001),
+     ("starters", "\n".join("abcdefghi")), ("temperature", "hot"), ("max_tokens", "0")],
+)  # fmt: skip
+async def test_a_field_of_an_assistant_that_cannot_be_is_named_in_the_readers_language(
+    field: str, value: str
+):
+    act = Act(act="create", fields={"name": ["desk"], "title": ["Desk"], field: [value]})
+    with pytest.raises(Refused) as refused:
+        await assistants.do(None, "token", act)  # type: ignore[arg-type]
+    assert refused.value.code == f"assistant_{field}"
+    assert refusal(words("fr"), refused.value) == words("fr")(f"error_assistant_{field}")
 
 
 def test_french_signs_do_not_fall_to_the_next_line():

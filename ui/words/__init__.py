@@ -38,6 +38,16 @@ def words(language: str) -> Words:
     return Words(language)
 
 
+def figure(w: Words, value: Any, digits: int | None = None) -> str:
+    """A value as people write it: yes and no, and the decimal sign of the language; `digits` after it, or few."""
+    if isinstance(value, bool):
+        return w("yes") if value else w("no")
+    if not isinstance(value, float) and digits is None:
+        return str(value)
+    text = f"{value:.3g}" if digits is None else f"{value:.{digits}f}"
+    return text.replace(".", ",") if w.language == "fr" else text
+
+
 def refusal(w: Words, refused: Refused) -> str:
     """The fact and the next step. Ours where the code has a sentence of its own, else the gateway's."""
     if refused.line is not None and (said := at_line(w, refused.code, refused.line, refused.message)):

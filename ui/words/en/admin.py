@@ -141,4 +141,11 @@ SENTENCES: dict[str, str] = {
     "wrong_webhook_failing": "Webhook {id} was disabled: nothing came through for three days. Open it again with "
     "PATCH /api/webhooks/{id}.",
     "wrong_disk_low": "Only {free} GB are free where everything is kept. Free some space soon.",
+    "error_assistant_name": "The name needs lower-case letters, digits and hyphens, without spaces.",
+    "error_assistant_title": "The title needs 1 to 80 characters.",
+    "error_assistant_description": "The welcome may have 500 characters at most.",
+    "error_assistant_instructions": "The instructions may have 20,000 characters at most.",
+    "error_assistant_starters": "Write 8 questions to start with at most, one on each line.",
+    "error_assistant_temperature": "The temperature is a number from 0 to 2.",
+    "error_assistant_max_tokens": "The longest answer is a whole number of tokens from 1 to 32,768.",
 }

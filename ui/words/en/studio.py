@@ -306,4 +306,6 @@ SENTENCES: dict[str, str] = {
     "finding_off_policy": "In {stale} % of it no answer comes from the release that is live, so it says little about its own mistakes. Judge some answers of the live release first.",
     "finding_one_side": "Of two answers side by side, the left one was preferred in {left} %. People may be judging the place and not the answer.",
     "finding_one_label": "Every thumb points the same way. Learning needs both: ask for the other kind as well.",
+    "size_small": "{size} KB",
+    "size_large": "{size} MB",
 }

@@ -144,4 +144,11 @@ SENTENCES: dict[str, str] = {
     "wrong_webhook_failing": "Le webhook {id} a été désactivé : rien n’est passé depuis trois jours. Rouvrez-le par "
     "PATCH /api/webhooks/{id}.",
     "wrong_disk_low": "Il ne reste que {free} Go là où tout est gardé. Libérez vite de la place.",
+    "error_assistant_name": "Le nom s’écrit en minuscules, chiffres et tirets, sans espaces.",
+    "error_assistant_title": "Le titre doit avoir de 1 à 80 caractères.",
+    "error_assistant_description": "Le message d’accueil peut avoir 500 caractères au plus.",
+    "error_assistant_instructions": "Les consignes peuvent avoir 20 000 caractères au plus.",
+    "error_assistant_starters": "Écrivez 8 questions de départ au plus, une par ligne.",
+    "error_assistant_temperature": "La température est un nombre de 0 à 2.",
+    "error_assistant_max_tokens": "La plus longue réponse est un nombre entier de jetons, de 1 à 32 768.",
 }

@@ -315,4 +315,6 @@ SENTENCES: dict[str, str] = {
     "finding_off_policy": "Dans {stale} % des cas, aucune réponse ne vient de la version en service : cela dit peu de ses propres erreurs. Jugez d’abord quelques réponses de cette version.",
     "finding_one_side": "De deux réponses côte à côte, celle de gauche a été préférée dans {left} % des cas. On juge peut-être la place et non la réponse.",
     "finding_one_label": "Tous les pouces vont dans le même sens. Il faut des deux : demandez aussi l’autre sorte.",
+    "size_small": "{size} Ko",
+    "size_large": "{size} Mo",
 }
