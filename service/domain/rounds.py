@@ -42,5 +42,7 @@ def _figures(signal: Signal) -> dict[str, float]:
         "share": signal.largest_share, "agreement": signal.agreement, "stale": signal.off_policy_share,
         "left": signal.left_share,
     }  # fmt: skip
-    found = {name: round(share * 100) for name, share in shares.items() if share is not None}
+    found: dict[str, float] = {
+        name: round(share * 100) for name, share in shares.items() if share is not None
+    }
     return found if signal.length_ratio is None else {**found, "ratio": round(signal.length_ratio, 1)}
