@@ -47,7 +47,7 @@ SENTENCES: dict[str, str] = {
     "event_done": "La tâche est terminée. Le modèle affiné est {model}.",
     "event_chosen": "Choisi pour vous : {choices}",
     "chosen_setting": "{name} = {value} : {why}",
-    "chosen_few_rows": "{rows} lignes : moins il y en a, plus elles sont relues.",
+    "chosen_few_rows": "Moins il y a de lignes ({rows} ici), plus elles sont relues.",
     "chosen_few_passes": "Peu de passages : poussée trop loin, une préférence rend aussi les bonnes réponses moins probables.",
     "chosen_batch_kto": "Cette méthode apprend en comparant les lignes d’un même pas.",
     "chosen_batch_lora": "LoRA apprend mieux par petits lots (Thinking Machines, « LoRA without regret »).",
