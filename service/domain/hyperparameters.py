@@ -5,7 +5,7 @@ Owns every default of training and its reason. Knows no job and no trainer.
 
 from dataclasses import dataclass
 from math import ceil, floor, inf
-from typing import Any
+from typing import Any, NamedTuple
 
 from service.contract.jobs import (
     MAX_WEIGHT,
@@ -49,9 +49,16 @@ class Run:
     """Of the adapter that the job goes on from."""
 
 
+class Reason(NamedTuple):
+    """Why a number was chosen: a code for who says it in other words, and a sentence."""
+
+    code: str
+    said: str
+
+
 def resolve(
     run: Run, given: Hyperparameters, *, seed: int, max_length: int
-) -> tuple[TrainingSettings, dict[str, str]]:
+) -> tuple[TrainingSettings, dict[str, Reason]]:
     """Every number of a training run, and of each that was `auto` its reason, by the hyperparameter's name.
 
     SFT: LoRA wants about ten times the rate of full tuning and small batches (as above); few rows are seen more
@@ -69,11 +76,13 @@ def resolve(
     sft = run.kind == "sft"
     passes = chosen.take(
         "n_epochs", next(n for limit, n in EPOCHS[run.kind] if run.rows < limit),
+        "passes_by_rows" if sft else "few_passes",
         f"{run.rows} rows: fewer rows are seen more often." if sft else
         "Few passes: pushed hard, a preference makes good answers less likely too.",
     )  # fmt: skip
     batch = chosen.take(
         "batch_size", 8 if run.kind == "kto" or (sft and run.rows >= 2000) else 4,
+        "larger_groups" if run.kind == "kto" else "small_groups",
         "Its KL estimate is a mean over the rows of a step." if run.kind == "kto" else
         "LoRA learns best in small batches (Thinking Machines, \"LoRA without regret\").",
     )  # fmt: skip
@@ -81,7 +90,7 @@ def resolve(
     rate = BASE_RATE[run.kind] * min(1.0, (WIDTH / (run.width or UNKNOWN_WIDTH)) ** NARROWER)
     rate /= RANK**0.5 if scaled else 1
     multiplier = chosen.take(
-        "learning_rate_multiplier", 1.0,
+        "learning_rate_multiplier", 1.0, "usual_rate",
         f"The usual rate of this method for a model of this width, {rate:.3g}; wider models want a lower one.",
     )  # fmt: skip
     settings = TrainingSettings(
@@ -91,7 +100,7 @@ def resolve(
     if isinstance(given, DpoHyperparameters):
         _preference_loss(settings, chosen)
     elif run.kind == "kto":
-        settings.beta = chosen.take("beta", 0.1, "The KTO paper's and TRL's.")
+        settings.beta = chosen.take("beta", 0.1, "usual_beta", "The KTO paper's and TRL's.")
     return settings, chosen.reasons
 
 
@@ -100,12 +109,12 @@ class _Choices:
 
     def __init__(self, given: dict[str, Any]) -> None:
         self._given = given
-        self.reasons: dict[str, str] = {}
+        self.reasons: dict[str, Reason] = {}
 
-    def take(self, name: str, auto: Any, reason: str) -> Any:
+    def take(self, name: str, auto: Any, code: str, said: str) -> Any:
         if self._given[name] != "auto":
             return self._given[name]
-        self.reasons[name] = reason
+        self.reasons[name] = Reason(code, said)
         return auto
 
 
@@ -116,26 +125,29 @@ def _patience(run: Run, chosen: _Choices) -> int:
     2406.02900).
     """
     if not run.held_out:
-        auto, reason = 0, "Off: no rows are held out."
+        auto, code, reason = 0, "nothing_held_out", "Off: no rows are held out."
     elif run.kind == "sft":
-        auto, reason = (
+        auto, code, reason = (
             0,
+            "later_is_better",
             "Off: after SFT, later passes answer better though their held-out loss rises (InstructGPT, LIMA).",
         )
     elif run.held_out < ENOUGH_HELD_OUT:
-        auto, reason = 0, f"Off: {run.held_out} held-out rows are too few to tell better from worse."
+        auto, code = 0, "few_held_out"
+        reason = f"Off: {run.held_out} held-out rows are too few to tell better from worse."
     else:
-        auto, reason = (
+        auto, code, reason = (
             1,
+            "best_pass_kept",
             "Preferences are soon pushed too far (arXiv 2406.02900): the pass that does best on held-out rows is kept.",
         )
-    return chosen.take("early_stopping_patience", auto, reason)
+    return chosen.take("early_stopping_patience", auto, code, reason)
 
 
 def _rank_stabilised(run: Run, given: Hyperparameters, chosen: _Choices) -> bool:
     if run.start is None:
         reason = f"Off: it helps at high ranks (arXiv 2312.03732), and the rank is {RANK}."
-        return chosen.take("use_rslora", False, reason)
+        return chosen.take("use_rslora", False, "low_rank", reason)
     start = run.start.use_rslora
     if given.use_rslora not in ("auto", start):
         raise BadInput(
@@ -143,19 +155,19 @@ def _rank_stabilised(run: Run, given: Hyperparameters, chosen: _Choices) -> bool
             "use_rslora out, or start from the base model.",
             param="use_rslora",
         )  # fmt: skip
-    return chosen.take("use_rslora", start, "As the adapter that the job goes on from.")
+    return chosen.take("use_rslora", start, "as_it_started", "As the adapter that the job goes on from.")
 
 
 def _preference_loss(settings: TrainingSettings, chosen: _Choices) -> None:
     """The loss of DPO, in place. Raises `BadInput` for settings that do not go together."""
     settings.loss_type = chosen.take(
-        "loss_type", "sigmoid",
+        "loss_type", "sigmoid", "usual_loss",
         "The DPO paper's. Where longer answers win whatever they say, take sigmoid_norm; where some pairs are the "
         "wrong way round, robust.",
     )  # fmt: skip
     normalised, robust = settings.loss_type == "sigmoid_norm", settings.loss_type == "robust"
     settings.beta = chosen.take(
-        "beta", 5.0 if normalised else 0.1,
+        "beta", 5.0 if normalised else 0.1, "usual_beta",
         "Tulu 3's for rewards a token (arXiv 2411.15124)." if normalised else "The DPO paper's and TRL's.",
     )  # fmt: skip
     if not normalised and settings.beta > 2:
@@ -164,7 +176,7 @@ def _preference_loss(settings: TrainingSettings, chosen: _Choices) -> None:
             param="beta",
         )  # fmt: skip
     settings.label_smoothing = chosen.take(
-        "label_smoothing", 0.1 if robust else 0.0,
+        "label_smoothing", 0.1 if robust else 0.0, "some_are_wrong" if robust else "none_is_wrong",
         "One pair in ten is taken to be the wrong way round, as in the paper of this loss (arXiv 2403.00409)."
         if robust else "None: only the loss_type robust has one.",
     )  # fmt: skip
@@ -174,7 +186,7 @@ def _preference_loss(settings: TrainingSettings, chosen: _Choices) -> None:
             param="label_smoothing",
         )  # fmt: skip
     settings.sft_weight = chosen.take(
-        "sft_weight", 0.2,
+        "sft_weight", 0.2, "keeps_the_better",
         "Keeps the better answer's own probability from falling (RPO, arXiv 2404.19733; huggingface/trl#2382).",
     )  # fmt: skip
 

@@ -54,19 +54,20 @@ async def create_job(
         max_length=max_length,
         width=width,
     )
+    reasons = {name: reason.said for name, reason in plan.reasons.items()}
     job = tables.Job(
         id=new_id("ftjob-"), kind=plan.kind, status="queued", user_id=caller.user_id, request=request,
-        settings=plan.settings.model_dump(), reasons=plan.reasons, model=wanted.model,
+        settings=plan.settings.model_dump(), reasons=reasons, model=wanted.model,
         start_adapter=plan.start.digest if plan.start else None,
         training_file=wanted.training_file, validation_file=wanted.validation_file, assistant=plan.assistant,
         attempts=0, cancel_requested=False, pause_requested=False, created_at=now(),
     )  # fmt: skip
     session.add(job)
     await session.flush()
-    if plan.reasons:
+    if reasons:
         used = job_requests.used(job)
-        told = " ".join(f"{name} = {used[name]}: {reason}" for name, reason in plan.reasons.items())
-        await add_event(session, job.id, f"Chosen for you: {told}", data={"reasons": plan.reasons})
+        told = " ".join(f"{name} = {used[name]}: {reason}" for name, reason in reasons.items())
+        await add_event(session, job.id, f"Chosen for you: {told}", data={"reasons": reasons})
     await add_event(session, job.id, "Files checked. The job waits for its turn.", code="waiting")
     return job
 

@@ -9,6 +9,7 @@ from service.contract.jobs import JobCreate, TrainingSettings
 from service.db import tables
 from service.domain import estimates
 from service.domain.estimates import Machine
+from service.domain.hyperparameters import Reason
 from service.domain.job_requests import Plan
 from tests.service.domain.conftest import World
 from tests.service.domain.test_jobs import create
@@ -33,7 +34,7 @@ def estimate(
     settings = TrainingSettings(n_epochs=2, batch_size=4, learning_rate=1e-3, **change.pop("settings", {}))
     fields: dict[str, Any] = {
         "kind": "sft", "training": tables.File(rows=100), "validation": None, "assistant": None, "start": None,
-        "settings": settings, "reasons": {"n_epochs": "few"},
+        "settings": settings, "reasons": {"n_epochs": Reason("few_passes", "few")},
     }  # fmt: skip
     wanted = JobCreate(model="base", training_file="file-1")
     return estimates.put_together(wanted, Plan(**(fields | change)), seen, rates or [], machine)
@@ -106,20 +107,25 @@ def test_the_hyperparameters_are_those_of_the_job_with_their_reasons():
     assert found.hyperparameters["learning_rate_multiplier"] == 1
     assert "beta" not in found.hyperparameters
     assert found.hyperparameter_reasons == {"n_epochs": "few"}
+    assert found.hyperparameter_codes == {"n_epochs": "few_passes"}
 
 
-async def test_only_jobs_of_the_same_method_and_base_count(world: World):
+async def test_only_jobs_of_the_same_method_and_base_count_and_of_them_the_newest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(estimates, "JOBS", 2)
     job = await create(world)
     report = {"trained_tokens": 3000, "epochs": 3.0, "rows": 10, "held_out": 0, "seconds": 30.0}
-    kinds = [("sft", "b"), ("dpo", "b"), ("sft", "other")]
+    kinds = [("sft", "b"), ("sft", "b"), ("sft", "b"), ("dpo", "b"), ("sft", "other")]
     async with world.database.writing() as session:
         for number, (kind, base) in enumerate(kinds):
             session.add(
                 tables.Adapter(
                     digest=f"d{number}", model=f"ft:{number}", job_id=job.id, user_id=job.user_id,
-                    manifest={"kind": kind, "base_sha256": base}, proof={}, report=report, bytes=1, created_at=1,
+                    manifest={"kind": kind, "base_sha256": base}, proof={},
+                    report=report | {"seconds": 30.0 / (number + 1)}, bytes=1, created_at=number,
                 )
             )  # fmt: skip
     async with world.database.reading() as session:
-        assert await estimates.earlier(session, "sft", "b") == [100.0]
+        assert await estimates.earlier(session, "sft", "b") == pytest.approx([300.0, 200.0])
         assert await estimates.earlier(session, "kto", "b") == []

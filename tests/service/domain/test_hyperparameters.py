@@ -53,8 +53,8 @@ def test_whatever_is_left_to_the_service_has_its_reason(kind: TrainingKind, give
     settings, reasons = reasoned(kind, given)
     elsewhere = {"desirable_weight", "undesirable_weight"} | ({"beta"} if kind == "sft" else set())
     assert reasons.keys() == set(type(given).model_fields) - elsewhere
-    assert all(len(reason) > 10 for reason in reasons.values())
-    assert f"{settings.learning_rate:.3g}" in reasons["learning_rate_multiplier"]
+    assert all(len(reason.said) > 10 for reason in reasons.values())
+    assert f"{settings.learning_rate:.3g}" in reasons["learning_rate_multiplier"].said
 
 
 def test_fewer_rows_are_seen_at_least_as_often():
