@@ -42,6 +42,7 @@ def _environment() -> Environment:
         "when": _when,
         "day": _day,
         "short": _short,
+        "number": _number,
     }
     return environment
 
@@ -58,6 +59,12 @@ def _parser() -> MarkdownIt:
 @pass_context
 def _markdown(context: Context, text: str) -> Markup:
     return Markup(_parser().render(text, {"copy": context["w"]("copy")}))
+
+
+@pass_context
+def _number(context: Context, value: int) -> str:
+    """A count with its thousands apart."""
+    return f"{value:,}" if context["w"].language == "en" else f"{value:,}".replace(",", "\u202f")
 
 
 def _question(message: str) -> str:

@@ -1,6 +1,6 @@
 """Every sentence in English, by name, in a file for each page. The other language has the same names."""
 
-from ui.words.en import admin, chat, duels, events, feedback, imports, login, reviews, screens, studio
+from ui.words.en import admin, chat, duels, events, feedback, imports, login, reviews, rounds, screens, studio
 
 ENGLISH: dict[str, str] = {
     **login.SENTENCES,
@@ -8,6 +8,7 @@ ENGLISH: dict[str, str] = {
     **chat.SENTENCES,
     **feedback.SENTENCES,
     **studio.SENTENCES,
+    **rounds.SENTENCES,
     **events.SENTENCES,
     **imports.SENTENCES,
     **duels.SENTENCES,

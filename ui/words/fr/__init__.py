@@ -1,6 +1,6 @@
 """Every sentence in French, by name, in a file for each page. The other language has the same names."""
 
-from ui.words.fr import admin, chat, duels, events, feedback, imports, login, reviews, screens, studio
+from ui.words.fr import admin, chat, duels, events, feedback, imports, login, reviews, rounds, screens, studio
 
 FRENCH: dict[str, str] = {
     **login.SENTENCES,
@@ -8,6 +8,7 @@ FRENCH: dict[str, str] = {
     **chat.SENTENCES,
     **feedback.SENTENCES,
     **studio.SENTENCES,
+    **rounds.SENTENCES,
     **events.SENTENCES,
     **imports.SENTENCES,
     **duels.SENTENCES,
