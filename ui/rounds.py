@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from service.contract.assistants import Assistant, Readiness
+from service.contract.datasets import Dataset
 from service.contract.estimates import Estimate
 from service.contract.files import File
 from service.contract.signal import Signal
@@ -20,7 +21,7 @@ from ui.client import Refused
 from ui.pages import render
 from ui.panel import panel, read
 from ui.screens import MANY, Screen
-from ui.words import refusal
+from ui.words import Words, refusal
 
 SOURCES = ("dpo", "sft", "kto", "file")
 """What can be learned from: corrections as preferences, corrections as examples, thumbs, a file."""
@@ -49,8 +50,10 @@ class Choices:
     once: str = ""
     """New for each press, so that the heading gets the focus once."""
 
-    def of(self, assistant: str) -> tuple[Any, ...]:
-        return assistant, self.source, self.file if self.source == "file" else "", self.passes
+    def of(self, assistant: Assistant) -> tuple[Any, ...]:
+        """What a look is taken of: also of the release that a training goes on from."""
+        file = self.file if self.source == "file" else ""
+        return assistant.name, assistant.live_release, self.source, file, self.passes
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Material:
     assistant: Assistant
     ready: Readiness
     files: list[File]
+    frozen: list[Dataset]
 
     def count(self, source: str) -> int:
         """Rows that feedback gives, or files."""
@@ -72,6 +76,13 @@ class Material:
     def held(self, source: str) -> bool:
         found = self.signal(source)
         return found is not None and found.verdict == "bad" and self.count(source) > 0
+
+    def file(self, id_: str) -> File:
+        """A file of these. Raises `Refused` for any other."""
+        found = next((one for one in self.files if one.id == id_), None)
+        if found is None:
+            raise Refused(400, "no_file", "Choose a file first.")
+        return found
 
     def first_choice(self) -> str:
         """What is ready to be learned from, else what there is at all."""
@@ -106,11 +117,13 @@ class RoundSection:
             token, _ = await self.screen.person(request)
             choices = taken(choices, act)
             step = int(act.value) if act.value.isdecimal() and int(act.value) in STEPS else 1
-            if step > 1 and choices.seen != choices.of(assistant):
+            material = await self._material(token, assistant)
+            if step > 1 and choices.seen != choices.of(material.assistant):
+                # From here on nothing may fail: the screen would stay as it is while it waits.
                 yield render("round_looking", self.w, step=step, steps=STEPS, once=act.once), gr.skip()
-                choices = await self._looked(token, assistant, choices)
+                choices = await self._looked(token, material, choices)
             choices = replace(choices, step=1 if choices.problem else step)
-            yield await self.drawn(token, assistant, choices), choices
+            yield draw(self.w, choices, material), choices
 
     async def take_file(
         self, request: gr.Request, assistant: str, file: str, choices: Choices
@@ -143,56 +156,48 @@ class RoundSection:
         """The step that is open, as HTML."""
         if not assistant:
             return f"<p class='soft'>{self.w('no_assistant_text')}</p>"
-        material = await self._material(token, assistant)
-        frozen = await self.gateway.datasets(token, assistant) if choices.step == 1 else []
-        return draw(self.w, choices, material, frozen)
+        return draw(self.w, choices, await self._material(token, assistant))
 
     async def _material(self, token: str, name: str) -> Material:
         everyone = {one.name: one for one in await self.gateway.assistants(token)}
         if name not in everyone:
             raise Refused(404, "not_found", f"No assistant '{name}'.")
         ready = await self.gateway.readiness(token, name)
-        return Material(everyone[name], ready, await datasets.files(self.gateway, token))
+        files = await datasets.files(self.gateway, token)
+        return Material(everyone[name], ready, files, await self.gateway.datasets(token, name))
 
-    async def _looked(self, token: str, assistant: str, choices: Choices) -> Choices:
+    async def _looked(self, token: str, material: Material, choices: Choices) -> Choices:
         """The choices with what a look says of them, or with why there is none."""
         blank = replace(choices, seen=(), estimate=None, unseen="", problem="")
         try:
-            estimate = await self._estimate(token, assistant, choices)
+            estimate = await self._estimate(token, material, choices)
         except Refused as refused:
             if refused.code in UNSEEN:
-                return replace(blank, seen=choices.of(assistant), unseen=refused.message)
+                return replace(blank, seen=choices.of(material.assistant), unseen=refused.message)
             return replace(blank, problem=refusal(self.w, refused))
-        return replace(blank, seen=choices.of(assistant), estimate=estimate)
+        return replace(blank, seen=choices.of(material.assistant), estimate=estimate)
 
-    async def _estimate(self, token: str, assistant: str, choices: Choices) -> Estimate:
-        if choices.source != "file":
-            return await self.gateway.estimate_round(token, assistant, _feedback(choices), choices.passes)
-        wanted = jobs.wanted(assistant, await self._file(token, choices), choices.passes)
-        return await self.gateway.estimate_job(token, wanted)
+    async def _estimate(self, token: str, material: Material, choices: Choices) -> Estimate:
+        name = material.assistant.name
+        if choices.source == "file":
+            wanted = jobs.wanted(name, material.file(choices.file), choices.passes)
+            return await self.gateway.estimate_job(token, wanted)
+        return await self.gateway.estimate_round(token, name, _feedback(choices), choices.passes)
 
     async def _started(self, token: str, assistant: str, choices: Choices) -> str:
         """The new job's id. Raises `Refused`, also for what the look found."""
-        if choices.seen != choices.of(assistant):
+        material = await self._material(token, assistant)
+        if choices.seen != choices.of(material.assistant):
             raise Refused(400, "not_looked", "Look at the rows first.")
         if choices.estimate is not None and not choices.estimate.ready:
             raise Refused(400, "faults_first", "Mend what was found first.")
         if choices.source == "file":
-            wanted = jobs.wanted(assistant, await self._file(token, choices), choices.passes)
+            wanted = jobs.wanted(assistant, material.file(choices.file), choices.passes)
             return (await self.gateway.create_job(token, wanted)).id
-        reason = choices.reason or None
-        if (await self._material(token, assistant)).held(choices.source) and len(choices.reason) < 10:
+        if material.held(choices.source) and len(choices.reason) < 10:
             raise Refused(400, "reason_needed", "Say why, in at least ten characters.")
-        method = _feedback(choices)
+        method, reason = _feedback(choices), choices.reason or None
         return (await self.gateway.start_round(token, assistant, method, choices.passes, reason)).id
-
-    async def _file(self, token: str, choices: Choices) -> File:
-        found = next(
-            (one for one in await datasets.files(self.gateway, token) if one.id == choices.file), None
-        )
-        if found is None:
-            raise Refused(400, "no_file", "Choose a file first.")
-        return found
 
 
 def taken(choices: Choices, act: Act) -> Choices:
@@ -209,7 +214,7 @@ def taken(choices: Choices, act: Act) -> Choices:
     return replace(choices, **news)
 
 
-def draw(w: Any, choices: Choices, material: Material, frozen: list[Any]) -> str:
+def draw(w: Words, choices: Choices, material: Material) -> str:
     """One step as HTML."""
     if not choices.source:
         choices = replace(choices, source=material.first_choice())
@@ -217,14 +222,14 @@ def draw(w: Any, choices: Choices, material: Material, frozen: list[Any]) -> str
         choices = replace(choices, file=material.files[0].id)
     found = choices.estimate
     return render(
-        "round", w, chosen=choices, steps=STEPS, material=material, ready=material.ready, frozen=frozen[:6],
+        "round", w, chosen=choices, steps=STEPS, material=material, ready=material.ready, frozen=material.frozen[:6],
         sources=SOURCES, passes=PASSES, estimate=found,
         settings=estimates.settings(w, found) if found else [],
         faults=estimates.faults(w, found) if found else [],
         seconds=estimates.seconds(w, found) if found else None,
         memory=estimates.memory(w, found) if found else None,
         runs=estimates.runs, where=lambda row: estimates.where(w, row), less_often=estimates.LESS_OFTEN,
-        file=next((one for one in material.files if one.id == choices.file), None),
+        file=next((one.filename for one in material.files if one.id == choices.file), ""),
     )  # fmt: skip
 
 

@@ -1,10 +1,12 @@
 """The four steps of a round: what is drawn, what is kept on the way back, and when there is no start."""
 
 import re
+from contextlib import nullcontext
 from typing import Any
 
 import httpx
 import pytest
+from gradio import EventData
 
 from service.contract.assistants import Assistant, Readiness
 from service.contract.estimates import Finding
@@ -31,7 +33,7 @@ HELD = Signal(
 FILE = File(
     id="file-1", bytes=1, created_at=1, filename="<b>a.jsonl", purpose="fine-tune", kind="sft", rows=30
 )
-SEEN = ("fanal", "dpo", "", 0)
+SEEN = ("fanal", None, "dpo", "", 0)
 
 
 def assistant() -> Assistant:
@@ -53,7 +55,7 @@ def ready(pairs: int = 30, **more: Any) -> Readiness:
 def shown(
     language: str, choices: Choices, found: Readiness | None = None, files: list[File] | None = None
 ) -> str:
-    return draw(words(language), choices, Material(assistant(), found or ready(), files or []), [])
+    return draw(words(language), choices, Material(assistant(), found or ready(), files or [], []))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -129,6 +131,9 @@ def test_what_a_form_says_is_taken_and_the_rest_is_kept():
     assert (odd.source, odd.passes, odd.reason) == ("kto", 0, "new")
 
 
+MATERIAL = Material(assistant(), ready(), [FILE], [])
+
+
 class World:
     """A section before a gateway that answers by path and notes what it was asked."""
 
@@ -161,10 +166,10 @@ class World:
 
 async def test_a_look_is_taken_of_feedback_or_of_a_file_with_what_was_chosen():
     world = World()
-    seen = await world.section._looked("t", "fanal", Choices(source="dpo", passes=4))
-    assert (seen.seen, seen.problem) == (("fanal", "dpo", "", 4), "")
+    seen = await world.section._looked("t", MATERIAL, Choices(source="dpo", passes=4))
+    assert (seen.seen, seen.problem) == (("fanal", None, "dpo", "", 4), "")
     assert seen.estimate is not None
-    await world.section._looked("t", "fanal", Choices(source="file", file="file-1"))
+    await world.section._looked("t", MATERIAL, Choices(source="file", file="file-1"))
     assert [path for path, _ in world.asked] == ["/api/estimates/round", "/api/estimates"]
     assert '"n_epochs":4' in world.asked[0][1]
     assert '"training_file":"file-1"' in world.asked[1][1]
@@ -185,7 +190,7 @@ async def test_a_look_that_cannot_be_taken_stands_in_nobodys_way_but_a_refusal_d
 ):
     error = {"error": {"message": "As sent.", "code": code, "type": "t", "param": None}}
     world = World(answers={"/api/estimates/round": (status, error)})
-    seen = await world.section._looked("t", "fanal", Choices(source="dpo"))
+    seen = await world.section._looked("t", MATERIAL, Choices(source="dpo"))
     assert bool(seen.problem) is blocks
     assert (seen.unseen == "As sent.") is not blocks
     assert (seen.seen == SEEN) is not blocks
@@ -198,6 +203,7 @@ async def test_nothing_starts_that_was_not_looked_at_or_has_a_fault_or_is_held_w
     for choices, code in (
         (Choices(source="dpo"), "not_looked"),
         (Choices(source="sft", seen=SEEN, estimate=estimate()), "not_looked"),
+        (Choices(source="dpo", seen=("fanal", 3, *SEEN[2:]), estimate=estimate()), "not_looked"),
         (Choices(source="dpo", seen=SEEN, estimate=fault), "faults_first"),
         (Choices(source="dpo", seen=SEEN, estimate=estimate(), reason="short"), "reason_needed"),
     ):
@@ -212,8 +218,25 @@ async def test_nothing_starts_that_was_not_looked_at_or_has_a_fault_or_is_held_w
 
 async def test_a_file_is_trained_on_by_what_its_rows_are():
     world = World()
-    seen = ("fanal", "file", "file-1", 2)
+    seen = ("fanal", None, "file", "file-1", 2)
     choices = Choices(source="file", file="file-1", passes=2, seen=seen, estimate=estimate())
     assert await world.section._started("t", "fanal", choices) == "ftjob-1"
     assert world.asked[0][0] == "/v1/fine_tuning/jobs"
     assert '"n_epochs":2' in world.asked[0][1]
+
+
+async def test_while_it_looks_the_screen_says_so_and_whatever_comes_the_wait_ends(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    async def person(request: Any) -> tuple[str, None]:
+        return "t", None
+
+    busy = {"error": {"message": "As sent.", "code": "rate_limit_exceeded", "type": "t", "param": None}}
+    world = World(answers={"/api/estimates/round": (429, busy)})
+    monkeypatch.setattr(world.section.screen, "person", person, raising=False)
+    monkeypatch.setattr(world.section.screen, "spoken", nullcontext, raising=False)
+    press: Any = EventData(None, {"act": "go", "value": "2", "fields": {"source": ["dpo"]}, "once": "1"})
+    pages = [page async for page, _ in world.section.go(press, None, "fanal", Choices())]  # type: ignore[arg-type]
+    assert ["data-looking" in page for page in pages] == [True, False]
+    assert 'data-step="1"' in pages[1]
+    assert words("en")("error_rate_limit_exceeded") in pages[1]
