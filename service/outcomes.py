@@ -22,7 +22,6 @@ from service.contract.jobs import (
     TrainingKind,
     TrainingReport,
     TrainingSettings,
-    TrainingSpec,
 )
 from service.contract.releases import ServingProof
 from service.db import tables
@@ -65,21 +64,15 @@ async def prepare(
         return await _prepare_evaluation(session, parts, job)
     store, settings = parts.store, parts.settings
     training = await files.get_kept(session, job.training_file or "")
-    inputs: dict[str, Path | str] = {folder.TRAIN: store.file(training.sha256)}
-    if job.validation_file:
-        validation = await files.get_kept(session, job.validation_file)
-        inputs[folder.VALIDATION] = store.file(validation.sha256)
-    cases = await job_requests.held_out_cases(session, job.assistant)
-    if cases is not None:
-        inputs[folder.CASES] = store.file(cases)
-    spec = TrainingSpec(
-        kind=cast(TrainingKind, job.kind), id=job.id, base_model=settings.base_folder,
-        base_name=settings.model_name, start_digest=job.start_adapter,
-        start_adapter=str(store.adapter(job.start_adapter)) if job.start_adapter else None,
-        train_sha256=training.sha256, cases_sha256=cases, settings=TrainingSettings.model_validate(job.settings),
-        threads=settings.threads,
+    validation = await files.get_kept(session, job.validation_file) if job.validation_file else None
+    spec, inputs = job_requests.run_of(
+        store, id_=job.id, kind=cast(TrainingKind, job.kind), base_folder=settings.base_folder,
+        base_name=settings.model_name, start=job.start_adapter, train=training.sha256,
+        validation=validation.sha256 if validation else None,
+        cases=await job_requests.held_out_cases(session, job.assistant),
+        settings=TrainingSettings.model_validate(job.settings), threads=settings.threads,
     )  # fmt: skip
-    return spec.model_dump(), inputs
+    return spec.model_dump(), {**inputs}
 
 
 async def _prepare_evaluation(

@@ -208,7 +208,10 @@ def _shown(chat: Chat, token: Tokens) -> ShownRow:
     for says, ids, loss in _sequences(token):
         end, half = len(ids), SHOWN_TOKENS // 2
         places = range(end) if end <= SHOWN_TOKENS else (*range(half), *range(end - half, end))
-        marked = [ShownToken(text=chat.tokenizer.decode([ids[at]]), loss=loss[at]) for at in places]
+        marked = [
+            ShownToken(text=chat.tokenizer.decode([ids[at]]), loss=loss[at], end=ids[at] in chat.stops)
+            for at in places
+        ]
         sequences.append(
             ShownSequence.model_validate({"says": says, "tokens": marked, "omitted": end - len(marked)})
         )

@@ -10,7 +10,6 @@ import gradio as gr
 
 from service.contract.assistants import Assistant
 from service.contract.imports import Column, Format, Import, ImportPlan, Preview
-from ui import datasets
 from ui.acts import Act
 from ui.client import Refused
 from ui.pages import render
@@ -33,26 +32,27 @@ class ImportSection:
     def __init__(self, screen: Screen) -> None:
         self.screen, self.w, self.gateway = screen, screen.w, screen.gateway
 
-    def build(self) -> None:
-        """The section's components."""
+    def build(self) -> gr.UploadButton:
+        """The section's components. Returns the button for a file that is to stay as it is."""
         w = self.w
         with gr.Column(elem_classes="box", elem_id="import-file"):
             gr.HTML(
                 f"<h2>{w('import_title')}</h2><p class='soft'>{w('import_text')}</p>", apply_default_css=False
             )
-            upload = gr.UploadButton(
-                w("import_bring"),
-                file_types=TYPES,
-                file_count="single",
-                elem_id="import-upload",
-                variant="primary",
-            )
+            with gr.Row(elem_id="import-buttons"):
+                upload = gr.UploadButton(
+                    w("import_bring"), file_types=TYPES, file_count="single", elem_id="import-upload"
+                )
+                as_it_is = gr.UploadButton(
+                    w("upload"), file_types=[".jsonl"], file_count="single", elem_id="upload"
+                )
         self._upload, self._here = upload, gr.Textbox(visible=False)
         self._shown, self._clock = panel("import"), gr.Timer(LOOK_EVERY, active=False)
+        return as_it_is
 
-    def wire(self, page: gr.Blocks, files: gr.Dropdown) -> None:
-        """The section's events. What was read in is chosen among the training `files` at once."""
-        here, drawn = self._here, [self._shown, self._clock, files]
+    def wire(self, page: gr.Blocks, brought: gr.Textbox) -> None:
+        """The section's events. The id of the file of what was read in goes to `brought` at once."""
+        here, drawn = self._here, [self._shown, self._clock, brought]
         page.load(self.look, here, drawn, **MANY)
         self._upload.upload(self.bring, self._upload, [here, self._shown, self._upload], **MANY)
         self._shown.click(self.act, here, [here, *drawn], trigger_mode="multiple", **MANY)
@@ -94,16 +94,13 @@ class ImportSection:
             return gr.skip(), gr.skip(), gr.skip()
 
     async def _drawn(self, token: str, here: str) -> tuple[Any, ...]:
-        """The panel, the timer, and the training files where they may be others now."""
+        """The panel, the timer, and the file that came of it where there is one."""
         listed = await self.gateway.imports(token, LIST)
         one = await self.gateway.one_import(token, here) if here else None
         everyone = await self.gateway.assistants(token)
         drawn = draw(self.w, one, [other for other in listed if other.id != here], everyone)
         runs = one is not None and one.status == "running"
-        if one is None or one.file_id is None:
-            return drawn, gr.Timer(active=runs), gr.skip()
-        files = gr.Dropdown(await datasets.files(self.gateway, token, self.w), value=one.file_id)
-        return drawn, gr.Timer(active=runs), files
+        return drawn, gr.Timer(active=runs), gr.skip() if one is None or one.file_id is None else one.file_id
 
     async def _plan(self, token: str, act: Act) -> ImportPlan:
         everyone = {one.name: one for one in await self.gateway.assistants(token)}

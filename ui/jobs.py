@@ -9,14 +9,17 @@ from typing import Any
 
 import pandas
 
+from service.contract.files import File
 from service.contract.jobs import ENDED, Job, JobCreate, JobEvent, Method
-from ui.client import Gateway, Refused
+from ui.client import Gateway
 from ui.events import said
 from ui.failures import failure
 from ui.pages import render
 from ui.words import Words
 
 CURVES = {"train_loss": "curve_train", "valid_loss": "curve_held_out"}
+METHODS = {"sft": "supervised", "dpo": "dpo", "kto": "kto"}
+"""A method's name on the wire, by the kind of rows it learns from."""
 RANKING = {"reward_accuracy": "curve_train", "valid_reward_accuracy": "curve_held_out"}
 
 
@@ -58,21 +61,14 @@ async def detail(
     return head, points(w, events, CURVES), points(w, events, RANKING), messages
 
 
-async def start(gateway: Gateway, token: str, assistant: str, file: str, method: str, passes: int) -> str:
-    """Queue a job on a file, on top of what answers now; its id. `passes` 0 leaves the number to the service."""
-    if not file:
-        raise Refused(400, "no_file", "Choose a file first.")
-    name = method if method in ("dpo", "kto") else "supervised"
-    settings = {"hyperparameters": {"n_epochs": int(passes) or "auto"}}
-    chosen = Method.model_validate({"type": name, name: settings})
-    wanted = JobCreate(
-        model=assistant,
-        training_file=file,
-        suffix=assistant,
-        method=chosen,
-        metadata={"assistant": assistant},
-    )
-    return (await gateway.create_job(token, wanted)).id
+def wanted(assistant: str, file: File, passes: int) -> JobCreate:
+    """A job on a file, on top of what answers now. `passes` 0 leaves the number to the service."""
+    name = METHODS.get(file.kind or "", "supervised")
+    settings = {"hyperparameters": {"n_epochs": passes or "auto"}}
+    return JobCreate(
+        model=assistant, training_file=file.id, suffix=assistant, metadata={"assistant": assistant},
+        method=Method.model_validate({"type": name, name: settings}),
+    )  # fmt: skip
 
 
 def points(w: Words, events: list[JobEvent], names: dict[str, str]) -> pandas.DataFrame:

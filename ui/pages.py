@@ -43,6 +43,7 @@ def _environment() -> Environment:
         "day": _day,
         "short": _short,
         "figure": _figure,
+        "number": _number,
     }
     return environment
 
@@ -64,6 +65,12 @@ def _markdown(context: Context, text: str) -> Markup:
 @pass_context
 def _figure(context: Context, value: Any, digits: int | None = None) -> str:
     return figure(context["w"], value, digits)
+
+
+@pass_context
+def _number(context: Context, value: int) -> str:
+    """A count with its thousands apart."""
+    return f"{value:,}" if context["w"].language == "en" else f"{value:,}".replace(",", "\u202f")
 
 
 def _question(message: str) -> str:

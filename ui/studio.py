@@ -5,7 +5,7 @@ the service's worker and is only looked at here, by a timer.
 """
 
 import hashlib
-from collections.abc import Awaitable
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ import gradio as gr
 
 from service.contract.jobs import ENDED
 from ui import datasets, evaluations, jobs, releases, runs
-from ui.acts import Act
 from ui.client import Refused
 from ui.imports import ImportSection
 from ui.panel import panel, read
+from ui.rounds import Choices, RoundSection
 from ui.screens import MANY, Parts, Screen
 from ui.words import Words
 
@@ -30,7 +30,7 @@ class Studio(Screen):
     def __init__(self, parts: Parts, w: Words) -> None:
         super().__init__(parts, w)
         self._kept = releases.Kept()
-        self._imports = ImportSection(self)
+        self._round, self._imports = RoundSection(self), ImportSection(self)
 
     def build(self) -> gr.Blocks:
         w = self.w
@@ -60,28 +60,9 @@ class Studio(Screen):
         return page
 
     def _round_tab(self, parts: dict[str, Any]) -> None:
-        w = self.w
-        parts["readiness"] = panel("readiness")
-        self._imports.build()
-        with gr.Column(elem_classes="box", elem_id="on-file"):
-            gr.HTML(
-                f"<h2>{w('file_title')}</h2><p class='soft'>{w('file_text')}</p>", apply_default_css=False
-            )
-            with gr.Row():
-                parts["file"] = gr.Dropdown([], label=w("file"), scale=3, elem_id="file", filterable=False)
-                parts["upload"] = gr.UploadButton(
-                    w("upload"), file_types=[".jsonl"], file_count="single", scale=1, elem_id="upload"
-                )
-            with gr.Row():
-                parts["method"] = gr.Radio(
-                    [(w(f"method_{name}"), name) for name in ("supervised", "dpo", "kto")], value="supervised",
-                    label=w("method"), elem_id="method", scale=3,
-                )  # fmt: skip
-                parts["passes"] = gr.Dropdown(
-                    [(w("passes_auto"), 0), *((str(n), n) for n in (1, 2, 3, 4, 6, 8, 10))], value=0,
-                    label=w("passes"), elem_id="passes", scale=1, filterable=False,
-                )  # fmt: skip
-            parts["start"] = gr.Button(w("start_training"), variant="primary", elem_id="start")
+        self._round.build()
+        parts["upload"] = self._imports.build()
+        parts["brought"] = gr.Textbox(visible=False)
 
     def _training_tab(self, parts: dict[str, Any]) -> None:
         w = self.w
@@ -109,26 +90,20 @@ class Studio(Screen):
         moving = [
             p[n] for n in ("jobs", "detail", "loss", "ranking", "messages", "evaluations", "releases", "seen")
         ]
-        everything = [*moving, p["readiness"]]
-        loaded = page.load(self.load, None, [p["header"], p["assistant"], p["file"]], **MANY)
-        loaded.then(self.redraw, place, everything, **MANY)
-        p["assistant"].input(self.other, p["assistant"], p["job"], **MANY).then(
-            self.redraw, place, everything, **MANY
+        chosen = [*place, self._round.choices]
+        everything = [*moving, self._round.shown]
+        page.load(self.load, None, [p["header"], p["assistant"]], **MANY).then(
+            self.redraw, chosen, everything, **MANY
         )
-        self._imports.wire(page, p["file"])
+        p["assistant"].input(self.other, None, [p["job"], self._round.choices], **MANY).then(
+            self.redraw, chosen, everything, **MANY
+        )
+        self._imports.wire(page, p["brought"])
         p["clock"].tick(self.look, place, moving, **MANY)
-        p["readiness"].click(self.start_round, p["assistant"], [p["job"], p["tabs"]], **MANY).success(
-            self.redraw, place, everything, **MANY
+        p["upload"].upload(self.upload, p["upload"], [p["brought"], p["upload"]], **MANY)
+        self._round.wire(p["assistant"], p["brought"], [p["job"], p["tabs"]]).success(
+            self.look, place, moving, **MANY
         )
-        p["file"].change(self.guess, p["file"], p["method"], **MANY)
-        p["upload"].upload(self.upload, p["upload"], [p["file"], p["upload"]], **MANY)
-        started = p["start"].click(
-            self.start_file,
-            [p["assistant"], p["file"], p["method"], p["passes"]],
-            [p["job"], p["tabs"]],
-            **MANY,
-        )
-        started.success(self.redraw, place, everything, **MANY)
         for name in ("jobs", "detail"):
             p[name].click(self.job_act, p["job"], p["job"], trigger_mode="multiple", **MANY).success(
                 self.look, place, moving, **MANY
@@ -137,12 +112,12 @@ class Studio(Screen):
         p["assistant"].input(self.nothing, None, p["compared"], **MANY)
         for name in ("evaluations", "releases"):
             p[name].click(self.release_act, p["assistant"], None, trigger_mode="multiple", **MANY).success(
-                self.redraw, place, everything, **MANY
+                self.redraw, chosen, everything, **MANY
             )
 
     # What is shown
 
-    async def load(self, request: gr.Request) -> tuple[str, gr.Dropdown, gr.Dropdown]:
+    async def load(self, request: gr.Request) -> tuple[str, gr.Dropdown]:
         with self.spoken():
             token, user = await self.person(request)
             everyone = await self.gateway.assistants(token)
@@ -152,13 +127,11 @@ class Studio(Screen):
                 for one in everyone
             ]
             first = everyone[0].name if everyone else None
-            files = await datasets.files(self.gateway, token, self.w)
-            chosen = gr.Dropdown(choices, value=first, visible=len(choices) != 1)
-            return self.header(user), chosen, gr.Dropdown(files, value=files[0][1] if files else None)
+            return self.header(user), gr.Dropdown(choices, value=first, visible=len(choices) != 1)
 
-    async def other(self, request: gr.Request, assistant: str) -> str:
-        """Another assistant was chosen: the job of the earlier one is closed."""
-        return ""
+    async def other(self, request: gr.Request) -> tuple[str, Choices]:
+        """Another assistant was chosen: the job of the earlier one is closed, and its round begins anew."""
+        return "", Choices()
 
     async def nothing(self, request: gr.Request) -> str:
         """What was compared of the earlier assistant is taken away."""
@@ -172,21 +145,14 @@ class Studio(Screen):
             token, _ = await self.person(request)
             return await runs.compared(self.gateway, token, self.w, act)
 
-    async def guess(self, request: gr.Request, file: str | None) -> str:
-        with self.spoken():
-            token, _ = await self.person(request)
-            return datasets.method_of(await datasets.files(self.gateway, token, self.w), file)
-
     async def redraw(
-        self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str]
+        self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str], choices: Choices
     ) -> list[Any]:
         """Everything, also what changes only when somebody acts."""
         with self.spoken():
             token, _ = await self.person(request)
             moving = await self._moving(token, assistant or "", job, {})
-            if not assistant:
-                return [*moving, self._nothing("no_assistant_text")]
-            return [*moving, await datasets.readiness(self.gateway, token, self.w, assistant)]
+            return [*moving, await self._round.drawn(token, assistant or "", choices)]
 
     async def look(
         self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str]
@@ -224,19 +190,7 @@ class Studio(Screen):
             return dict.fromkeys(names)
         return dict(zip(names, await jobs.detail(self.gateway, token, self.w, job), strict=True))
 
-    def _nothing(self, name: str) -> str:
-        return f"<p class='soft'>{self.w(name)}</p>"
-
     # What is done
-
-    async def start_round(self, event: gr.EventData, request: gr.Request, assistant: str) -> tuple[str, Any]:
-        act = read(event)
-        return await self._started(self._round(request, assistant, act))
-
-    async def start_file(
-        self, request: gr.Request, assistant: str, file: str | None, method: str, passes: int
-    ) -> tuple[str, Any]:
-        return await self._started(self._on_file(request, assistant, file, method, passes))
 
     async def upload(self, request: gr.Request, path: str | None) -> tuple[Any, Any]:
         with self.spoken():
@@ -245,12 +199,11 @@ class Studio(Screen):
                 return gr.skip(), gr.skip()
             kept = await datasets.upload(self.gateway, token, Path(path))
             gr.Success(
-                self.w("uploaded", name=datasets.escaped(kept.filename)),
+                self.w("uploaded", name=escape(kept.filename)),
                 duration=6,
                 title=self.w("done_title"),
             )
-            choices = await datasets.files(self.gateway, token, self.w)
-            return gr.Dropdown(choices, value=kept.id), gr.UploadButton(value=None)
+            return kept.id, gr.UploadButton(value=None)
 
     async def job_act(self, event: gr.EventData, request: gr.Request, job: str) -> str:
         act = read(event)
@@ -271,23 +224,6 @@ class Studio(Screen):
             said = await releases.do(self.gateway, token, self.w, assistant, act)
             if said:
                 gr.Success(said, duration=6, title=self.w("done_title"))
-
-    async def _round(self, request: gr.Request, assistant: str, act: Act) -> str:
-        token, _ = await self.person(request)
-        return await datasets.start_round(self.gateway, token, assistant, act)
-
-    async def _on_file(
-        self, request: gr.Request, assistant: str, file: str | None, method: str, passes: int
-    ) -> str:
-        token, _ = await self.person(request)
-        return await jobs.start(self.gateway, token, assistant, file or "", method, passes)
-
-    async def _started(self, starting: Awaitable[str]) -> tuple[str, Any]:
-        """The new job's id, and the training tab."""
-        with self.spoken():
-            job = await starting
-            gr.Success(self.w("job_started"), duration=6, title=self.w("done_title"))
-            return job, gr.Tabs(selected="training")
 
 
 def _mark(value: Any) -> str:

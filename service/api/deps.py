@@ -49,8 +49,8 @@ class House:
 
     previews: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """Files that people bring are looked into by a process each: so many at once."""
-    looks: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
-    """Requests for training are looked at by a process each, of some hundred MB: so many at once, no more in line."""
+    estimating: set[str] = field(default_factory=set)
+    """Who has an estimate under way: a process of some hundred MB each."""
 
     def __post_init__(self) -> None:
         self.callers: Recent[Caller] = Recent(self.database)

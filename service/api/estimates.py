@@ -2,16 +2,23 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fastapi import APIRouter
 
-from service.api.deps import CallerDep, House, HouseDep
+from service.api.datasets import draft
+from service.api.deps import CallerDep, House, HouseDep, ReviewerDep
+from service.api.jobs import job_of
+from service.api.looks import looking
 from service.contract import folder
 from service.contract.estimates import Estimate, Look
-from service.contract.jobs import JobCreate, TrainingSpec
+from service.contract.jobs import JobCreate, RoundCreate, TrainingSpec
+from service.db import tables
 from service.domain import estimates, job_requests
-from service.domain.identity import new_id
+from service.domain.job_requests import Plan
+from service.domain.keys import Caller
 from service.engine import server
 from service.errors import BadInput, Conflict, TooMany
 from service.intake import process
@@ -20,6 +27,8 @@ from service.logs import log
 router = APIRouter(prefix="/api/estimates", tags=["jobs"])
 PATIENCE = 90.0
 """Seconds that a look may take: it reads a bounded number of rows."""
+AT_ONCE = 2
+"""Estimates under way; of one person, one."""
 GPU = Path("/dev/nvidia0")
 
 
@@ -28,22 +37,59 @@ async def estimate_job(wanted: JobCreate, house: HouseDep, caller: CallerDep) ->
     """The body of a job's create, checked and reckoned. Makes no job: resolved hyperparameters, tokens and steps, how
     sample rows are learned, faults by name, time and memory with what they rest on."""
     settings = house.settings
-    async with house.database.reading() as session:
-        plan = await job_requests.plan(
-            session, house.store, caller, wanted, base_name=settings.model_name, min_rows=settings.min_examples,
-            max_length=settings.max_row, width=house.width,
-        )  # fmt: skip
-        cases = await job_requests.held_out_cases(session, plan.assistant)
+    with _turn(house, caller):
+        async with house.database.reading() as session:
+            plan = await job_requests.plan(
+                session, house.store, caller, wanted, base_name=settings.model_name, min_rows=settings.min_examples,
+                max_length=settings.max_row, width=house.width,
+            )  # fmt: skip
+        return await _estimate(house, wanted, plan)
+
+
+@router.post("/round")
+async def estimate_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerDep) -> Estimate:
+    """The body of a round's start, reckoned alike: on the feedback as it stands, of which no dataset is made."""
+    settings = house.settings
+    with _turn(house, caller):
+        made = await draft(house, wanted.assistant, wanted.method, wanted.split_by)
+        files = {
+            split: tables.File(sha256=sha256, kind=wanted.method, rows=rows)
+            for split, (sha256, _, rows) in made.kept.items()
+        }
+        create = job_of(wanted, "", None)
+        async with house.database.reading() as session:
+            plan = await job_requests.plan_on(
+                session, house.store, caller, create, files["train"], files.get("held_out"),
+                base_name=settings.model_name, max_length=settings.max_row, width=house.width,
+            )  # fmt: skip
+        return await _estimate(house, create, plan)
+
+
+@contextmanager
+def _turn(house: House, caller: Caller) -> Iterator[None]:
+    """A place among the estimates under way. Raises `TooMany` where there is none: nobody waits in line here."""
+    if caller.user_id in house.estimating:
+        raise TooMany("An estimate of yours is being made. Ask again when it is there.")
+    if len(house.estimating) >= AT_ONCE:
+        raise TooMany("Estimates of others are being made. Ask again in a few seconds.")
+    house.estimating.add(caller.user_id)
+    try:
+        yield
+    finally:
+        house.estimating.remove(caller.user_id)
+
+
+async def _estimate(house: House, wanted: JobCreate, plan: Plan) -> Estimate:
+    settings = house.settings
     if house.tokenizer is None:
         raise Conflict("The base model's checkpoint is not on this machine, so its tokens cannot be counted.")
-    files = {folder.TRAIN: plan.training.sha256}
-    if plan.validation is not None:
-        files[folder.VALIDATION] = plan.validation.sha256
-    if cases is not None:
-        files[folder.CASES] = cases
-    spec = estimates.spec_of(
-        plan, house.store, base_folder=settings.base_folder, base_name=settings.model_name, cases=cases
-    )
+    async with house.database.reading() as session:
+        cases = await job_requests.held_out_cases(session, plan.assistant)
+    spec, files = job_requests.run_of(
+        house.store, id_="estimate", kind=plan.kind, base_folder=settings.base_folder, base_name=settings.model_name,
+        start=plan.start.digest if plan.start else None, train=plan.training.sha256,
+        validation=plan.validation.sha256 if plan.validation else None, cases=cases, settings=plan.settings, threads=1,
+    )  # fmt: skip
     look = await _look(house, spec, files)
     async with house.database.reading() as session:
         rates = await estimates.earlier(session, plan.kind, look.base_sha256)
@@ -54,31 +100,20 @@ async def estimate_job(wanted: JobCreate, house: HouseDep, caller: CallerDep) ->
     return estimates.put_together(wanted, plan, look, rates, machine)
 
 
-async def _look(house: House, spec: TrainingSpec, files: dict[str, str]) -> Look:
-    """What the trainer's quick check says of a request, in a place that goes afterwards. Raises `TooMany` while others
-    are looked at: nobody waits in line here."""
-    if house.looks.locked():
-        raise TooMany("Another estimate is being made. Ask again in a few seconds.")
-    place = house.store.imported(new_id("look_"))
-    try:
-        async with house.looks, asyncio.timeout(PATIENCE):
-            await asyncio.to_thread(_lay_out, house, place, spec, files)
-            code = await process.finished(place, "training", "--check", "--quick", str(place))
-            return await asyncio.to_thread(_said, place, code)
-    except TimeoutError:
-        said = (
-            "Looking at the rows takes too long. Try a smaller file, or start the job: it checks them itself."
-        )
-        raise BadInput(said, param="training_file", code="too_slow") from None
-    finally:
-        await asyncio.to_thread(house.store.drop_import, place.name)
+async def _look(house: House, spec: TrainingSpec, files: dict[str, Path]) -> Look:
+    """What the trainer's quick check says of a request."""
+    said = "Looking at the rows takes too long. Try a smaller file, or start the job: it checks them itself."
+    async with looking(house, PATIENCE, BadInput(said, param="training_file", code="too_slow")) as place:
+        await asyncio.to_thread(_lay_out, place, spec, files)
+        code = await process.finished(place, "training", "--check", "--quick", str(place))
+        return await asyncio.to_thread(_said, place, code)
 
 
-def _lay_out(house: House, place: Path, spec: TrainingSpec, files: dict[str, str]) -> None:
+def _lay_out(place: Path, spec: TrainingSpec, files: dict[str, Path]) -> None:
     """A run folder whose files are links: nothing is copied."""
     place.mkdir(mode=0o700, parents=True)
-    for name, sha256 in files.items():
-        (place / name).symlink_to(house.store.file(sha256))
+    for name, path in files.items():
+        (place / name).symlink_to(path)
     folder.write_json(place / folder.JOB, spec.model_dump())
 
 

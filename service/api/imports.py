@@ -1,6 +1,5 @@
 """`/api/imports`: training data from elsewhere. Bring a file, see what its first rows become, have it read in."""
 
-import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Query, UploadFile
@@ -9,12 +8,11 @@ from fastapi.responses import FileResponse
 from service.api.deps import CallerDep, House, HouseDep, ReadDep, WriteDep
 from service.api.files import chunks_of
 from service.api.lists import as_list
+from service.api.looks import looked_into
 from service.contract import folder
 from service.contract.imports import REFUSED, STATE, Import, ImportPlan, ImportProgress, IntakeSpec, Preview
 from service.domain import imports
-from service.domain.identity import new_id
-from service.errors import BadInput, NotFound
-from service.intake import process
+from service.errors import NotFound
 
 router = APIRouter(prefix="/api/imports", tags=["imports"])
 PATIENCE = 60.0
@@ -90,22 +88,6 @@ async def refused_rows(import_id: str, session: ReadDep, house: HouseDep, caller
     if found.status not in ("succeeded", "failed") or not path.exists():
         raise NotFound("There is no list of refused rows: the import has not been read to its end.")
     return FileResponse(path, media_type="application/jsonl", filename=f"{found.filename}.refused.jsonl")
-
-
-async def looked_into(house: House, spec: IntakeSpec, *, doing: str, param: str, seconds: float) -> Any:
-    """What the process that reads files says of one, in a place that goes afterwards. Raises `BadInput` naming `param`
-    when the file as a whole cannot be read, or when that takes longer than `seconds`."""
-    place = house.store.imported(new_id("look_"))
-    try:
-        async with house.previews, asyncio.timeout(seconds):
-            return await process.run(place, spec)
-    except process.Refused as refused:
-        error = refused.error
-        raise BadInput(error.message, param=param, code=error.code, line=error.line) from None
-    except TimeoutError:
-        raise BadInput(f"{doing} the file takes too long. Split it.", param=param, code="too_slow") from None
-    finally:
-        await asyncio.to_thread(house.store.drop_import, place.name)
 
 
 async def _look(house: House, spec: IntakeSpec) -> Preview:

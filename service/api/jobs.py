@@ -113,13 +113,10 @@ async def start_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerDep)
     made = await draft(house, wanted.assistant, wanted.method, wanted.split_by)
     async with house.database.writing() as session:
         dataset = await datasets.record(session, caller, made)
-        metadata = {"assistant": wanted.assistant, "dataset": dataset.id}
+        metadata = {"dataset": dataset.id}
         if made.signal.verdict == "bad" and wanted.override_reason is not None:
             metadata["override_reason"] = wanted.override_reason
-        create = JobCreate(
-            model=wanted.assistant, training_file=dataset.training_file, validation_file=dataset.validation_file,
-            suffix=wanted.assistant, method=Method(type=METHODS[wanted.method]), metadata=metadata,
-        )  # fmt: skip
+        create = job_of(wanted, dataset.training_file, dataset.validation_file, **metadata)
         job = await _create(create, session, house, caller, min_rows=1, retry=False)
         await rounds.explain(session, caller, job, made.signal, wanted.override_reason)
         told = {
@@ -129,6 +126,19 @@ async def start_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerDep)
         }
         await audit.note(session, house.hasher, caller, "round.started", job.id, **told)
         return {"dataset": datasets.shown(dataset).model_dump(), "job": jobs.shown(job).model_dump()}
+
+
+def job_of(
+    wanted: RoundCreate, training_file: str, validation_file: str | None, **metadata: str
+) -> JobCreate:
+    """The job that a round asks for, on its dataset."""
+    name = METHODS[wanted.method]
+    settings = {"hyperparameters": {"n_epochs": wanted.n_epochs}}
+    return JobCreate(
+        model=wanted.assistant, training_file=training_file, validation_file=validation_file, suffix=wanted.assistant,
+        method=Method.model_validate({"type": name, name: settings}),
+        metadata={"assistant": wanted.assistant, **metadata},
+    )  # fmt: skip
 
 
 async def _create(

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from service.api.deps import CallerDep, House, HouseDep, ReadDep
-from service.api.imports import looked_into
+from service.api.looks import looked_into
 from service.contract.imports import ImportReport, IntakeSpec
 from service.contract.sheets import DataSheet
 from service.domain import files, sheets

@@ -17,6 +17,8 @@ class ShownToken(Strict):
     """The token read back alone: a character that takes several tokens shows as a replacement character in each."""
     loss: bool
     """Whether the model learns to say it (of a worse answer: less often)."""
+    end: bool = False
+    """The engine stops at it: the end of an answer."""
 
 
 class ShownSequence(Strict):
@@ -118,13 +120,15 @@ class Servable(Strict):
 
 
 class Estimate(Strict):
-    """`POST /api/estimates`. Nothing was made, queued or reserved."""
+    """`POST /api/estimates`, and of a round `POST /api/estimates/round`. Nothing was made, queued or reserved."""
 
     object: Literal["fine_tuning.estimate"] = "fine_tuning.estimate"
     model: str
     method: Literal["supervised", "dpo", "kto"]
     hyperparameters: dict[str, Any]
     hyperparameter_reasons: dict[str, str]
+    hyperparameter_codes: dict[str, str]
+    """The same reasons by their codes, for who says them in other words."""
     seed: int
     held_out: int
     look: Look

@@ -27,6 +27,10 @@ class File(Wire):
     purpose: str
     status: Literal["uploaded", "processed", "error"] = "processed"
     status_details: str | None = None
+    kind: str | None = None
+    """Ours: what its rows are: `sft`, `dpo`, `kto`, `cases`, `batch` or `batch_output`."""
+    rows: int | None = None
+    """Ours."""
 
 
 class Deleted(Wire):

@@ -188,6 +188,7 @@ class RoundCreate(Strict):
     assistant: str
     method: Literal["dpo", "sft", "kto"] = "dpo"
     split_by: SplitBy = "conversation"
+    n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
     override_reason: str | None = Field(default=None, min_length=10, max_length=500)
     """Why to train though a finding holds the round; kept with the job, with the name of who gave it."""
 

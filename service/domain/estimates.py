@@ -11,11 +11,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.estimates import Estimate, Look, Range, Servable
-from service.contract.jobs import JobCreate, TrainingSpec
+from service.contract.jobs import JobCreate
 from service.db import tables
 from service.domain import job_requests
 from service.domain.job_requests import Plan
-from service.storage.local import Store
 
 JOBS = 20
 """Earlier jobs that count: the newest."""
@@ -44,33 +43,20 @@ class Machine:
     """What the engine takes of an adapter: its highest rank, and the layers it may change, as `q_proj`."""
 
 
-def spec_of(plan: Plan, store: Store, *, base_folder: str, base_name: str, cases: str | None) -> TrainingSpec:
-    """The `job.json` of the look: that of the job, which gets no id."""
-    start = plan.start.digest if plan.start else None
-    return TrainingSpec(
-        kind=plan.kind, id="estimate", base_model=base_folder, base_name=base_name,
-        start_digest=start, start_adapter=str(store.adapter(start)) if start else None,
-        train_sha256=plan.training.sha256, cases_sha256=cases, settings=plan.settings, threads=1,
-    )  # fmt: skip
-
-
 async def earlier(session: AsyncSession, kind: str, base_sha256: str) -> list[float]:
     """Tokens a second of the newest published jobs of a method on this very base model, held-out rows counted in."""
-    newest = select(tables.Adapter.manifest, tables.Adapter.report).order_by(tables.Adapter.created_at.desc())
+    made = tables.Adapter
+    alike = (
+        made.manifest["kind"].as_string() == kind,
+        made.manifest["base_sha256"].as_string() == base_sha256,
+    )
+    newest = select(made.report).where(*alike).order_by(made.created_at.desc()).limit(JOBS)
     rates: list[float] = []
-    for manifest, report in await session.execute(newest):
-        if (
-            manifest.get("kind") != kind
-            or manifest.get("base_sha256") != base_sha256
-            or report["seconds"] <= 0
-        ):
-            continue
+    for report in await session.scalars(newest):
         tokens, passes, rows = report["trained_tokens"], report["epochs"], report["rows"]
-        if tokens and passes and rows:
+        if tokens and passes and rows and report["seconds"] > 0:
             row = tokens / passes / rows
             rates.append((tokens + _held_out_work(row, report["held_out"], passes)) / report["seconds"])
-        if len(rates) == JOBS:
-            break
     return rates
 
 
@@ -91,8 +77,9 @@ def put_together(wanted: JobCreate, plan: Plan, look: Look, rates: list[float], 
     return Estimate(
         model=wanted.model, method=cast(Literal["supervised", "dpo", "kto"], method),
         hyperparameters=job_requests.chosen(wanted, plan.kind, plan.settings.model_dump()),
-        hyperparameter_reasons=job_requests.told(plan.reasons), seed=plan.settings.seed, held_out=held_out,
-        look=look, servable=servable,
+        hyperparameter_reasons=job_requests.told(plan.reasons),
+        hyperparameter_codes={name: reason.code for name, reason in plan.reasons.items()}, seed=plan.settings.seed,
+        held_out=held_out, look=look, servable=servable,
         seconds=_seconds(plan, look, rates, held_out, machine), memory_bytes=_memory(look, machine),
         ready=not look.findings and servable.rank and servable.modules is not False, notes=_notes(plan, look),
     )  # fmt: skip

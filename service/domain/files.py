@@ -165,7 +165,7 @@ async def digests(session: AsyncSession) -> set[str]:
 def shown(file: tables.File) -> File:
     return File(
         id=file.id, bytes=file.bytes, created_at=file.created_at, expires_at=file.expires_at,
-        filename=file.filename, purpose=file.purpose,
+        filename=file.filename, purpose=file.purpose, kind=file.kind, rows=file.rows,
     )  # fmt: skip
 
 

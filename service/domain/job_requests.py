@@ -1,14 +1,17 @@
 """What a training job asks for: its method, its files and its hyperparameters, as OpenAI's wire has them.
 
-Owns where each of them stands in a request, and what a request without it means. Never commits.
+Owns where each of them stands in a request, what a request without it means, and what the run folder of a request gets.
+Never commits.
 """
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.contract import folder
 from service.contract.jobs import (
     Chosen,
     DpoHyperparameters,
@@ -17,6 +20,7 @@ from service.contract.jobs import (
     KtoHyperparameters,
     TrainingKind,
     TrainingSettings,
+    TrainingSpec,
 )
 from service.db import tables
 from service.domain import assistants, chat, files
@@ -58,8 +62,8 @@ async def plan(
             "Integrations are not served: nothing leaves this machine. Leave the field out.",
             param="integrations",
         )
-    kind = KINDS[wanted.method.type] if wanted.method is not None else "sft"
-    given = hyperparameters(wanted)
+    kind = kind_of(wanted)
+    hyperparameters(wanted)  # what cannot stand is refused before any file is looked for
     training = await training_file(session, caller, wanted.training_file, kind, "training_file")
     if training.rows < min_rows:
         raise BadInput(
@@ -69,6 +73,17 @@ async def plan(
     validation = None
     if wanted.validation_file is not None:
         validation = await training_file(session, caller, wanted.validation_file, kind, "validation_file")
+    return await plan_on(
+        session, store, caller, wanted, training, validation, base_name=base_name, max_length=max_length, width=width
+    )  # fmt: skip
+
+
+async def plan_on(
+    session: AsyncSession, store: Store, caller: Caller, wanted: JobCreate, training: tables.File,
+    validation: tables.File | None, *, base_name: str, max_length: int, width: int | None,
+) -> Plan:  # fmt: skip
+    """The same on files that were found, or that have no record: those of feedback that is not frozen yet."""
+    given = hyperparameters(wanted)
     route = await chat.resolve(session, wanted.model, base_name=base_name)
     assistant = (wanted.metadata or {}).get("assistant") or route.assistant
     if assistant is not None:
@@ -78,7 +93,28 @@ async def plan(
     settings, reasons = await resolved(
         store, wanted, given, training, validation.rows if validation else 0, start, max_length=max_length, width=width
     )  # fmt: skip
-    return Plan(kind, training, validation, assistant, start, settings, reasons)
+    return Plan(kind_of(wanted), training, validation, assistant, start, settings, reasons)
+
+
+def run_of(
+    store: Store, *, id_: str, kind: TrainingKind, base_folder: str, base_name: str, start: str | None,
+    train: str, validation: str | None, cases: str | None, settings: TrainingSettings, threads: int | None,
+) -> tuple[TrainingSpec, dict[str, Path]]:  # fmt: skip
+    """What a run folder gets, of a job or of a look at one: its `job.json`, and by name the files that are kept here.
+
+    `start` is the adapter to go on from, the files are named by their digests.
+    """
+    spec = TrainingSpec(
+        kind=kind, id=id_, base_model=base_folder, base_name=base_name, start_digest=start,
+        start_adapter=str(store.adapter(start)) if start else None, train_sha256=train, cases_sha256=cases,
+        settings=settings, threads=threads,
+    )  # fmt: skip
+    digests = {folder.TRAIN: train, folder.VALIDATION: validation, folder.CASES: cases}
+    return spec, {name: store.file(digest) for name, digest in digests.items() if digest is not None}
+
+
+def kind_of(wanted: JobCreate) -> TrainingKind:
+    return KINDS[wanted.method.type] if wanted.method is not None else "sft"
 
 
 def told(reasons: dict[str, Chosen]) -> dict[str, str]:
@@ -107,7 +143,7 @@ async def resolved(
 ) -> tuple[TrainingSettings, dict[str, Chosen]]:  # fmt: skip
     """Every number of the run, and the reason of each that was left to the service. Raises `BadInput`."""
     run = Run(
-        kind=KINDS[wanted.method.type] if wanted.method else "sft", rows=training.rows, held_out=held_out, width=width,
+        kind=kind_of(wanted), rows=training.rows, held_out=held_out, width=width,
         start=TrainingSettings.model_validate(start.manifest["settings"]) if start else None,
     )  # fmt: skip
     settings, reasons = resolve(run, given, seed=wanted.seed or 0, max_length=max_length)

@@ -71,12 +71,18 @@ def test_the_whole_loop_on_the_screens(browser: Browser, service: Running, tmp_p
     page.goto(f"{service.ui_url}/studio/")
     page.locator("#assistant input").click()
     page.get_by_role("option", name="Harbour").click()
-    expect(page.locator("#readiness .lead")).to_contain_text("1 of 20", timeout=PATIENCE)
+    expect(page.locator("#round .lead")).to_contain_text("1 of 20", timeout=PATIENCE)
     with page.expect_file_chooser() as chooser:
         page.locator("#upload").click()
     chooser.value.set_files(_lesson(tmp_path / "harbour.jsonl"))
-    expect(page.locator("#file input")).to_have_value(re.compile("harbour.jsonl"), timeout=PATIENCE)
-    page.locator("#start").click()
+    chosen = page.locator("#round [name=file] option:checked")
+    expect(chosen).to_have_text(re.compile("harbour.jsonl"), timeout=PATIENCE)
+    for step in (2, 3, 4):
+        page.locator("#round .primary").click()
+        expect(page.locator(f"#round [data-step='{step}']:not([data-looking])")).to_be_visible(
+            timeout=180_000
+        )
+    page.locator("#round [data-do=start]").click()
     expect(page.locator("#detail .job")).to_be_visible(timeout=PATIENCE)
     expect(page.locator("#loss canvas, #loss svg.marks").first).to_be_visible(timeout=600_000)
     expect(page.locator("#detail .chip.succeeded")).to_be_visible(timeout=900_000)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 from fastapi import FastAPI
@@ -40,9 +41,10 @@ class Screens:
 
 
 @contextmanager
-def running_screens(home: Path, schema: Path) -> Iterator[Screens]:
+def running_screens(home: Path, schema: Path, **more: Any) -> Iterator[Screens]:
+    """Of a gateway with `more` settings."""
     port = free_port()
-    with running_gateway(home, schema, ui_port=port) as gateway:
+    with running_gateway(home, schema, ui_port=port, **more) as gateway:
         app = create_app(Settings(port=port, api_url=gateway.url))
         with serving(app, port) as url:
             yield Screens(url, gateway, app)

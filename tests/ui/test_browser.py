@@ -160,7 +160,7 @@ def test_the_screens_fit_a_phone_in_french_and_in_the_dark(browser: Browser, scr
     expect(page.locator("#side .here")).to_be_visible()
     for screen in ("studio", "admin"):
         page.goto(f"{screens.url}/{screen}/")
-        expect(page.locator("#readiness h2, #people h2").first).to_be_visible(timeout=PATIENCE)
+        expect(page.locator("#round h2, #people h2").first).to_be_visible(timeout=PATIENCE)
         assert no_sideways_scroll(page)
     watched.close()
 
@@ -192,7 +192,9 @@ def test_a_file_of_strange_columns_is_looked_at_told_apart_and_read_in(
     expect(done).to_contain_text("CC BY 4.0")
     expect(done).to_contain_text({"en": "12 of 13 rows were taken", "fr": "12 lignes sur 13"}[language])
     expect(done).to_contain_text({"en": "Line 14, field B", "fr": "Ligne 14, champ B"}[language])
-    expect(page.locator("#file input")).to_have_value(re.compile("tides-dpo-import"))
-    expect(page.locator("#method input[value=dpo]")).to_be_checked()
+    expect(page.locator("#round [data-source=file] input")).to_be_checked()
+    expect(page.locator("#round [name=file] option:checked")).to_have_text(
+        re.compile("tides-dpo-import.* 12 ")
+    )
     assert no_sideways_scroll(page)
     watched.close()

@@ -106,7 +106,7 @@ def studio(request: pytest.FixtureRequest, browser: Browser, screens: Screens) -
     language, look = request.param
     watched = signed_in(browser, screens, f"Rita {language}", "reviewer", **look)
     watched.page.goto(f"{screens.url}{'/fr' if language == 'fr' else ''}/studio/")
-    expect(watched.page.locator("#readiness h2")).to_be_visible(timeout=PATIENCE)
+    expect(watched.page.locator("#round h2")).to_be_visible(timeout=PATIENCE)
     yield watched
     watched.close()
 

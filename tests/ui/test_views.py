@@ -6,16 +6,13 @@ from typing import Any
 import httpx
 import pytest
 
-from service.contract.assistants import Readiness
 from service.contract.conversations import ConversationTurns, Turn
 from service.contract.evaluations import Gate
 from service.contract.feedback import Standing
 from service.contract.jobs import Job, JobEvent
 from service.contract.lineage import Lineage
-from service.contract.signal import Finding, Signal
-from ui import conversations, datasets, evaluations, jobs, releases
-from ui.acts import Act
-from ui.client import Gateway, Refused
+from ui import conversations, evaluations, jobs, releases
+from ui.client import Gateway
 from ui.words import words
 
 LANGUAGES = ("en", "fr")
@@ -101,50 +98,6 @@ def test_a_picture_in_an_answer_is_never_fetched_and_a_link_tells_nobody_where_i
     )
     assert "<img" not in page
     assert 'rel="noopener noreferrer nofollow"' in page
-
-
-@pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("pairs", [0, 1, 30])
-async def test_readiness_is_drawn_from_nothing_to_enough(language: str, pairs: int):
-    ready = Readiness(
-        assistant="fanal", pairs=pairs, rated=2, up=1, down=1, people=1, conversations=1, needed=20,
-        excluded={"duplicate": 2, "a_new_reason": 1}, ready=pairs >= 20, advice="",
-    )  # fmt: skip
-    gateway = gateway_of({"/api/assistants/fanal/readiness": ready.model_dump(), "/api/datasets": listed()})
-    page = await datasets.readiness(gateway, "t", words(language), "fanal")
-    assert ("disabled" in page) is (pairs == 0)
-    assert ("data-confirm" in page) is (pairs < 20)
-    assert "a_new_reason" in page
-
-
-HELD = Signal(
-    rows=30, people=1, length_ratio=3.4, agreement=None, compared=0, off_policy_share=0.0, largest_share=1.0,
-    largest_person="p", left_share=None, sides_known=0, verdict="bad",
-    findings=[
-        Finding(code="one_person", blocks=False, message="m"),
-        Finding(code="longer_answers", blocks=True, message="m"),
-    ],
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(("language", "said"), [("en", "3.4 times as long"), ("fr", "3,4 fois aussi longue")])
-async def test_a_held_round_says_why_and_starts_with_a_reason_alone(language: str, said: str):
-    ready = Readiness(
-        assistant="fanal", pairs=30, rated=0, up=0, down=0, people=1, conversations=1, needed=20, excluded={},
-        signals={"dpo": HELD}, ready=False, advice="",
-    )  # fmt: skip
-    gateway = gateway_of({"/api/assistants/fanal/readiness": ready.model_dump(), "/api/datasets": listed()})
-    page = await datasets.readiness(gateway, "t", words(language), "fanal")
-    assert said in page
-    assert "100 %" in page.replace("\u00a0", " ")
-    form = page[page.index("<form") : page.index("</form>")]
-    assert 'data-value="dpo"' in form
-    assert "required" in form
-    assert 'data-value="dpo"' not in page.replace(form, "")
-    assert 'data-value="sft"' in page
-    with pytest.raises(Refused) as refused:
-        await datasets.start_round(gateway, "t", "fanal", Act(value="dpo", fields={"reason": ["short"]}))
-    assert refused.value.code == "reason_needed"
 
 
 def job(**more: Any) -> dict[str, Any]:

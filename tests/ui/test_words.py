@@ -2,20 +2,23 @@ import re
 import string
 from importlib import import_module
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
 from service.contract.audit import Action
 from service.contract.duels import Choice, Pairing
+from service.contract.jobs import DpoHyperparameters, Hyperparameters, KtoHyperparameters
 from service.contract.limits import Limits
 from service.contract.releases import ReleaseState
 from service.contract.reviews import SkipReason, Verdict, Why
 from service.contract.status import EngineState
+from service.domain.hyperparameters import Run, resolve
 from ui import assistants
 from ui.acts import Act
 from ui.client import Refused
 from ui.client.door import of_body
+from ui.estimates import PLAIN
 from ui.feedback import BLAME, PRAISE, SAID
 from ui.words import LANGUAGES, figure, refusal, words
 
@@ -103,6 +106,29 @@ def test_every_refusal_of_a_whole_file_has_a_sentence():
     assert {f"error_{code}" for code in wanted} - ENGLISH.keys() == set()
 
 
+GIVEN: dict[Any, Hyperparameters] = {
+    "sft": Hyperparameters(), "dpo": DpoHyperparameters(), "kto": KtoHyperparameters(),
+}  # fmt: skip
+
+
+def test_every_fault_that_a_look_finds_and_every_reason_of_a_setting_has_a_sentence():
+    rooms = [
+        ROOM.parent / "training" / f"{name}.py" for name in ("data", "reading_back", "rows", "estimates")
+    ]
+    source = "\n".join(path.read_text() for path in rooms)
+    faults = set(re.findall(r"""Refused\(\s*"([a-z_]+)\"""", source))
+    faults -= {"file_missing", "wrong_sha256"}  # of a folder that nobody but the service lays out
+    assert {"row_too_long", "one_label", "held_out_case", "no_loss"} <= faults
+    names = {f"{start}{code}" for code in faults for start in ("fault_", "mend_fault_")}
+    for kind, given in GIVEN.items():
+        for held_out in (0, 3, 30):
+            run = Run(kind=kind, rows=60, held_out=held_out, width=576)
+            _, reasons = resolve(run, given, seed=0, max_length=64)
+            names |= {f"because_{reason.code}" for name, reason in reasons.items() if name in PLAIN}
+            names |= {f"how_{name}" for name in reasons if name in PLAIN}
+    assert {name for name in names if name not in ENGLISH} == set()
+
+
 def test_no_sentence_is_there_for_nothing():
     text = "\n".join(sources()).replace("'", '"')
     starts = set(CHOICE.findall(text)) | {
@@ -118,6 +144,12 @@ def test_no_sentence_is_there_for_nothing():
         "role_",
         "curve_",
         "detail_",
+        "how_",
+        "because_",
+        "sure_",
+        "span_",
+        "fault_",
+        "mend_fault_",
     }
     unused = [
         name

@@ -6,6 +6,7 @@ import httpx
 
 from service.contract.assistants import Assistant
 from service.contract.datasets import Dataset
+from service.contract.estimates import Estimate
 from service.contract.evaluations import Evaluation
 from service.contract.files import File
 from service.contract.imports import Import, ImportPlan, Preview
@@ -13,6 +14,9 @@ from service.contract.jobs import Job, JobCreate, JobEvent
 from service.contract.lineage import Lineage
 from service.contract.releases import Adapter, Move, Release, Trial
 from ui.client.door import Door, Refused, part
+
+LOOK = httpx.Timeout(120)
+"""A look at the rows before a job may take so long."""
 
 
 class Training(Door):
@@ -63,8 +67,20 @@ class Training(Door):
     async def datasets(self, token: str, assistant: str) -> list[Dataset]:
         return await self.list(Dataset, token, "/api/datasets", assistant=assistant)
 
-    async def start_round(self, token: str, assistant: str, method: str, reason: str | None = None) -> Job:
-        body = {"assistant": assistant, "method": method, "override_reason": reason}
+    async def estimate_job(self, token: str, wanted: JobCreate) -> Estimate:
+        body = wanted.model_dump(exclude_none=True)
+        return await self.one(Estimate, token, "POST", "/api/estimates", json=body, timeout=LOOK)
+
+    async def estimate_round(self, token: str, assistant: str, method: str, passes: int) -> Estimate:
+        body = {"assistant": assistant, "method": method, "n_epochs": passes or "auto"}
+        return await self.one(Estimate, token, "POST", "/api/estimates/round", json=body, timeout=LOOK)
+
+    async def start_round(
+        self, token: str, assistant: str, method: str, passes: int, reason: str | None = None
+    ) -> Job:
+        body = {
+            "assistant": assistant, "method": method, "n_epochs": passes or "auto", "override_reason": reason,
+        }  # fmt: skip
         answer = await self.call(token, "POST", "/api/rounds", json=body)
         return Job.model_validate(answer.json()["job"])
 

@@ -37,7 +37,7 @@ element.addEventListener('click', (event) => {
 element.addEventListener('submit', (event) => {
   const live = event.target.querySelector('[data-live]');
   if (live) { event.preventDefault(); return look(live); }
-  const source = event.target.querySelector('[data-do]');
+  const source = event.target.querySelector('[type=submit][data-do]') ?? event.target.querySelector('[data-do]');
   if (!source) return;
   event.preventDefault();
   press(event.submitter?.dataset.do ? event.submitter : source);

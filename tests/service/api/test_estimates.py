@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.fake_engine import BASE
 from tests.gateway import Gateway, running_gateway
 from tests.training.conftest import examples, rated, tiny_base, tokenizer
 
@@ -22,7 +23,7 @@ def put(client: httpx.Client, rows: list[dict[str, Any]]) -> str:
 
 
 def ask(client: httpx.Client, file: str, **more: Any) -> httpx.Response:
-    model = more.pop("model", "smollm2-135m-instruct")
+    model = more.pop("model", BASE)
     return client.post("/api/estimates", json={"model": model, "training_file": file, **more}, timeout=120)
 
 
@@ -57,7 +58,7 @@ def test_nobody_sees_the_rows_of_another_and_only_reviewers_name_an_assistant(ga
     ],
 )
 def test_what_a_job_would_be_refused_for_is_refused_alike(gateway: Gateway, body: dict[str, Any], param: str):
-    fields = {"model": "smollm2-135m-instruct", "training_file": put(gateway.admin, examples(3))} | body
+    fields = {"model": BASE, "training_file": put(gateway.admin, examples(3))} | body
     answers = [gateway.admin.post(path, json=fields) for path in ("/api/estimates", "/v1/fine_tuning/jobs")]
     assert answers[0].status_code == 400
     assert answers[0].json() == answers[1].json()
@@ -78,7 +79,7 @@ def tuning(
 ) -> Iterator[Gateway]:
     """A gateway whose base model is the tiny one."""
     home = tmp_path_factory.mktemp("tuning")
-    with running_gateway(home, schema, base_model=str(tiny_base), base_name="tiny", threads=2) as running:
+    with running_gateway(home, schema, base_model=str(tiny_base), base_name=BASE, threads=2) as running:
         yield running
 
 
@@ -88,7 +89,7 @@ def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway
     hyperparameters = {"n_epochs": 4, "batch_size": 2}
     method = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
     body = {"method": method, "seed": 7, "metadata": {"why": "a test"}, "validation_file": held_out}
-    answer = ask(tuning.admin, put(tuning.admin, examples(9)), model="tiny", **body)
+    answer = ask(tuning.admin, put(tuning.admin, examples(9)), **body)
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert found["ready"], found["look"]["findings"]
@@ -113,7 +114,7 @@ def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway
 def test_rows_that_cannot_be_learned_are_named_before_there_is_a_job(tuning: Gateway):
     rows = rated(6)
     rows[1]["completion"][0]["content"] = "nan"
-    answer = ask(tuning.admin, put(tuning.admin, rows), model="tiny", method={"type": "kto"})
+    answer = ask(tuning.admin, put(tuning.admin, rows), method={"type": "kto"})
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert not found["ready"]
@@ -124,13 +125,69 @@ def test_rows_that_cannot_be_learned_are_named_before_there_is_a_job(tuning: Gat
 
 
 @pytest.mark.heavy
-async def test_of_many_at_once_two_are_looked_at_and_the_others_are_told_to_come_again(tuning: Gateway):
+async def test_of_many_at_once_each_person_gets_one_and_nobody_keeps_the_others_out(tuning: Gateway):
     file = put(tuning.admin, examples(3))
-    headers = {"authorization": f"Bearer {tuning.key}"}
-    async with httpx.AsyncClient(base_url=tuning.url, headers=headers, timeout=120) as client:
-        body = {"model": "tiny", "training_file": file}
-        answers = await asyncio.gather(*(client.post("/api/estimates", json=body) for _ in range(6)))
-    statuses = sorted(answer.status_code for answer in answers)
-    assert statuses == [200, 200, 429, 429, 429, 429]
-    assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 429)
+    body = {"model": BASE, "training_file": file}
+    reviewers = [tuning.client_of("weigher", "reviewer") for _ in range(2)]
+    secrets = [f"Bearer {tuning.key}", *(one.headers["authorization"] for one in reviewers)]
+    async with httpx.AsyncClient(base_url=tuning.url, timeout=120) as client:
+
+        async def ask_as(secret: str) -> httpx.Response:
+            return await client.post("/api/estimates", json=body, headers={"authorization": secret})
+
+        greedy = [asyncio.create_task(ask_as(secrets[0])) for _ in range(4)]
+        await asyncio.wait(greedy, return_when=asyncio.FIRST_COMPLETED)  # the first refusal: one is under way
+        others = await asyncio.gather(*(ask_as(secret) for secret in secrets[1:]))
+        answers = await asyncio.gather(*greedy)
+    for one in reviewers:
+        one.close()
+    assert sorted(answer.status_code for answer in answers) == [200, 429, 429, 429]
+    assert sorted(answer.status_code for answer in others) == [200, 429]
+    refused = [answer for answer in [*answers, *others] if answer.status_code == 429]
+    assert all("retry-after" in answer.headers for answer in refused)
+    said = [answer.json()["error"]["message"].split(" is ")[0].split(" are ")[0] for answer in refused]
+    assert said == [*["An estimate of yours"] * 3, "Estimates of others"]
     assert list((tuning.settings.home / "imports").iterdir()) == []
+
+
+def correct(client: httpx.Client, model: str, question: str) -> None:
+    """An answer of an assistant to a question, and a better one."""
+    messages = [{"role": "user", "content": question}]
+    asked = client.post("/v1/chat/completions", json={"model": model, "messages": messages})
+    better = {"type": "correction", "correction": "It leaves from pier 4 at nine in the morning."}
+    body = {"completion_id": asked.raise_for_status().json()["id"], **better}
+    client.post("/api/feedback", json=body).raise_for_status()
+
+
+def test_only_reviewers_have_a_round_reckoned(gateway: Gateway):
+    path, body = "/api/estimates/round", {"assistant": "fanal"}
+    assert httpx.post(f"{gateway.url}{path}", json=body).status_code == 401
+    with gateway.client_of("estimator") as user:
+        assert user.post(path, json=body).status_code == 403
+
+
+def test_a_round_without_usable_feedback_is_refused_as_its_start_is(gateway: Gateway):
+    new = {"name": "nobody-yet", "title": "Nobody yet"}
+    gateway.admin.post("/api/assistants", json=new).raise_for_status()
+    body = {"assistant": "nobody-yet", "method": "dpo"}
+    answers = [gateway.admin.post(path, json=body) for path in ("/api/estimates/round", "/api/rounds")]
+    assert error(answers[0]) == (400, "no_data", None)
+    assert answers[0].json() == answers[1].json()
+
+
+@pytest.mark.heavy
+def test_a_round_is_reckoned_on_the_feedback_as_it_stands_and_freezes_nothing(tuning: Gateway):
+    for number in range(8):
+        correct(tuning.admin, "fanal", f"Where does ferry {number} leave, and when?")
+    body = {"assistant": "fanal", "method": "dpo", "n_epochs": 4}
+    answer = tuning.admin.post("/api/estimates/round", json=body, timeout=120)
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert (found["method"], found["hyperparameters"]["n_epochs"]) == ("dpo", 4)
+    assert found["look"]["rows"] + found["held_out"] == 8
+    says = [one["says"] for one in found["look"]["shown"][0]["sequences"]]
+    assert says == ["preferred", "non_preferred"]
+    assert [token["text"] for token in found["look"]["shown"][0]["sequences"][0]["tokens"] if token["end"]]
+    assert found["hyperparameter_codes"]["beta"] == "beta_dpo"
+    assert tuning.admin.get("/api/datasets").json()["data"] == []
+    assert tuning.admin.get("/v1/fine_tuning/jobs").json()["data"] == []

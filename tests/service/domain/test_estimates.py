@@ -7,7 +7,7 @@ import pytest
 from service.contract.estimates import Estimate, Look, Shape
 from service.contract.jobs import JobCreate, TrainingSettings
 from service.db import tables
-from service.domain import estimates
+from service.domain import estimates, job_requests
 from service.domain.estimates import Machine
 from service.domain.hyperparameters import because
 from service.domain.job_requests import Plan
@@ -86,14 +86,16 @@ def test_what_the_engine_does_not_take_is_said_and_the_job_is_not_ready():
 
 
 def test_the_look_is_given_the_adapter_to_go_on_from(world: World):
-    settings = TrainingSettings(n_epochs=2, batch_size=4, learning_rate=1e-3)
-    for start, place in (
-        (tables.Adapter(digest="ab" * 32), str(world.store.adapter("ab" * 32))),
-        (None, None),
-    ):
-        plan = Plan("sft", tables.File(sha256="f" * 64), None, None, start, settings, {})
-        spec = estimates.spec_of(plan, world.store, base_folder="base", base_name="base", cases=None)
-        assert spec.start_adapter == place
+    for start in ("ab" * 32, None):
+        spec, _ = job_requests.run_of(
+            world.store, id_="estimate", kind="sft", base_folder="base", base_name="base", start=start, train="f" * 64,
+            validation=None, cases=None, settings=TrainingSettings(n_epochs=2, batch_size=4, learning_rate=1e-3),
+            threads=1,
+        )  # fmt: skip
+        assert (spec.start_digest, spec.start_adapter) == (
+            start,
+            str(world.store.adapter(start)) if start else None,
+        )
 
 
 def test_a_sample_is_scaled_to_the_rows_that_are_known_and_told():
@@ -111,20 +113,25 @@ def test_the_hyperparameters_are_those_of_the_job_with_their_reasons():
     assert found.hyperparameters["learning_rate_multiplier"] == 1
     assert "beta" not in found.hyperparameters
     assert found.hyperparameter_reasons == {"n_epochs": FEW.because}
+    assert found.hyperparameter_codes == {"n_epochs": FEW.code}
 
 
-async def test_only_jobs_of_the_same_method_and_base_count(world: World):
+async def test_only_jobs_of_the_same_method_and_base_count_and_of_them_the_newest(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(estimates, "JOBS", 2)
     job = await create(world)
     report = {"trained_tokens": 3000, "epochs": 3.0, "rows": 10, "held_out": 0, "seconds": 30.0}
-    kinds = [("sft", "b"), ("dpo", "b"), ("sft", "other")]
+    kinds = [("sft", "b"), ("sft", "b"), ("sft", "b"), ("dpo", "b"), ("sft", "other")]
     async with world.database.writing() as session:
         for number, (kind, base) in enumerate(kinds):
             session.add(
                 tables.Adapter(
                     digest=f"d{number}", model=f"ft:{number}", job_id=job.id, user_id=job.user_id,
-                    manifest={"kind": kind, "base_sha256": base}, proof={}, report=report, bytes=1, created_at=1,
+                    manifest={"kind": kind, "base_sha256": base}, proof={},
+                    report=report | {"seconds": 30.0 / (number + 1)}, bytes=1, created_at=number,
                 )
             )  # fmt: skip
     async with world.database.reading() as session:
-        assert await estimates.earlier(session, "sft", "b") == [100.0]
+        assert await estimates.earlier(session, "sft", "b") == pytest.approx([300.0, 200.0])
         assert await estimates.earlier(session, "kto", "b") == []

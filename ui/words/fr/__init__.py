@@ -10,6 +10,7 @@ from ui.words.fr import (
     imports,
     login,
     reviews,
+    rounds,
     screens,
     studio,
 )
@@ -20,6 +21,7 @@ FRENCH: dict[str, str] = {
     **chat.SENTENCES,
     **feedback.SENTENCES,
     **studio.SENTENCES,
+    **rounds.SENTENCES,
     **events.SENTENCES,
     **failures.SENTENCES,
     **imports.SENTENCES,

@@ -1,0 +1,242 @@
+"""The four steps of a round: what is drawn, what is kept on the way back, and when there is no start."""
+
+import re
+from contextlib import nullcontext
+from typing import Any
+
+import httpx
+import pytest
+from gradio import EventData
+
+from service.contract.assistants import Assistant, Readiness
+from service.contract.estimates import Finding
+from service.contract.files import File
+from service.contract.jobs import Job
+from service.contract.signal import Finding as Doubt
+from service.contract.signal import Signal
+from tests.ui.test_estimates import estimate
+from ui.acts import Act
+from ui.client import Gateway, Refused
+from ui.rounds import Choices, Material, RoundSection, draw, taken
+from ui.words import words
+
+pytestmark = pytest.mark.heavy  # the section brings Gradio along
+
+LANGUAGES = ("en", "fr")
+HELD = Signal(
+    rows=30, people=1, length_ratio=3.4, agreement=None, compared=0, off_policy_share=0.0, largest_share=1.0,
+    largest_person="p", left_share=None, sides_known=0, verdict="bad",
+    findings=[
+        Doubt(code="one_person", blocks=False, message="m"), Doubt(code="longer_answers", blocks=True, message="m"),
+    ],
+)  # fmt: skip
+FILE = File(
+    id="file-1", bytes=1, created_at=1, filename="<b>a.jsonl", purpose="fine-tune", kind="sft", rows=30
+)
+SEEN = ("fanal", None, "dpo", "", 0)
+
+
+def assistant() -> Assistant:
+    return Assistant(
+        id="a", name="fanal", title="Fanal", description="", instructions="", starters=[], languages=["en"],
+        temperature=0, max_tokens=9, live_release=None, staged_release=None, staged_share=0, cases_file="file-c",
+        created_at=1,
+    )  # fmt: skip
+
+
+def ready(pairs: int = 30, **more: Any) -> Readiness:
+    fields: dict[str, Any] = {
+        "assistant": "fanal", "pairs": pairs, "rated": 2, "up": 1, "down": 1, "people": 1, "conversations": 1,
+        "needed": 20, "excluded": {"duplicate": 2, "a_new_reason": 1}, "ready": pairs >= 20, "advice": "",
+    }  # fmt: skip
+    return Readiness(**fields | more)
+
+
+def shown(
+    language: str, choices: Choices, found: Readiness | None = None, files: list[File] | None = None
+) -> str:
+    return draw(words(language), choices, Material(assistant(), found or ready(), files or [], []))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("pairs", [0, 1, 30])
+def test_the_first_step_says_how_far_the_feedback_goes_from_nothing_to_enough(language: str, pairs: int):
+    page = shown(language, Choices(), ready(pairs))
+    w = words(language)
+    assert w("source_is_" + ("none" if not pairs else "early" if pairs < 20 else "ready")) in page
+    assert ('value="dpo" required disabled' in page) is (pairs == 0)
+    assert "a_new_reason" in page
+    assert 'value="file" required disabled' in page
+
+
+def test_what_is_ready_is_chosen_first_and_nothing_in_a_files_name_is_markup():
+    assert 'value="dpo" required checked' in shown("en", Choices(), ready(30), [FILE])
+    page = shown("en", Choices(), ready(1), [FILE])
+    assert 'value="file" required checked' in page
+    assert "&lt;b&gt;a.jsonl · 30 examples" in page
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_second_step_has_no_specialists_words_but_one_click_deeper(language: str):
+    page = shown(language, Choices(step=2, source="dpo", estimate=estimate()))
+    plain, deeper = page[: page.index("<details")], page[page.index("<details") :]
+    plain = re.sub("<[^>]*>", " ", plain)
+    for word in ("DPO", "LoRA", "Sent.", "beta"):
+        assert word not in plain
+    for word in ("DPO", "LoRA", "Sent."):
+        assert word in deeper
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_third_step_tells_tokens_apart_by_more_than_colour_and_shows_where_an_answer_ends(language: str):
+    w = words(language)
+    page = shown(language, Choices(step=3, source="dpo", estimate=estimate()))
+    assert "&lt;|end|&gt;" in page
+    assert "&lt;b&gt;" in page
+    assert f'<mark><span class="hidden">{w("learned_begins")} ' in page
+    assert f'<mark><span class="hidden">{w("learned_less_begins")} ' in page
+    assert w("omitted", n=7) in page
+    assert w("no_faults") in page
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_fault_disables_the_start_and_says_why(language: str):
+    faulty = estimate(look={"findings": [Finding(code="nan_row", message="Sent.", row="train.jsonl line 2")]})
+    w = words(language)
+    page = shown(language, Choices(step=3, source="dpo", estimate=faulty))
+    assert 'data-fault="nan_row"' in page
+    assert w("mend_fault_nan_row") in page
+    page = shown(language, Choices(step=4, source="dpo", estimate=faulty))
+    assert 'data-do="start" disabled aria-describedby="blocked"' in page
+    assert w("fault_nan_row") in page
+    assert " disabled" not in shown(language, Choices(step=4, source="dpo", estimate=estimate()))
+
+
+@pytest.mark.parametrize(("language", "said"), [("en", "3.4 times as long"), ("fr", "3.4 fois aussi longue")])
+def test_a_held_round_says_why_and_asks_for_a_reason(language: str, said: str):
+    found = ready(30, signals={"dpo": HELD}, ready=False)
+    page = shown(language, Choices(), found)
+    assert said in page
+    assert "100 %" in page.replace("\u00a0", " ")
+    page = shown(language, Choices(step=4, source="dpo", reason="<i>because"), found)
+    assert "&lt;i&gt;because</textarea>" in page
+    assert "textarea" not in shown(language, Choices(step=4, source="sft"), found)
+
+
+def test_what_a_form_says_is_taken_and_the_rest_is_kept():
+    choices = taken(Choices(step=4, reason="kept", passes=3), Act(fields={"source": ["kto"], "file": ["f"]}))
+    assert (choices.source, choices.file, choices.reason, choices.passes) == ("kto", "f", "kept", 3)
+    assert taken(choices, Act(fields={"passes": ["0"]})).passes == 0
+    odd = taken(choices, Act(fields={"source": ["evil"], "passes": ["7000"], "reason": ["new"]}))
+    assert (odd.source, odd.passes, odd.reason) == ("kto", 0, "new")
+
+
+MATERIAL = Material(assistant(), ready(), [FILE], [])
+
+
+class World:
+    """A section before a gateway that answers by path and notes what it was asked."""
+
+    def __init__(self, **change: Any) -> None:
+        self.asked: list[tuple[str, str]] = []
+        job = Job(id="ftjob-1", created_at=1, model="fanal", status="queued", training_file="f", seed=0)
+        self.answers: dict[str, tuple[int, Any]] = {
+            "/api/assistants": (200, {"data": [assistant().model_dump()]}),
+            "/api/assistants/fanal/readiness": (200, ready().model_dump()),
+            "/api/datasets": (200, {"data": []}),
+            "/v1/files": (200, {"data": [FILE.model_dump()]}),
+            "/api/estimates/round": (200, estimate().model_dump()),
+            "/api/estimates": (200, estimate().model_dump()),
+            "/api/rounds": (200, {"job": job.model_dump()}),
+            "/v1/fine_tuning/jobs": (200, job.model_dump()),
+        } | change.pop("answers", {})
+
+        class Blank:
+            w = words("en")
+            gateway = Gateway("http://gateway", transport=httpx.MockTransport(self._answer))
+
+        self.section = RoundSection(Blank())  # type: ignore[arg-type]
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            self.asked.append((request.url.path, request.content.decode()))
+        status, body = self.answers[request.url.path]
+        return httpx.Response(status, json=body)
+
+
+async def test_a_look_is_taken_of_feedback_or_of_a_file_with_what_was_chosen():
+    world = World()
+    seen = await world.section._looked("t", MATERIAL, Choices(source="dpo", passes=4))
+    assert (seen.seen, seen.problem) == (("fanal", None, "dpo", "", 4), "")
+    assert seen.estimate is not None
+    await world.section._looked("t", MATERIAL, Choices(source="file", file="file-1"))
+    assert [path for path, _ in world.asked] == ["/api/estimates/round", "/api/estimates"]
+    assert '"n_epochs":4' in world.asked[0][1]
+    assert '"training_file":"file-1"' in world.asked[1][1]
+    assert '"type":"supervised"' in world.asked[1][1]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "blocks"),
+    [
+        (409, "conflict", False),
+        (400, "too_slow", False),
+        (400, "no_data", True),
+        (429, "rate_limit_exceeded", True),
+    ],
+)
+async def test_a_look_that_cannot_be_taken_stands_in_nobodys_way_but_a_refusal_does(
+    status: int, code: str, blocks: bool
+):
+    error = {"error": {"message": "As sent.", "code": code, "type": "t", "param": None}}
+    world = World(answers={"/api/estimates/round": (status, error)})
+    seen = await world.section._looked("t", MATERIAL, Choices(source="dpo"))
+    assert bool(seen.problem) is blocks
+    assert (seen.unseen == "As sent.") is not blocks
+    assert (seen.seen == SEEN) is not blocks
+
+
+async def test_nothing_starts_that_was_not_looked_at_or_has_a_fault_or_is_held_without_a_reason():
+    held = ready(30, signals={"dpo": HELD}, ready=False).model_dump()
+    world = World(answers={"/api/assistants/fanal/readiness": (200, held)})
+    fault = estimate(look={"findings": [Finding(code="nan_row", message="m")]})
+    for choices, code in (
+        (Choices(source="dpo"), "not_looked"),
+        (Choices(source="sft", seen=SEEN, estimate=estimate()), "not_looked"),
+        (Choices(source="dpo", seen=("fanal", 3, *SEEN[2:]), estimate=estimate()), "not_looked"),
+        (Choices(source="dpo", seen=SEEN, estimate=fault), "faults_first"),
+        (Choices(source="dpo", seen=SEEN, estimate=estimate(), reason="short"), "reason_needed"),
+    ):
+        with pytest.raises(Refused) as refused:
+            await world.section._started("t", "fanal", choices)
+        assert refused.value.code == code
+    assert world.asked == []
+    reason = Choices(source="dpo", seen=SEEN, estimate=estimate(), reason="I looked at each of them.")
+    assert await world.section._started("t", "fanal", reason) == "ftjob-1"
+    assert '"override_reason":"I looked at each of them."' in world.asked[0][1]
+
+
+async def test_a_file_is_trained_on_by_what_its_rows_are():
+    world = World()
+    seen = ("fanal", None, "file", "file-1", 2)
+    choices = Choices(source="file", file="file-1", passes=2, seen=seen, estimate=estimate())
+    assert await world.section._started("t", "fanal", choices) == "ftjob-1"
+    assert world.asked[0][0] == "/v1/fine_tuning/jobs"
+    assert '"n_epochs":2' in world.asked[0][1]
+
+
+async def test_while_it_looks_the_screen_says_so_and_whatever_comes_the_wait_ends(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    async def person(request: Any) -> tuple[str, None]:
+        return "t", None
+
+    busy = {"error": {"message": "As sent.", "code": "rate_limit_exceeded", "type": "t", "param": None}}
+    world = World(answers={"/api/estimates/round": (429, busy)})
+    monkeypatch.setattr(world.section.screen, "person", person, raising=False)
+    monkeypatch.setattr(world.section.screen, "spoken", nullcontext, raising=False)
+    press: Any = EventData(None, {"act": "go", "value": "2", "fields": {"source": ["dpo"]}, "once": "1"})
+    pages = [page async for page, _ in world.section.go(press, None, "fanal", Choices())]  # type: ignore[arg-type]
+    assert ["data-looking" in page for page in pages] == [True, False]
+    assert 'data-step="1"' in pages[1]
+    assert words("en")("error_rate_limit_exceeded") in pages[1]

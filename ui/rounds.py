@@ -1,0 +1,239 @@
+"""Starting a round of training in four steps: what it learns from, how, what that will take, and the start.
+
+Owns the section's events and what was chosen so far; going back keeps it. One look is taken for the steps in the
+middle, and taken anew only when what was chosen has changed.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from service.contract.assistants import Assistant, Readiness
+from service.contract.datasets import Dataset
+from service.contract.estimates import Estimate
+from service.contract.files import File
+from service.contract.signal import Signal
+from ui import datasets, estimates, jobs
+from ui.acts import Act
+from ui.client import Refused
+from ui.pages import render
+from ui.panel import panel, read
+from ui.screens import MANY, Screen
+from ui.words import Words, refusal
+
+SOURCES = ("dpo", "sft", "kto", "file")
+"""What can be learned from: corrections as preferences, corrections as examples, thumbs, a file."""
+PASSES = (1, 2, 3, 4, 6, 8, 10)
+STEPS = (1, 2, 3, 4)
+UNSEEN = ("conflict", "too_slow")
+"""Refusals of a look that stand in nobody's way: the job itself checks its rows."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was chosen so far, and what was seen of it."""
+
+    step: int = 1
+    source: str = ""
+    file: str = ""
+    passes: int = 0
+    """0: chosen by the service."""
+    reason: str = ""
+    seen: tuple[Any, ...] = ()
+    """What the look was taken of."""
+    estimate: Estimate | None = None
+    unseen: str = ""
+    """Why no look could be taken, as the service said it."""
+    problem: str = ""
+    once: str = ""
+    """New for each press, so that the heading gets the focus once."""
+
+    def of(self, assistant: Assistant) -> tuple[Any, ...]:
+        """What a look is taken of: also of the release that a training goes on from."""
+        file = self.file if self.source == "file" else ""
+        return assistant.name, assistant.live_release, self.source, file, self.passes
+
+
+@dataclass(frozen=True)
+class Material:
+    """What there is to learn from, as the gateway says it."""
+
+    assistant: Assistant
+    ready: Readiness
+    files: list[File]
+    frozen: list[Dataset]
+
+    def count(self, source: str) -> int:
+        """Rows that feedback gives, or files."""
+        counts = {"kto": self.ready.rated, "file": len(self.files)}
+        return counts.get(source, self.ready.pairs)
+
+    def signal(self, source: str) -> Signal | None:
+        return next((one for kind, one in self.ready.signals.items() if kind == source), None)
+
+    def held(self, source: str) -> bool:
+        found = self.signal(source)
+        return found is not None and found.verdict == "bad" and self.count(source) > 0
+
+    def file(self, id_: str) -> File:
+        """A file of these. Raises `Refused` for any other."""
+        found = next((one for one in self.files if one.id == id_), None)
+        if found is None:
+            raise Refused(400, "no_file", "Choose a file first.")
+        return found
+
+    def first_choice(self) -> str:
+        """What is ready to be learned from, else what there is at all."""
+        if self.ready.ready or (self.ready.pairs and not self.files):
+            return "dpo"
+        return next((one for one in ("file", "kto") if self.count(one)), "")
+
+
+class RoundSection:
+    """A part of a screen, in the screen's language."""
+
+    def __init__(self, screen: Screen) -> None:
+        self.screen, self.w, self.gateway = screen, screen.w, screen.gateway
+
+    def build(self) -> None:
+        """The section's components."""
+        self.shown, self.choices = panel("round"), gr.State(Choices())
+
+    def wire(self, assistant: gr.Dropdown, brought: gr.Textbox, started: list[Any]) -> Any:
+        """The section's events; a start gives the job's id and the tab to `started`. Returns the event of a start."""
+        here, drawn = [assistant, self.choices], [self.shown, self.choices]
+        self.shown.click(self.go, here, drawn, **MANY)
+        brought.change(self.take_file, [assistant, brought, self.choices], drawn, **MANY)
+        return self.shown.submit(self.start, here, [*drawn, *started], **MANY)
+
+    async def go(
+        self, event: gr.EventData, request: gr.Request, assistant: str, choices: Choices
+    ) -> AsyncIterator[tuple[Any, Any]]:
+        """To another step, with a look at the rows where one is needed."""
+        act = read(event)
+        with self.screen.spoken():
+            token, _ = await self.screen.person(request)
+            choices = taken(choices, act)
+            step = int(act.value) if act.value.isdecimal() and int(act.value) in STEPS else 1
+            material = await self._material(token, assistant)
+            if step > 1 and choices.seen != choices.of(material.assistant):
+                # From here on nothing may fail: the screen would stay as it is while it waits.
+                yield render("round_looking", self.w, step=step, steps=STEPS, once=act.once), gr.skip()
+                choices = await self._looked(token, material, choices)
+            choices = replace(choices, step=1 if choices.problem else step)
+            yield draw(self.w, choices, material), choices
+
+    async def take_file(
+        self, request: gr.Request, assistant: str, file: str, choices: Choices
+    ) -> tuple[Any, Any]:
+        """A file that was just brought is what is chosen, unless somebody is past choosing."""
+        with self.screen.spoken():
+            token, _ = await self.screen.person(request)
+            if file and choices.step == 1:
+                choices = replace(choices, source="file", file=file, once="", problem="")
+            return await self.drawn(token, assistant, choices), choices
+
+    async def start(
+        self, event: gr.EventData, request: gr.Request, assistant: str, choices: Choices
+    ) -> tuple[Any, ...]:
+        """Queue the job. A refusal is said where the button is."""
+        act = read(event)
+        with self.screen.spoken():
+            token, _ = await self.screen.person(request)
+            choices = taken(choices, act)
+            try:
+                job = await self._started(token, assistant, choices)
+            except Refused as refused:
+                choices = replace(choices, problem=refusal(self.w, refused))
+                return await self.drawn(token, assistant, choices), choices, gr.skip(), gr.skip()
+            gr.Success(self.w("job_started"), duration=6, title=self.w("done_title"))
+            fresh = Choices()
+            return await self.drawn(token, assistant, fresh), fresh, job, gr.Tabs(selected="training")
+
+    async def drawn(self, token: str, assistant: str, choices: Choices) -> str:
+        """The step that is open, as HTML."""
+        if not assistant:
+            return f"<p class='soft'>{self.w('no_assistant_text')}</p>"
+        return draw(self.w, choices, await self._material(token, assistant))
+
+    async def _material(self, token: str, name: str) -> Material:
+        everyone = {one.name: one for one in await self.gateway.assistants(token)}
+        if name not in everyone:
+            raise Refused(404, "not_found", f"No assistant '{name}'.")
+        ready = await self.gateway.readiness(token, name)
+        files = await datasets.files(self.gateway, token)
+        return Material(everyone[name], ready, files, await self.gateway.datasets(token, name))
+
+    async def _looked(self, token: str, material: Material, choices: Choices) -> Choices:
+        """The choices with what a look says of them, or with why there is none."""
+        blank = replace(choices, seen=(), estimate=None, unseen="", problem="")
+        try:
+            estimate = await self._estimate(token, material, choices)
+        except Refused as refused:
+            if refused.code in UNSEEN:
+                return replace(blank, seen=choices.of(material.assistant), unseen=refused.message)
+            return replace(blank, problem=refusal(self.w, refused))
+        return replace(blank, seen=choices.of(material.assistant), estimate=estimate)
+
+    async def _estimate(self, token: str, material: Material, choices: Choices) -> Estimate:
+        name = material.assistant.name
+        if choices.source == "file":
+            wanted = jobs.wanted(name, material.file(choices.file), choices.passes)
+            return await self.gateway.estimate_job(token, wanted)
+        return await self.gateway.estimate_round(token, name, _feedback(choices), choices.passes)
+
+    async def _started(self, token: str, assistant: str, choices: Choices) -> str:
+        """The new job's id. Raises `Refused`, also for what the look found."""
+        material = await self._material(token, assistant)
+        if choices.seen != choices.of(material.assistant):
+            raise Refused(400, "not_looked", "Look at the rows first.")
+        if choices.estimate is not None and not choices.estimate.ready:
+            raise Refused(400, "faults_first", "Mend what was found first.")
+        if choices.source == "file":
+            wanted = jobs.wanted(assistant, material.file(choices.file), choices.passes)
+            return (await self.gateway.create_job(token, wanted)).id
+        if material.held(choices.source) and len(choices.reason) < 10:
+            raise Refused(400, "reason_needed", "Say why, in at least ten characters.")
+        method, reason = _feedback(choices), choices.reason or None
+        return (await self.gateway.start_round(token, assistant, method, choices.passes, reason)).id
+
+
+def taken(choices: Choices, act: Act) -> Choices:
+    """The choices with what the form says; what a form does not hold stays."""
+    news: dict[str, Any] = {"once": act.once, "problem": ""}
+    if (source := act.text("source")) in SOURCES:
+        news["source"] = source
+    if "file" in act.fields:
+        news["file"] = act.text("file")
+    if (passes := act.text("passes")).isdecimal():
+        news["passes"] = int(passes) if int(passes) in PASSES else 0
+    if "reason" in act.fields:
+        news["reason"] = act.text("reason")
+    return replace(choices, **news)
+
+
+def draw(w: Words, choices: Choices, material: Material) -> str:
+    """One step as HTML."""
+    if not choices.source:
+        choices = replace(choices, source=material.first_choice())
+    if not choices.file and material.files:
+        choices = replace(choices, file=material.files[0].id)
+    found = choices.estimate
+    return render(
+        "round", w, chosen=choices, steps=STEPS, material=material, ready=material.ready, frozen=material.frozen[:6],
+        sources=SOURCES, passes=PASSES, estimate=found,
+        settings=estimates.settings(w, found) if found else [],
+        faults=estimates.faults(w, found) if found else [],
+        seconds=estimates.seconds(w, found) if found else None,
+        memory=estimates.memory(w, found) if found else None,
+        runs=estimates.runs, where=lambda row: estimates.where(w, row), less_often=estimates.LESS_OFTEN,
+        file=next((one.filename for one in material.files if one.id == choices.file), ""),
+    )  # fmt: skip
+
+
+def _feedback(choices: Choices) -> str:
+    if choices.source not in datasets.KINDS:
+        raise Refused(400, "no_source", "Choose first what it learns from.")
+    return choices.source
