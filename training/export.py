@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from service.contract import folder
+from service.contract import fingerprint, folder
+from service.contract.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from service.contract.jobs import Manifest, ProofCase, TrainingReport, TrainingSpec
-from training import checkpoint, fingerprint
+from training import checkpoint
 from training.data import Chat, last_answer
-from training.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from training.model import load_base, multiplies_bf16
 from training.refusal import Refused
 from training.rows import NamedRow, Rows, plain, prompt_messages

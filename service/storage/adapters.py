@@ -1,11 +1,10 @@
 """Whether an adapter may come in: what the engine would choke on, or serve wrongly, is refused before it sees it.
 
-Owns an adapter's files, their digest and what they must be: safetensors and nothing that runs, plain LoRA, layers and
+Owns what an adapter's files must be: safetensors and nothing that runs, plain LoRA, layers and
 shapes of the base model, a rank the engine serves, finite numbers. Reads them with the standard library alone. Knows no
 engine and no database.
 """
 
-import hashlib
 import json
 import re
 import struct
@@ -13,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from service.errors import BadInput
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
-ADAPTER_FILES = {WEIGHTS, CONFIG, folder.MANIFEST}
+ADAPTER_FILES = frozenset(fingerprint.ADAPTER_FILES)
 MAX_HEADER = 100_000_000
 UNSERVED = (
     "use_dora",
@@ -64,12 +63,6 @@ def check_adapter(source: Path, servable: Servable) -> None:
         )
     _check_shapes(tensors, servable)
     _check_finite(source / WEIGHTS, tensors)
-
-
-def adapter_digest(source: Path) -> str:
-    """SHA-256 over the sorted lines `<sha256 of file>  <name>`: the format of `sha256sum`."""
-    lines = (f"{_file_digest(source / name)}  {name}\n" for name in sorted(ADAPTER_FILES))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def safetensors_header(path: Path) -> dict[str, Any]:
@@ -172,8 +165,3 @@ def _object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadInput(f"The adapter's {path.name} is not a JSON object.")
     return value
-
-
-def _file_digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from service.errors import NoSpace, NotFound, TooLarge
-from service.storage.adapters import ADAPTER_FILES, Servable, adapter_digest, check_adapter
+from service.storage.adapters import ADAPTER_FILES, Servable, check_adapter
 from service.storage.archive import zip_of
 
 YOUNG = 3600.0
@@ -173,7 +173,7 @@ class Store:
         Raises `BadInput` unless the engine can serve it: see `adapters`.
         """
         check_adapter(source, servable)
-        digest = adapter_digest(source)
+        digest = fingerprint.adapter_sha256(source)
         target = self.adapter(digest)
         if not target.exists():
             side = self._side / uuid.uuid4().hex

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from service.contract.jobs import Manifest, TrainingReport, TrainingSpec
 from tests.training.conftest import MakeRun, pairs
-from training import data, dpo, export, fingerprint, model, rows
+from training import data, dpo, export, model, rows
 from training.progress import StepLines
 
 pytestmark = pytest.mark.heavy

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from service.contract.jobs import Manifest, Progress, ProofCase, TrainingReport, TrainingSpec
 from tests.training.conftest import MakeRun, rated, start_run, until
-from training import data, export, fingerprint, kto, model, rows
+from training import data, export, kto, model, rows
 from training.progress import StepLines
 from training.refusal import Refused
 from training.shared_prefix import ATTENTION
