@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import refusals, traces
 from service.api import (
+    adapters,
     assistants,
     audit,
     batches,
@@ -64,7 +65,8 @@ from service.webhooks import Webhooks
 
 ROUTERS = (
     chat, responses, prompts, stored, models, files, uploads, batches, jobs, estimates, assistants, conversations,
-    feedback, duels, reviews, datasets, imports, sheets, releases, evaluations, users, keys, webhooks, audit, health,
+    feedback, duels, reviews, datasets, imports, sheets, adapters, releases, evaluations, users, keys, webhooks, audit,
+    health,
 )  # fmt: skip
 
 GRACE = 60

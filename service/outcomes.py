@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service import known_answers
 from service.contract import folder
+from service.contract.adapters import AdapterCreate, AdapterSpec
 from service.contract.evaluations import EvaluationReport, EvaluationSpec, Judge
 from service.contract.jobs import (
     Manifest,
@@ -26,14 +27,12 @@ from service.contract.jobs import (
 from service.contract.releases import ServingProof
 from service.db import tables
 from service.db.session import Database
-from service.domain import assistants, evaluations, files, job_requests, jobs, keys, releases
+from service.domain import adapters, assistants, evaluations, files, job_requests, jobs, keys, releases
 from service.domain.keys import Hasher
-from service.engine import server
 from service.engine.client import Engine
 from service.engine.proof import prove, verdict
 from service.errors import EngineUnavailable, TailorbirdError
 from service.settings import Settings
-from service.storage.adapters import Servable
 from service.storage.local import Store
 
 PATIENCE = 300.0
@@ -62,6 +61,8 @@ async def prepare(
     """The spec of a job and what its run folder needs, by name: a file kept here, or a text."""
     if job.kind == "evaluation":
         return await _prepare_evaluation(session, parts, job)
+    if job.kind == "import":
+        return await _prepare_import(session, parts, job)
     store, settings = parts.store, parts.settings
     training = await files.get_kept(session, job.training_file or "")
     validation = await files.get_kept(session, job.validation_file) if job.validation_file else None
@@ -73,6 +74,18 @@ async def prepare(
         settings=TrainingSettings.model_validate(job.settings), threads=settings.threads,
     )  # fmt: skip
     return spec.model_dump(), {**inputs}
+
+
+async def _prepare_import(
+    session: AsyncSession, parts: Parts, job: tables.Job
+) -> tuple[dict[str, Any], dict[str, Path | str]]:
+    assistant = await assistants.get_assistant(session, job.assistant) if job.assistant else None
+    wanted = AdapterCreate.model_validate({name: job.request[name] for name in AdapterCreate.model_fields})
+    spec = AdapterSpec(
+        id=job.id, base_model=parts.settings.base_folder, adapter=str(parts.store.adapter(job.request["adapter"])),
+        prompts=adapters.prompts(wanted, assistant), max_length=parts.settings.max_row,
+    )  # fmt: skip
+    return spec.model_dump(), {}
 
 
 async def _prepare_evaluation(
@@ -120,23 +133,20 @@ async def take_in(database: Database, parts: Parts, job: tables.Job, place: Path
         return
     trained = TrainingReport.model_validate(folder.read_json(place / folder.REPORT))
     digest, size = await asyncio.to_thread(
-        parts.store.put_adapter, place / trained.adapter, _servable(parts.settings)
+        parts.store.put_adapter, place / trained.adapter, adapters.servable(parts.settings)
     )
+    told, code = "Trained. The running server takes the adapter in and is held against it.", "trained"
+    if job.kind == "import":
+        told, code = "Checked. The running server takes the adapter in and is held against PEFT.", "brought"
     async with database.writing() as session:
-        await jobs.add_event(
-            session, job.id, "Trained. The running server takes the adapter in and is held against it.",
-            code="trained",
-        )  # fmt: skip
-    proof = await _publishable(parts, digest, place)
+        await jobs.add_event(session, job.id, told, code=code)
+    hint = " Send questions of its own field as 'prompts'." if job.kind == "import" else ""
+    proof = await _publishable(parts, digest, place, hint)
     async with database.writing() as session:
         await _publish(session, job.id, parts, digest, size, proof, trained)
 
 
-def _servable(settings: Settings) -> Servable:
-    return Servable(Path(settings.base_folder), settings.model_name, settings.max_lora_rank, server.LINEAR)
-
-
-async def _publishable(parts: Parts, digest: str, place: Path) -> ServingProof:
+async def _publishable(parts: Parts, digest: str, place: Path, hint: str) -> ServingProof:
     """Load the adapter into every engine and hold each against the trainer. Raises `NotServed`."""
     cases = [ProofCase.model_validate(line) for line in folder.read_lines(place / folder.PROOF)]
     proof: ServingProof | None = None
@@ -148,7 +158,7 @@ async def _publishable(parts: Parts, digest: str, place: Path) -> ServingProof:
         reason = verdict(proof)
         if reason is not None:
             await engine.unload(digest)
-            raise NotServed(f"The adapter was trained but is not published: {reason}")
+            raise NotServed(f"The adapter is not published: {reason}{hint}")
     if proof is None:
         raise EngineUnavailable("No engine is configured.")
     return proof

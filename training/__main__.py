@@ -1,8 +1,9 @@
 """The edge of a training run: `python -m training RUN_FOLDER`.
 
 Reads `job.json`, trains, and leaves either `adapter/`, `proof.jsonl` and `report.json`, or `error.json` and
-exit code 1. Asked to pause, it ends after its present step with exit code 75; however it was interrupted, it goes
-on from its newest checkpoint when it is started again. SIGTERM ends it at once with exit code 143 and no report.
+exit code 1. An adapter that was trained elsewhere is only asked (`proof`). Told to pause, a run ends after its present
+step with exit code 75; however it was interrupted, it goes on from its newest checkpoint when it is started again.
+SIGTERM ends it at once with exit code 143 and no report.
 Sets the process up (no hub, no telemetry, thread count) before anything heavy is imported. With `--check` it looks
 for faults and trains nothing; with `--check --quick` it does so without weights and leaves what it saw in
 `estimate.json`. Knows no queue and no database.
@@ -21,6 +22,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.contract import folder
+from service.contract.adapters import AdapterSpec
+from service.contract.base import Wire
 from service.contract.datasets import describe
 from service.contract.jobs import RunError, TrainingSpec
 from training import pause
@@ -28,6 +31,12 @@ from training.refusal import Refused
 
 OUTPUTS = (folder.PROGRESS, folder.ADAPTER, folder.PROOF, folder.REPORT, folder.ERROR)
 STOPPED = 128 + signal.SIGTERM
+
+
+class _Kind(Wire):
+    """Of what a job's specification is."""
+
+    kind: str
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,7 +61,10 @@ def main(arguments: list[str] | None = None) -> int:
         _clear(run)
         spec = _read(run)
         _set_up(spec.threads)
-        _method(spec).train(run, spec)
+        if isinstance(spec, AdapterSpec):
+            importlib.import_module("training.proof").prove(run, spec)
+        else:
+            _method(spec).train(run, spec)
     except pause.Paused:
         pause.answered(run)
         return folder.PAUSED
@@ -66,14 +78,25 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _read(run: Path) -> TrainingSpec:
+def _read(run: Path) -> TrainingSpec | AdapterSpec:
     path = run / folder.JOB
     if not path.is_file():
         raise Refused("bad_job", f"{folder.JOB} is not in the run folder. Write it, then start again.")
     try:
-        return TrainingSpec.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        brought = _Kind.model_validate_json(content).kind == "import"
+        return (AdapterSpec if brought else TrainingSpec).model_validate_json(content)
     except ValidationError as error:
         raise Refused("bad_job", f"{folder.JOB} cannot be used: {describe(error)}", folder.JOB) from None
+
+
+def _read_training(run: Path) -> TrainingSpec:
+    spec = _read(run)
+    if isinstance(spec, AdapterSpec):
+        raise Refused(
+            "bad_job", "An adapter that was trained elsewhere has nothing to train. Run it without --check."
+        )
+    return spec
 
 
 def _set_up(threads: int | None) -> None:
@@ -104,7 +127,7 @@ def _method(spec: TrainingSpec) -> Any:
 def _check(run: Path) -> int:
     """Everything that comes before the first step; nothing is written. Returns 0 when no fault was found."""
     try:
-        spec = _read(run)
+        spec = _read_training(run)
         _set_up(spec.threads)
         from training import progress, steps
 
@@ -121,7 +144,7 @@ def _look(run: Path) -> int:
     for name in (folder.ESTIMATE, folder.ERROR):
         (run / name).unlink(missing_ok=True)
     try:
-        spec = _read(run)
+        spec = _read_training(run)
         _set_up(spec.threads)
         # transformers brings torch along wherever it finds it: two thirds of the time, and a tokenizer needs none.
         sys.modules.setdefault("torch", None)  # pyright: ignore

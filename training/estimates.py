@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from service.contract.datasets import BadRow, PreferencePair, check_row, read_objects
 from service.contract.estimates import Finding, Look, Shape, ShownRow, ShownSequence, ShownToken
 from service.contract.jobs import TrainingSettings, TrainingSpec
-from training import data, fingerprint, reading_back, rows, start_adapter, tokenizer
+from training import data, reading_back, rows, start_adapter, tokenizer
 from training.data import IGNORED, Chat, ExampleTokens, PairTokens, RatedTokens
 from training.refusal import Refused
 from training.rows import NamedRow, Rows

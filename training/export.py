@@ -1,6 +1,6 @@
 """What a run leaves behind: the adapter and its manifest, the proof cases, and the report, written last.
 
-The adapter is written to a side folder that is renamed when whole, then read back from disk for the proof.
+The adapter is written to a side folder that is renamed when whole, then read back from disk for the proof (`proof`).
 Owns the files' shapes on disk. Knows no trainer.
 """
 
@@ -11,20 +11,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from peft import PeftModel
 
-from service.contract import folder
-from service.contract.jobs import Manifest, ProofCase, TrainingReport, TrainingSpec
-from training import checkpoint, fingerprint
-from training.data import Chat, last_answer
-from training.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from training.model import load_base, multiplies_bf16
-from training.refusal import Refused
-from training.rows import NamedRow, Rows, plain, prompt_messages
+from service.contract import fingerprint, folder
+from service.contract.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from service.contract.jobs import Manifest, TrainingReport, TrainingSpec
+from training import checkpoint, proof
+from training.data import Chat
+from training.rows import Rows
 
-PROOF_CASES = 6
-PROOF_TOKENS = 64
 VERSIONS = ("torch", "transformers", "peft", "trl")
 
 
@@ -36,14 +31,8 @@ def write(
     Raises `Refused` with code `adapter_changes_nothing` when the saved adapter equals the base model.
     """
     adapter = _save(run, spec, model)
-    proof = _proof(spec, adapter, chat, rows)
-    if all(case.adapter_logprobs == case.base_logprobs for case in proof):
-        raise Refused(
-            "adapter_changes_nothing",
-            "The trained adapter computes what the base model does. Raise the learning rate or the epochs.",
-        )
-    lines = "".join(case.model_dump_json() + "\n" for case in proof)
-    folder.write_atomic(run / folder.PROOF, lines)
+    cases = proof.of_rows(Path(spec.base_model), adapter, chat, rows)
+    proof.write(run, cases, mend="Raise the learning rate or the epochs.")
     folder.write_json(run / folder.REPORT, report.model_dump())
     checkpoint.forget(run)
 
@@ -81,42 +70,3 @@ def _manifest(spec: TrainingSpec) -> Manifest:
         versions={name: importlib.metadata.version(name) for name in VERSIONS},
         created_at=int(time.time()),
     )
-
-
-def _proof(spec: TrainingSpec, adapter: Path, chat: Chat, rows: Rows) -> list[ProofCase]:
-    """Cases spread over the held-out rows, or over the training rows when none are held out.
-
-    Computed as the engine does: base and adapter in the precision this machine is fast at, one case at a
-    time, nothing padded.
-    """
-    dtype = torch.bfloat16 if multiplies_bf16() else torch.float32
-    pool = rows.held_out or rows.train
-    model = PeftModel.from_pretrained(
-        load_base(Path(spec.base_model), dtype), adapter, autocast_adapter_dtype=False
-    )
-    model = model.to(dtype).eval()
-    return [_case(model, chat, named) for named in pool[:: -(-len(pool) // PROOF_CASES)]]
-
-
-def _case(model: Any, chat: Chat, named: NamedRow) -> ProofCase:
-    prompt, completion = last_answer(chat, named)
-    completion = completion[:PROOF_TOKENS]
-    with_adapter = _logprobs(model, prompt, completion)
-    with model.disable_adapter():
-        without = _logprobs(model, prompt, completion)
-    return ProofCase(
-        messages=plain(prompt_messages(named.row)),
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        adapter_logprobs=with_adapter,
-        base_logprobs=without,
-    )
-
-
-@torch.no_grad()
-def _logprobs(model: Any, prompt: list[int], completion: list[int]) -> list[float]:
-    """The log-probability of each completion token given all before it; the softmax is taken in fp32."""
-    ids = torch.tensor([prompt + completion], device=model.device)
-    logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
-    chosen = logits.log_softmax(-1).gather(-1, ids[0, len(prompt) :, None])
-    return [round(value, 6) for value in chosen.squeeze(-1).tolist()]

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from service.contract.chat import Message
 from service.contract.jobs import Manifest
-from training import fingerprint
 from training.refusal import Refused
 
 TOLERANCE = 0.1

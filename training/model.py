@@ -148,7 +148,7 @@ def _lora(settings: TrainingSettings) -> LoraConfig:
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,
+        lora_alpha=settings.lora_alpha,  # pyright: ignore[reportArgumentType]  PEFT takes a fraction as well
         use_rslora=settings.use_rslora,
         lora_dropout=0.0,
         target_modules="all-linear",

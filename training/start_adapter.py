@@ -6,9 +6,8 @@ Reads the adapter's small files and the base checkpoint's, never weights, so tha
 import json
 from pathlib import Path
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from service.contract.jobs import Manifest, TrainingSpec
-from training import fingerprint
 from training.refusal import Refused
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer
 
-from training import fingerprint
+from service.contract import fingerprint
 from training.data import Chat, check_template
 from training.refusal import Refused
 

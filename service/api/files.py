@@ -15,7 +15,7 @@ from service.errors import BadInput
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 CHUNK = 1 << 20
-JSONL: dict[int | str, dict[str, Any]] = {200: {"content": {"application/jsonl": {}}}}
+JSONL: dict[int | str, dict[str, Any]] = {200: {"content": {"application/jsonl": {}, "application/zip": {}}}}
 
 
 @router.post("")
@@ -27,7 +27,8 @@ async def upload_file(
     anchor: Annotated[Literal["created_at"] | None, Form(alias="expires_after[anchor]")] = None,
     seconds: Annotated[int | None, Form(alias="expires_after[seconds]", ge=3600, le=2_592_000)] = None,
 ) -> contract.File:
-    """Keep a JSONL file: `fine-tune` for training, `evals` for held-out questions, `batch` for requests."""
+    """Keep a JSONL file: `fine-tune` for training, `evals` for held-out questions, `batch` for requests; or, as
+    `adapter`, a ZIP with an adapter."""
     files.check_purpose(purpose)
     if (anchor is None) != (seconds is None):
         raise BadInput("'expires_after' needs both 'anchor' and 'seconds'.", param="expires_after")
@@ -66,7 +67,8 @@ async def retrieve_file(file_id: str, session: ReadDep, caller: CallerDep) -> co
 @router.get("/{file_id}/content", response_class=FileResponse, responses=JSONL)
 async def file_content(file_id: str, session: ReadDep, house: HouseDep, caller: CallerDep) -> FileResponse:
     file = await files.get_visible(session, caller, file_id)
-    return FileResponse(house.store.file(file.sha256), media_type="application/jsonl", filename=file.filename)
+    media_type = "application/zip" if file.kind == "adapter" else "application/jsonl"
+    return FileResponse(house.store.file(file.sha256), media_type=media_type, filename=file.filename)
 
 
 @router.delete("/{file_id}")

@@ -11,7 +11,7 @@ Action = Literal[
     "assistant.created", "assistant.changed",
     "release.promoted", "release.staged", "release.rolled_back",
     "round.started", "job.paused", "job.resumed", "job.cancelled", "evaluation.started", "model.deleted",
-    "adapter.exported",
+    "adapter.exported", "adapter.imported",
     "webhook.made", "webhook.changed", "webhook.deleted",
     "records.erased", "audit.exported",
 ]  # fmt: skip

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from service.contract.base import Wire
 
-PURPOSES = ("fine-tune", "evals", "batch")
-"""What a file can be uploaded for. `batch_output` is what a batch leaves; nothing here reads any other."""
+PURPOSES = ("fine-tune", "evals", "batch", "adapter")
+"""What a file can be uploaded for; `adapter` is ours. `batch_output` is what a batch leaves."""
 
 
 class ExpiresAfter(Wire):

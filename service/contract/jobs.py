@@ -13,7 +13,8 @@ from service.contract.base import Strict, Wire
 from service.contract.datasets import SplitBy
 
 TrainingKind = Literal["sft", "dpo", "kto"]
-JobKind = Literal["sft", "dpo", "kto", "evaluation"]
+JobKind = Literal["sft", "dpo", "kto", "import", "evaluation"]
+"""`import`: an adapter that was trained elsewhere is proved."""
 JobStatus = Literal[
     "validating_files", "queued", "running", "pausing", "paused", "succeeded", "failed", "cancelled"
 ]
@@ -22,6 +23,10 @@ ENDED = ("succeeded", "failed", "cancelled")
 Auto = Literal["auto"]
 MAX_WEIGHT = 100
 """Of a label in KTO: beyond it, single rows would be the whole lesson."""
+
+
+Suffix = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
+"""What a tuned model's id says of it."""
 
 
 class Hyperparameters(Strict):
@@ -89,7 +94,7 @@ class JobCreate(Strict):
     model: str = Field(min_length=1, max_length=200)
     training_file: str
     validation_file: str | None = None
-    suffix: str | None = Field(default=None, min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")
+    suffix: Suffix | None = None
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
     metadata: dict[str, str] | None = Field(default=None, max_length=16)
     """The key `assistant` names the assistant that the tuned model is offered to."""
@@ -135,7 +140,8 @@ EventCode = Literal[
     "resumed", "resumed_early", "interrupted_goes_on", "interrupted_restarts", "lost_paused", "lost_goes_on",
     "lost_restarts", "lost_given_up", "reading_sft", "reading_dpo", "reading_kto",
     "facts_sft", "facts_dpo", "facts_kto", "labels", "held_out", "loading_base", "loading_adapter",
-    "reference_base", "reference_adapter", "training", "going_on", "trained", "seen_to_serve", "candidate", "done",
+    "reference_base", "reference_adapter", "training", "going_on", "trained", "asking_adapter",
+    "brought", "seen_to_serve", "candidate", "done",
     "chosen", "kept_last_alone", "kept_last_best", "kept_last_off", "kept_best", "kept_best_ended",
     "evaluation_waiting", "evaluation_read", "evaluation_known", "evaluation_asking", "evaluation_scoring",
     "evaluation_drawing", "evaluation_pass", "evaluation_hold", "round_finding", "round_override",
@@ -203,7 +209,7 @@ class TrainingSettings(Strict):
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     lora_rank: int = 16
-    lora_alpha: int = 32
+    lora_alpha: int | float = 32
     use_rslora: bool = False
     max_length: int = 1024
     """Tokens of prompt and completion together; a longer row is refused, never cut silently."""
@@ -264,19 +270,21 @@ class Manifest(Strict):
     """What an adapter is: written beside its weights, part of its digest, never changed."""
 
     format: Literal[1] = 1
-    kind: TrainingKind
+    kind: TrainingKind | Literal["import"]
+    """`import`: trained elsewhere, so that what None stands for is not known."""
     base_model: str
     base_sha256: str
     """Of the base checkpoint's `config.json` and weight file names and sizes."""
     template_sha256: str
     """Of the chat template, the end-of-sequence token and the stop tokens."""
-    train_sha256: str
+    train_sha256: str | None
     parent: str | None
     """Digest of the adapter that training started from."""
-    job: str
-    settings: TrainingSettings
+    job: str | None
+    settings: TrainingSettings | None
     versions: dict[str, str]
-    created_at: int
+    created_at: int | None
+    note: str | None = None
 
 
 class TrainingReport(Strict):

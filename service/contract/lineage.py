@@ -20,6 +20,7 @@ class DatasetUse(Strict):
 class JobUse(Strict):
     id: str
     kind: JobKind
+    """`import`: the adapter was trained elsewhere, and what it learned from is not known here."""
     status: JobStatus
     datasets: list[str]
     """Ids of the datasets it was given."""

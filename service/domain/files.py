@@ -23,6 +23,7 @@ from service.domain.identity import new_id, now
 from service.domain.keys import Caller
 from service.domain.paging import page
 from service.errors import BadInput, NotFound
+from service.storage.adapters import check_brought
 
 BATCH_LIFE = 30 * 86_400
 """Seconds that a batch's files live unless told otherwise, as at OpenAI; all others stay until deleted."""
@@ -32,7 +33,7 @@ def check_purpose(purpose: str) -> None:
     """Raises `BadInput` for a purpose that nothing here reads."""
     if purpose not in PURPOSES:
         raise BadInput(
-            f"The purpose '{purpose[:40]}' is not served. Use 'fine-tune', 'evals' or 'batch'.",
+            f"The purpose '{purpose[:40]}' is not served. Use 'fine-tune', 'evals', 'batch' or 'adapter'.",
             param="purpose",
         )
 
@@ -40,8 +41,11 @@ def check_purpose(purpose: str) -> None:
 def check(path: Path, purpose: str) -> tuple[str, int]:
     """Read every line of a JSONL file. Returns its kind (`sft`, `dpo`, `kto`, `cases`, `batch`) and number of rows.
 
-    Raises `BadInput` naming the line and the field. Blocking: call it in a thread.
+    Of a ZIP with an adapter (`adapter`), the names of its files. Raises `BadInput` naming the line and the field.
+    Blocking: call it in a thread.
     """
+    if purpose == "adapter":
+        return "adapter", len(check_brought(path))
     with open(path, "rb") as lines:
         try:
             if purpose == "evals":

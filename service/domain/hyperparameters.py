@@ -26,8 +26,8 @@ NARROWER = 0.781
 """A wider model wants a lower rate: in proportion to its width to this power (Thinking Machines, "LoRA
 without regret", 2025, fitted on Llama models)."""
 UNKNOWN_WIDTH = 4096
-RANK = 16
-"""Of every adapter."""
+RANK, ALPHA = 16, 32
+"""Of every adapter that goes on from the base model."""
 ENOUGH_HELD_OUT = 10
 """Held-out rows whose loss may decide which pass is kept."""
 EPOCHS: dict[str, list[tuple[float, int]]] = {
@@ -106,11 +106,13 @@ def resolve(
     )  # fmt: skip
     scaled = _rank_stabilised(run, given, chosen)
     rate = BASE_RATE[run.kind] * min(1.0, (WIDTH / (run.width or UNKNOWN_WIDTH)) ** NARROWER)
-    rate /= RANK**0.5 if scaled else 1
+    rank, alpha = (run.start.lora_rank, run.start.lora_alpha) if run.start else (RANK, ALPHA)
+    rate /= rank**0.5 if scaled else 1
     multiplier = chosen.take("learning_rate_multiplier", 1.0, "usual_rate", rate=rate)
     settings = TrainingSettings(
-        n_epochs=passes, batch_size=batch, learning_rate=float(f"{rate * multiplier:.3g}"), lora_rank=RANK,
-        use_rslora=scaled, early_stopping_patience=_patience(run, chosen), seed=seed, max_length=max_length,
+        n_epochs=passes, batch_size=batch, learning_rate=float(f"{rate * multiplier:.3g}"), lora_rank=rank,
+        lora_alpha=alpha, use_rslora=scaled, early_stopping_patience=_patience(run, chosen), seed=seed,
+        max_length=max_length,
     )  # fmt: skip
     if isinstance(given, DpoHyperparameters):
         _preference_loss(settings, chosen)

@@ -27,6 +27,7 @@ from service.domain import assistants, chat, files
 from service.domain.hyperparameters import Run, because, label_weights, resolve
 from service.domain.keys import Caller
 from service.errors import BadInput, NotFound
+from service.storage.adapters import CONFIG
 from service.storage.local import Store
 
 KINDS: dict[str, TrainingKind] = {"supervised": "sft", "dpo": "dpo", "kto": "kto"}
@@ -144,7 +145,7 @@ async def resolved(
     """Every number of the run, and the reason of each that was left to the service. Raises `BadInput`."""
     run = Run(
         kind=kind_of(wanted), rows=training.rows, held_out=held_out, width=width,
-        start=TrainingSettings.model_validate(start.manifest["settings"]) if start else None,
+        start=await asyncio.to_thread(_settings_of, store, start) if start else None,
     )  # fmt: skip
     settings, reasons = resolve(run, given, seed=wanted.seed or 0, max_length=max_length)
     if isinstance(given, KtoHyperparameters):
@@ -155,8 +156,21 @@ async def resolved(
     return settings, reasons
 
 
+def _settings_of(store: Store, start: tables.Adapter) -> TrainingSettings:
+    """What an adapter to go on from was trained with; of one that was trained elsewhere, what its shape says."""
+    if start.manifest["settings"] is not None:
+        return TrainingSettings.model_validate(start.manifest["settings"])
+    shape = folder.read_json(store.adapter(start.digest) / CONFIG)
+    return TrainingSettings(
+        n_epochs=1, batch_size=1, learning_rate=1e-4, lora_rank=shape["r"], lora_alpha=shape["lora_alpha"],
+        use_rslora=bool(shape.get("use_rslora")),
+    )  # fmt: skip
+
+
 def used(job: tables.Job) -> dict[str, Any]:
     """Every hyperparameter of a job's method, resolved."""
+    if job.kind == "import":
+        return {}
     return chosen(JobCreate.model_validate(job.request), job.kind, job.settings)
 
 
@@ -180,11 +194,12 @@ async def held_out_cases(session: AsyncSession, assistant: str | None) -> str | 
 async def training_file(
     session: AsyncSession, caller: Caller, file_id: str, kind: str, param: str
 ) -> tables.File:
+    """A file that holds what a job of this kind needs. Raises `BadInput`."""
     try:
         file = await files.get_visible(session, caller, file_id)
     except NotFound:
         raise BadInput(f"No file '{file_id}'. Upload it with POST /v1/files first.", param=param) from None
-    if file.kind != kind:
+    if file.kind != ("adapter" if kind == "import" else kind):
         words = {
             "sft": "supervised examples",
             "dpo": "preference pairs",
@@ -192,6 +207,8 @@ async def training_file(
             "cases": "held-out questions",
             "batch": "requests of a batch",
             "batch_output": "answers of a batch",
+            "adapter": "an adapter",
+            "import": "an adapter",
         }
         raise BadInput(
             f"File '{file_id}' holds {words[file.kind]}; this job needs {words[kind]}.", param=param

@@ -34,6 +34,8 @@ from service.storage.local import Store
 
 LEASE = 20.0
 """Seconds a claimed job is its worker's without renewal."""
+RESTARTED = ("evaluation", "import")
+"""Jobs without checkpoints."""
 
 
 async def create_job(
@@ -148,7 +150,7 @@ async def set_aside(session: AsyncSession, job: tables.Job) -> None:
     told = "Paused. It goes on from here when it is resumed."
     if job.status == "queued":
         told = f"Interrupted: the job {_again(job)} when its turn comes."
-        code = "interrupted_restarts" if job.kind == "evaluation" else "interrupted_goes_on"
+        code = "interrupted_restarts" if job.kind in RESTARTED else "interrupted_goes_on"
     await add_event(session, job.id, told, code=code)
 
 
@@ -215,7 +217,7 @@ async def requeue_lost(session: AsyncSession, attempts: int) -> int:
         else:
             job.status = "queued"
             told = f"The worker was lost; the job {_again(job)}."
-            code = "lost_restarts" if job.kind == "evaluation" else "lost_goes_on"
+            code = "lost_restarts" if job.kind in RESTARTED else "lost_goes_on"
             await add_event(session, job.id, told, level="warn", code=code)
     return len(jobs)
 
@@ -294,7 +296,7 @@ async def list_checkpoints(session: AsyncSession, job: tables.Job) -> list[Check
 def shown(job: tables.Job) -> Job:
     """The job as OpenAI shows it, every hyperparameter resolved."""
     used = job_requests.used(job)
-    name = next(method for method, kind in job_requests.KINDS.items() if kind == job.kind)
+    name = next((method for method, kind in job_requests.KINDS.items() if kind == job.kind), job.kind)
     return Job(
         id=job.id, created_at=job.created_at, finished_at=job.finished_at, model=job.model,
         fine_tuned_model=job.fine_tuned_model, status=cast(JobStatus, "pausing" if job.pause_requested else job.status),
@@ -303,12 +305,12 @@ def shown(job: tables.Job) -> Job:
         error=JobError(**job.error) if job.error else None, hyperparameters=used,
         hyperparameter_reasons=job.reasons or {}, start_adapter=job.start_adapter,
         method={"type": name, name: {"hyperparameters": used}},
-        seed=job.settings["seed"], estimated_finish=job.estimated_finish, metadata=job.request.get("metadata"),
+        seed=job.settings.get("seed", 0), estimated_finish=job.estimated_finish, metadata=job.request.get("metadata"),
     )  # fmt: skip
 
 
 def _again(job: tables.Job) -> str:
-    return "starts again" if job.kind == "evaluation" else "goes on from its last checkpoint"
+    return "starts again" if job.kind in RESTARTED else "goes on from its last checkpoint"
 
 
 def _refuse_ended(job: tables.Job) -> None:

@@ -59,7 +59,9 @@ async def of_adapter(session: AsyncSession, digest: str, *, after: str | None, l
     """What an adapter was made of: its job's data, and that of every adapter it went on from."""
     if await session.get(tables.Adapter, digest) is None:
         raise NotFound(f"No adapter '{digest}'.")
-    made = {job.adapter: job for job in await _training_jobs(session) if job.adapter is not None}
+    # One that was trained here and brought back is known by its training.
+    found = sorted(await _training_jobs(session), key=lambda job: job.kind != "import")
+    made = {job.adapter: job for job in found if job.adapter is not None}
     chain: list[tables.Job] = []
     at: str | None = digest
     while at is not None and (job := made.get(at)) is not None and job not in chain:

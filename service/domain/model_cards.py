@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.contract.adapters import UNKNOWN
 from service.contract.evaluations import EvaluationReport
 from service.contract.jobs import Manifest
 from service.contract.lineage import Lineage
@@ -41,10 +42,15 @@ async def of_adapter(session: AsyncSession, caller: Caller, adapter: Adapter, *,
         measured, known = _measured(evaluation, report), _known(report)
     else:
         measured = known = FOR_REVIEWERS
+    settings = adapter.manifest.settings
+    brought = any(job.kind == "import" and job.adapter == adapter.digest for job in made_of.jobs)
     sections = [
-        _head(adapter),
-        *("## Data", await _data(session, caller, adapter.manifest, made_of)),
-        *("## Settings", _table(("setting", "value"), adapter.manifest.settings.model_dump().items())),
+        _head(adapter, brought=brought),
+        *("## Data", UNKNOWN if brought else await _data(session, caller, adapter.manifest, made_of)),
+        *(
+            "## Settings",
+            _table(("setting", "value"), settings.model_dump().items()) if settings else "Not known here.",
+        ),
         *("## Evaluation", measured),
         *("## Proof of serving", _proved(adapter.proof)),
         *("## Limits", _limits(adapter.manifest, known)),
@@ -54,7 +60,7 @@ async def of_adapter(session: AsyncSession, caller: Caller, adapter: Adapter, *,
     return "\n\n".join(sections) + "\n"
 
 
-def _head(adapter: Adapter) -> str:
+def _head(adapter: Adapter, *, brought: bool) -> str:
     manifest = adapter.manifest
     hub = {"base_model": manifest.base_model, "library_name": "peft", "tags": ["lora", manifest.kind]}
     facts = [
@@ -63,13 +69,22 @@ def _head(adapter: Adapter) -> str:
         ("base model", f"`{manifest.base_model}`"),
         ("fingerprint of the base model", f"`{manifest.base_sha256}`"),
         ("fingerprint of its chat template", f"`{manifest.template_sha256}`"),
-        ("method", manifest.kind),
-        ("went on from", f"`{manifest.parent}`" if manifest.parent else "the base model"),
-        ("job", f"`{manifest.job}`"),
-        ("made with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
     ]
+    if manifest.kind == "import":
+        facts.append(("method", "not known here"))
+    else:
+        facts += [
+            ("method", manifest.kind),
+            ("went on from", f"`{manifest.parent}`" if manifest.parent else "the base model"),
+            ("job", f"`{manifest.job}`"),
+            ("made with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
+        ]
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in hub.items()]
-    said = f"A LoRA adapter for `{manifest.base_model}`, tuned with Tailorbird."
+    said = f"A LoRA adapter for `{manifest.base_model}`, " + (
+        "brought from outside. What its manifest says of its training was not checked here."
+        if brought
+        else "tuned with Tailorbird."
+    )
     return (
         "\n".join(["---", *lines, "---"]) + f"\n\n# {adapter.model}\n\n{said}\n\n" + _table(("", ""), facts)
     )
@@ -80,7 +95,7 @@ async def _data(session: AsyncSession, caller: Caller, manifest: Manifest, made_
     files of their own."""
     all_of_it = caller.may("reviewer")
     ids = {use.id for use in made_of.datasets if all_of_it}
-    files = {use.file for use in made_of.jobs if use.file}
+    files = {use.file for use in made_of.jobs if use.file and use.kind != "import"}
     datasets = await session.scalars(
         select(tables.Dataset).where(tables.Dataset.id.in_(ids)).order_by(tables.Dataset.created_at)
     )
@@ -101,6 +116,8 @@ async def _data(session: AsyncSession, caller: Caller, manifest: Manifest, made_
     said = f"The rows of the last job have the SHA-256 `{manifest.train_sha256}`."
     if not all_of_it:
         said += " Files of others and what came of feedback are for reviewers to read."
+    if any(use.kind == "import" for use in made_of.jobs):
+        said += " It went on from an adapter that was brought from outside: what that learnt is not known."
     if not rows:
         return said
     inherited = (
@@ -161,7 +178,9 @@ def _limits(manifest: Manifest, known: str) -> str:
         for limit in (
             known,
             "It fits this base model and this chat template. On another it answers without an error, and wrongly.",
-            f"It learnt from conversations of {manifest.settings.max_length} tokens at most.",
+            f"It learnt from conversations of {manifest.settings.max_length} tokens at most."
+            if manifest.settings
+            else "How long the conversations were that it learnt from is not known.",
             "It may repeat what stands in its training data, people's words among it, and it may be wrong with "
             "confidence, as its base model may.",
         )

@@ -1,34 +1,55 @@
 """Whether an adapter may come in: what the engine would choke on, or serve wrongly, is refused before it sees it.
 
-Owns an adapter's files, their digest and what they must be: safetensors and nothing that runs, plain LoRA, layers and
-shapes of the base model, a rank the engine serves, finite numbers. Reads them with the standard library alone. Knows no
-engine and no database.
+Owns what an adapter's files must be: safetensors and nothing that runs, plain LoRA, layers and shapes of the base
+model, a rank the engine serves, finite numbers; and the manifest of one that was trained elsewhere. Reads them with
+the standard library alone. Knows no engine and no database.
 """
 
-import hashlib
 import json
+import math
 import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.contract import folder
+from pydantic import ValidationError
+
+from service.contract import fingerprint, folder
+from service.contract.adapters import UNKNOWN
+from service.contract.jobs import Manifest
 from service.errors import BadInput
+from service.storage.archive import entries, take
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
-ADAPTER_FILES = {WEIGHTS, CONFIG, folder.MANIFEST}
-MAX_HEADER = 100_000_000
-UNSERVED = (
-    "use_dora",
-    "modules_to_save",
-    "lora_bias",
-    "use_qalora",
-    "alora_invocation_tokens",
-    "layer_replication",
-)
-"""Settings of PEFT that make an adapter more than plain LoRA."""
+ADAPTER_FILES = frozenset(fingerprint.ADAPTER_FILES)
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+MAX_HEADER = 10_000_000
+"""Bytes of a list of tensors: it is read in one piece."""
+SMALL = 1 << 20
+"""Bytes of a settings file."""
+UNSERVED = {
+    "use_dora": "is a DoRA",
+    "modules_to_save": "brings fully trained modules",
+    "trainable_token_indices": "brings trained embeddings",
+    "lora_bias": "brings trained biases",
+    "rank_pattern": "has not one rank for all its layers",
+    "alpha_pattern": "has not one alpha for all its layers",
+    "target_parameters": "changes parameters that are no linear layers",
+    "use_qalora": "is a QALoRA",
+    "use_bdlora": "is a block-diagonal LoRA",
+    "alora_invocation_tokens": "is an activated LoRA",
+    "layer_replication": "repeats layers of the base model",
+    "megatron_config": "was made for Megatron",
+    "arrow_config": "routes among other adapters",
+    "kasa_config": "is a KaSA",
+    "monteclora_config": "is a MonteCLoRA",
+    "fan_in_fan_out": "stores its layers the other way round",
+}
+"""Settings of PEFT that make an adapter more than plain LoRA, and what it then is."""
+PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica")
+"""How matrices were drawn matters to nobody, but the other ways change the base model when PEFT loads the adapter."""
 _NAME = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<side>[AB])\.weight")
 _BYTES = {"F32": 4, "BF16": 2, "F16": 2}
 
@@ -56,20 +77,62 @@ def check_adapter(source: Path, servable: Servable) -> None:
     if any(path.is_symlink() for path in source.iterdir()):
         raise BadInput("An adapter's files must be plain files, not links.")
     tensors = safetensors_header(source / WEIGHTS)
-    _check_settings(_object(source / CONFIG))
+    settings = _object(source / CONFIG)
+    _check_settings(settings)
     base_name = _object(source / folder.MANIFEST).get("base_model")
     if base_name != servable.base_name:
         raise BadInput(
             f"The adapter was made for the base model '{base_name}'; '{servable.base_name}' is served here."
         )
-    _check_shapes(tensors, servable)
+    _check_shapes(tensors, servable, settings["r"])
     _check_finite(source / WEIGHTS, tensors)
 
 
-def adapter_digest(source: Path) -> str:
-    """SHA-256 over the sorted lines `<sha256 of file>  <name>`: the format of `sha256sum`."""
-    lines = (f"{_file_digest(source / name)}  {name}\n" for name in sorted(ADAPTER_FILES))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+def check_brought(archive: Path) -> list[str]:
+    """Names in a ZIP that people bring. Raises `BadInput` unless it holds an adapter's files. Blocking."""
+    found = entries(archive)
+    if WEIGHTS not in found and any(name.endswith(PICKLES) for name in found):
+        raise BadInput(
+            "The ZIP holds weights as a pickle, which can run code when it is read. Save them as safetensors: "
+            "`model.save_pretrained(folder, safe_serialization=True)`.",
+            param="file",
+            code="pickle_refused",
+        )
+    missing = [name for name in (CONFIG, WEIGHTS) if name not in found]
+    if missing:
+        raise BadInput(
+            f"The ZIP holds no {' and no '.join(missing)}. Pack the folder that PEFT's `save_pretrained` wrote.",
+            param="file",
+            code="invalid_file",
+        )
+    return sorted(found)
+
+
+def unpack(archive: Path, into: Path, servable: Servable, *, limit: int, same_base: bool) -> list[str]:
+    """An adapter that was brought as a ZIP, with a manifest: its own, which must fit the base model here, or one that
+    says that nothing is known of its training. The same files get the same one.
+
+    Returns the names that were left out. Raises `BadInput`, and `OSError` of the disk. Blocking.
+    """
+    check_brought(archive)
+    left_out = take(archive, {WEIGHTS: limit, CONFIG: SMALL, folder.MANIFEST: SMALL}, into)
+    base = servable.base
+    if not (base / "config.json").is_file():
+        raise BadInput(
+            f"The base model is not in {base}, so nothing can be held against it. Prepare it first."
+        )
+    hashes = (fingerprint.base_sha256(base), fingerprint.template_sha256(base))
+    if (into / folder.MANIFEST).exists():
+        _check_manifest(into, *hashes)
+        return left_out
+    if not same_base:
+        _check_base_name(_object(into / CONFIG).get("base_model_name_or_path"), servable)
+    manifest = Manifest(
+        kind="import", base_model=servable.base_name, base_sha256=hashes[0], template_sha256=hashes[1],
+        train_sha256=None, parent=None, job=None, settings=None, versions={}, created_at=None, note=UNKNOWN,
+    )  # fmt: skip
+    folder.write_json(into / folder.MANIFEST, manifest.model_dump())
+    return left_out
 
 
 def safetensors_header(path: Path) -> dict[str, Any]:
@@ -90,16 +153,68 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def _check_settings(settings: dict[str, Any]) -> None:
-    plain = settings.get("peft_type") == "LORA" and not any(settings.get(name) for name in UNSERVED)
-    if not plain or settings.get("bias", "none") != "none":
+def _check_manifest(source: Path, base: str, template: str) -> None:
+    try:
+        manifest = Manifest.model_validate(_object(source / folder.MANIFEST))
+    except ValidationError:
         raise BadInput(
-            "Only plain LoRA adapters can be served: no DoRA, no biases, no fully trained modules."
+            f"The ZIP's {folder.MANIFEST} was not written by Tailorbird. Leave it out.", code="bad_manifest"
+        ) from None
+    if manifest.base_sha256 != base:
+        raise BadInput(
+            f"The adapter was made for another base model ('{manifest.base_model}') than the one that is served here: "
+            "their files are not the same. Serve the one it was trained on, by TAILORBIRD_BASE_MODEL.",
+            code="wrong_base_model",
+        )
+    if manifest.template_sha256 != template:
+        raise BadInput(
+            "The adapter was made with another chat template than the base model here has: it would be asked otherwise "
+            "than it was trained. Put back the base model's own template.",
+            code="wrong_template",
         )
 
 
-def _check_shapes(tensors: dict[str, Any], servable: Servable) -> None:
-    """Every layer has its two matrices, which fit each other, the base model's layer and the engine's rank."""
+def _check_base_name(said: Any, servable: Servable) -> None:
+    """Names are held against each other without the folders and owners before them."""
+    if not isinstance(said, str) or not said.strip("/\\ "):
+        return
+    name = re.split(r"[/\\]|--", said.strip().rstrip("/\\"))[-1]
+    here = {servable.base_name, re.split(r"[/\\]|--", servable.base.name)[-1]}
+    if name.casefold() not in {one.casefold() for one in here}:
+        raise BadInput(
+            f"The adapter says that it was made for '{said[:200]}'; '{servable.base_name}' is served here. If that is "
+            "another name of the same model, send 'same_base_model': true; else serve the one it was made for.",
+            param="same_base_model",
+            code="wrong_base_model",
+        )
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    def refuse(what: str, mend: str) -> BadInput:
+        return BadInput(f"The adapter {what}. Only plain LoRA is served: {mend}", code="adapter_not_served")
+
+    if settings.get("peft_type") != "LORA":
+        raise refuse(f"is of the type {settings.get('peft_type')!r:.60}", "train it again with `LoraConfig`.")
+    if settings.get("task_type") not in (None, "CAUSAL_LM"):
+        raise refuse("does not write text", 'train it again with `task_type="CAUSAL_LM"`.')
+    for name, what in UNSERVED.items():
+        if settings.get(name):
+            raise refuse(what, f"train it again without `{name}`.")
+    if settings.get("bias", "none") != "none":
+        raise refuse("brings trained biases", 'train it again with `bias="none"`.')
+    init = settings.get("init_lora_weights", True)
+    if isinstance(init, str) and init.lower() not in PLAIN_INITS:
+        raise refuse(
+            f"was begun by {init[:40]!r}, which changes the base model too",
+            "save it with PEFT's `path_initial_model_for_weight_conversion`.",
+        )
+    rank, alpha = settings.get("r"), settings.get("lora_alpha")
+    if not isinstance(rank, int) or not isinstance(alpha, int | float) or not 0 < alpha < math.inf:
+        raise refuse("does not say its rank and alpha", f"put `r` and `lora_alpha` into {CONFIG}.")
+
+
+def _check_shapes(tensors: dict[str, Any], servable: Servable, stated: int) -> None:
+    """Every layer has its two matrices, which fit each other, the base model's layer and the rank stated and served."""
     pairs: dict[str, dict[str, list[int]]] = {}
     for name, tensor in tensors.items():
         named = _NAME.fullmatch(name)
@@ -123,9 +238,17 @@ def _check_shapes(tensors: dict[str, Any], servable: Servable) -> None:
                 f"The adapter has rank {rank}; at most {servable.max_rank} is served. Train with a lower "
                 "rank, or raise TAILORBIRD_MAX_LORA_RANK."
             )
+        if rank != stated:
+            raise BadInput(
+                f"The adapter's '{layer}' has rank {rank} and its {CONFIG} says {stated}: it would be scaled wrongly. "
+                "Take both files from one training."
+            )
         # A checkpoint that names none of its weights as its layers are named cannot be compared.
         if known and of_base.get(layer) != [outward, inward]:
-            raise BadInput(f"The adapter's '{layer}' does not fit the base model's layer of that name.")
+            raise BadInput(
+                f"The adapter's '{layer}' does not fit the base model's layer of that name: it was made for another "
+                "model. Serve that one, by TAILORBIRD_BASE_MODEL."
+            )
 
 
 def _base_shapes(base: Path) -> dict[str, list[int]]:
@@ -172,8 +295,3 @@ def _object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise BadInput(f"The adapter's {path.name} is not a JSON object.")
     return value
-
-
-def _file_digest(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -21,9 +21,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from service.errors import NoSpace, NotFound, TooLarge
-from service.storage.adapters import ADAPTER_FILES, Servable, adapter_digest, check_adapter
+from service.storage.adapters import ADAPTER_FILES, Servable, check_adapter, unpack
 from service.storage.archive import zip_of
 
 YOUNG = 3600.0
@@ -173,7 +173,7 @@ class Store:
         Raises `BadInput` unless the engine can serve it: see `adapters`.
         """
         check_adapter(source, servable)
-        digest = adapter_digest(source)
+        digest = fingerprint.adapter_sha256(source)
         target = self.adapter(digest)
         if not target.exists():
             side = self._side / uuid.uuid4().hex
@@ -190,6 +190,24 @@ class Store:
             finally:
                 shutil.rmtree(side, ignore_errors=True)
         return digest, sum(path.stat().st_size for path in target.iterdir())
+
+    def put_brought(
+        self, sha256: str, servable: Servable, *, limit: int, same_base: bool
+    ) -> tuple[str, list[str]]:
+        """Keep the adapter in a ZIP that is kept here. Returns `(digest, names left out)`. Blocking.
+
+        Raises `BadInput` with what is wrong, and how to mend it; then nothing is kept.
+        """
+        side = self._side / uuid.uuid4().hex
+        try:
+            side.mkdir(mode=0o700)
+            left_out = unpack(self.file(sha256), side, servable, limit=limit, same_base=same_base)
+            digest, _ = self.put_adapter(side, servable)
+        except OSError as error:
+            raise no_space(error) from error
+        finally:
+            shutil.rmtree(side, ignore_errors=True)
+        return digest, left_out
 
     def adapter_zip(self, digest: str, card: str) -> IO[bytes]:
         """An adapter exactly as it is kept, and its model card, as a ZIP that goes when it is closed. Blocking.

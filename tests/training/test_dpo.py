@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from service.contract.jobs import Manifest, TrainingReport, TrainingSpec
 from tests.training.conftest import MakeRun, pairs
-from training import data, dpo, export, fingerprint, model, rows
+from training import data, dpo, model, proof, rows
 from training.progress import StepLines
 
 pytestmark = pytest.mark.heavy
@@ -25,7 +25,7 @@ def _trainer(run: Path, spec: TrainingSpec) -> Any:
 
 def _logprob(policy: Any, row: dict[str, Any], answer: str) -> float:
     """Of a whole answer, computed apart from TRL."""
-    return sum(export._logprobs(policy, row["prompt_ids"], row[answer]))
+    return sum(proof.logprobs(policy, row["prompt_ids"], row[answer]))
 
 
 @pytest.mark.parametrize("started", [False, True])

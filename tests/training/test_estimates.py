@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from service.contract.estimates import Look
 from service.contract.jobs import Manifest, TrainingSettings
 from tests.training.conftest import MakeRun, examples, pairs, rated, start_run
-from training import data, estimates, fingerprint, model, rows
+from training import data, estimates, model, rows
 from training.refusal import Refused
 
 pytestmark = pytest.mark.heavy

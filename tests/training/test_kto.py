@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from service.contract.jobs import Manifest, Progress, ProofCase, TrainingReport, TrainingSpec
 from tests.training.conftest import MakeRun, rated, start_run, until
-from training import data, export, fingerprint, kto, model, rows
+from training import data, kto, model, proof, rows
 from training.progress import StepLines
 from training.refusal import Refused
 from training.shared_prefix import ATTENTION
@@ -27,7 +27,7 @@ def _trainer(run: Path, spec: TrainingSpec) -> Any:
 
 def _logprob(policy: Any, row: dict[str, Any], answer: str = "completion_ids") -> float:
     """Of a whole answer, computed apart from TRL, alone and unpadded."""
-    return sum(export._logprobs(policy, row["prompt_ids"], row[answer]))
+    return sum(proof.logprobs(policy, row["prompt_ids"], row[answer]))
 
 
 @pytest.mark.parametrize("started", [False, True])

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from service.contract.jobs import Manifest, TrainingSettings
-from service.storage.adapters import adapter_digest
-from training import fingerprint, merge
+from training import merge
 from training.refusal import Refused
 
 Usage = namedtuple("Usage", "total used free")
@@ -108,11 +107,6 @@ def test_a_disk_without_room_is_told_before_anything_is_read(
     assert said.count("\n") == 1
 
 
-def test_the_adapters_digest_is_the_one_that_the_service_names_it_by(light: tuple[Path, Path]):
-    adapter, _ = light
-    assert fingerprint.adapter_sha256(adapter) == adapter_digest(adapter)
-
-
 @pytest.mark.heavy
 def test_a_merged_checkpoint_answers_as_the_adapter_does_and_says_by_how_much(
     start: Path, tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -144,7 +138,7 @@ def test_a_merged_checkpoint_answers_as_the_adapter_does_and_says_by_how_much(
 
     assert fingerprint.template_sha256(out) == fingerprint.template_sha256(tiny_base)
     assert (out / merge.ORIGIN).read_bytes() == (start / folder.MANIFEST).read_bytes()
-    assert folder.read_json(out / "config.json")[merge.MARK] == adapter_digest(start)
+    assert folder.read_json(out / "config.json")[merge.MARK] == fingerprint.adapter_sha256(start)
     assert fingerprint.base_sha256(out) != fingerprint.base_sha256(tiny_base)
     assert refusal(start, out, tmp_path / "twice").code == "wrong_base_model"
 

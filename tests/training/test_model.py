@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from tests.training.conftest import MakeRun, examples
-from training import fingerprint, model, sft
+from training import model, sft
 from training.progress import StepLines
 from training.refusal import Refused
 

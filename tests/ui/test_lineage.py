@@ -110,3 +110,12 @@ def test_an_adapter_that_is_said_to_go_on_from_itself_is_told_once():
 def test_as_many_people_as_the_api_names_may_be_more():
     crowd = [PersonUse(person=f"p-{n}", rows=1, held_out=0) for n in range(100)]
     assert "at least 100 people" in drawn(EN, release(), lineage(people=crowd))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_adapter_from_elsewhere_says_that_its_training_is_not_known(language: str):
+    w = words(language)
+    found = lineage(datasets=[], people=[], jobs=[job(2, kind="import", datasets=[], file="file-zip")])
+    html = drawn(w, release(), found)
+    assert w("lineage_brought") in html
+    assert "file-zip" not in html

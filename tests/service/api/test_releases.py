@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.storage.adapters import adapter_digest
+from service.contract.fingerprint import adapter_sha256
 from tests.gateway import Gateway
 from tests.service.storage.adapters import adapter
 
@@ -106,7 +106,7 @@ def tuned(gateway: Gateway, releases: list[str], tmp_path: Path) -> tuple[str, h
     name = owner.get("/api/me").json()["name"]
     manifest = MANIFEST | {"train_sha256": hashlib.sha256(name.encode()).hexdigest()}
     place = adapter(tmp_path / "adapter", manifest=manifest)
-    digest = adapter_digest(place)
+    digest = adapter_sha256(place)
     shutil.copytree(place, gateway.settings.home / "adapters" / digest)
     with closing(sqlite3.connect(gateway.settings.home / "tailorbird.db")) as database, database:
         (user_id,) = database.execute("select id from users where name = ?", (name,)).fetchone()

@@ -151,3 +151,11 @@ def test_kto_learns_faster_than_dpo_and_in_larger_batches():
     assert 2 <= kto.learning_rate / dpo.learning_rate <= 10
     assert kto.batch_size > dpo.batch_size
     assert kto.batch_size % 2 == 0
+
+
+def test_a_job_has_the_shape_of_the_adapter_that_it_goes_on_from():
+    """One from elsewhere has a shape of its own, and the trainer refuses another."""
+    start = TrainingSettings(n_epochs=1, batch_size=1, learning_rate=1e-4, lora_rank=4, lora_alpha=12.5)
+    settings = chosen("sft", start=start)
+    assert (settings.lora_rank, settings.lora_alpha) == (4, 12.5)
+    assert (chosen("sft").lora_rank, chosen("sft").lora_alpha) == (16, 32)

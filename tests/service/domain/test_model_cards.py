@@ -1,6 +1,7 @@
 import pytest
 from sqlalchemy import select
 
+from service.contract.adapters import UNKNOWN
 from service.contract.jobs import Manifest, TrainingSettings
 from service.contract.releases import ServingProof
 from service.db import tables
@@ -155,3 +156,51 @@ async def test_a_card_tells_the_newest_evaluation_of_this_adapter(world: World):
     assert "| chrf | candidate | 0.590 | 0.400 to 0.600 |" in said
     assert "eval_older" not in said
     assert "eval_other" not in said
+
+
+async def brought(world: World, number: int) -> str:
+    """An adapter that was brought in a ZIP; its digest."""
+    digest = await trained(world, number, await world.add_file(b"PK", "adapter"))
+    manifest = Manifest(
+        kind="import", base_model="base", base_sha256="b5" * 32, template_sha256="7e" * 32, train_sha256=None,
+        parent=None, job=None, settings=None, versions={}, created_at=None, note=UNKNOWN,
+    )  # fmt: skip
+    async with world.database.writing() as session:
+        row = await session.get_one(tables.Adapter, digest)
+        row.manifest, row.proof = manifest.model_dump(), PROOF.model_dump()
+        (await session.get_one(tables.Job, row.job_id)).kind = "import"
+    return digest
+
+
+async def test_a_card_of_an_adapter_from_elsewhere_says_what_is_not_known(world: World):
+    said = await card(world, await brought(world, 1))
+    assert "brought from outside" in said
+    assert "tuned with Tailorbird" not in said
+    assert UNKNOWN in said
+    assert "file-" not in said, "the ZIP is not what it learnt from"
+    assert "None" not in said
+    assert "0.0123" in said
+
+
+async def test_what_went_on_from_an_adapter_from_elsewhere_says_so_too(world: World):
+    one = await brought(world, 1)
+    two = await trained(world, 2, await world.add_file(b"{}\n", "sft"), start=one)
+    await describe(world, two, parent=one)
+    said = await card(world, two)
+    assert "tuned with Tailorbird" in said
+    assert "went on from an adapter that was brought from outside" in said
+
+
+async def test_an_adapter_that_was_trained_here_and_brought_back_is_known_by_its_training(world: World):
+    file = await world.add_file(b"{}\n", "sft")
+    one = await trained(world, 1, file)
+    await describe(world, one)
+    async with world.database.writing() as session:
+        back = tables.Job(
+            id="ftjob-back", kind="import", status="succeeded", user_id=world.admin.user_id, request={}, settings={},
+            model="base", adapter=one, attempts=1, cancel_requested=False, created_at=99,
+        )  # fmt: skip
+        session.add(back)
+    said = await card(world, one)
+    assert "tuned with Tailorbird" in said
+    assert file in said

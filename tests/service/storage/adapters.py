@@ -2,6 +2,7 @@
 
 import json
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,18 @@ def servable(place: Path) -> Servable:
     return Servable(base, "base", 4, ("q_proj", "v_proj"))
 
 
+def brought(path: Path, *, weights: bytes | None = None, config: Any = None, **more: bytes) -> Path:
+    """A ZIP of what PEFT saves, but for what is given; `more` are other files, by name."""
+    files = {
+        WEIGHTS: lora() if weights is None else weights,
+        CONFIG: json.dumps(config or settings()).encode(),
+    }
+    with zipfile.ZipFile(path, "w") as made:
+        for name, content in (files | more).items():
+            made.writestr(name, content)
+    return path
+
+
 def lora(
     layer: str = LAYER, *, rank: int = 1, columns: int | None = None, width: int = WIDTH,
     dtype: str = "F32", number: bytes = struct.pack("<f", 0.5),
@@ -45,10 +58,15 @@ def lora(
     )
 
 
+def settings(**more: Any) -> dict[str, Any]:
+    """PEFT's settings of an adapter that is served, but for what is given."""
+    return {"peft_type": "LORA", "r": 1, "lora_alpha": 2, **more}
+
+
 def adapter(place: Path, *, weights: bytes | None = None, config: Any = None, manifest: Any = None) -> Path:
     """The folder of an adapter that is served, but for what is given."""
     place.mkdir()
     (place / WEIGHTS).write_bytes(lora() if weights is None else weights)
-    (place / CONFIG).write_text(json.dumps({"peft_type": "LORA"} if config is None else config))
+    (place / CONFIG).write_text(json.dumps(settings() if config is None else config))
     (place / "manifest.json").write_text(json.dumps({"base_model": "base"} if manifest is None else manifest))
     return place

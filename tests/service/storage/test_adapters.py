@@ -1,15 +1,19 @@
 """What comes in as an adapter, and what is refused with what is wrong."""
 
 import json
+import shutil
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.contract import fingerprint
+from service.contract.jobs import Manifest
 from service.errors import BadInput
-from service.storage.adapters import check_adapter
-from tests.service.storage.adapters import LAYER, adapter, lora, safetensors, servable
+from service.storage.adapters import check_adapter, check_brought, unpack
+from tests.service.storage.adapters import LAYER, adapter, brought, lora, safetensors, servable, settings
 
 NAN, INFINITY = struct.pack("<f", float("nan")), struct.pack("<f", float("-inf"))
 HUGE = struct.pack("<f", 3.4e38)
@@ -27,7 +31,11 @@ HUGE = struct.pack("<f", 3.4e38)
     ],
 )
 def test_a_plain_lora_of_the_base_models_layers_comes_in(tmp_path: Path, weights: bytes):
-    check_adapter(adapter(tmp_path / "good", weights=weights), servable(tmp_path))
+    rank = json.loads(weights[8 : 8 + struct.unpack("<Q", weights[:8])[0]])[
+        f"base_model.model.{LAYER}.lora_A.weight"
+    ]["shape"][0]
+    good = adapter(tmp_path / "good", weights=weights, config=settings(r=rank, init_lora_weights="gaussian"))
+    check_adapter(good, servable(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -52,10 +60,18 @@ def test_a_plain_lora_of_the_base_models_layers_comes_in(tmp_path: Path, weights
         ({"weights": lora(number=INFINITY)}, "not finite"),
         ({"weights": lora(dtype="BF16", number=b"\x80\x7f")}, "not finite"),
         ({"weights": lora(dtype="F16", number=b"\x01\x7c")}, "not finite"),
-        ({"config": {"peft_type": "LORA", "use_dora": True}}, "plain LoRA"),
-        ({"config": {"peft_type": "LORA", "modules_to_save": ["lm_head"]}}, "plain LoRA"),
-        ({"config": {"peft_type": "LORA", "bias": "all"}}, "plain LoRA"),
-        ({"config": {"peft_type": "IA3"}}, "plain LoRA"),
+        ({"config": settings(use_dora=True)}, "is a DoRA.*plain LoRA.*without `use_dora`"),
+        ({"config": settings(modules_to_save=["lm_head"])}, "fully trained modules"),
+        ({"config": settings(trainable_token_indices=[3])}, "trained embeddings"),
+        ({"config": settings(bias="all")}, "trained biases"),
+        ({"config": settings(lora_bias=True)}, "trained biases"),
+        ({"config": settings(rank_pattern={"q_proj": 2})}, "not one rank"),
+        ({"config": settings(alpha_pattern={"q_proj": 2})}, "not one alpha"),
+        ({"config": settings(init_lora_weights="pissa_niter_4")}, "changes the base model too"),
+        ({"config": settings(r=2)}, "has rank 1 and its adapter_config.json says 2"),
+        ({"config": settings(lora_alpha=None)}, "does not say its rank and alpha"),
+        ({"config": settings(lora_alpha=float("inf"))}, "does not say its rank and alpha"),
+        ({"config": settings(peft_type="IA3")}, "type 'IA3'.*plain LoRA"),
         ({"config": ["peft_type"]}, "adapter_config.json is not a JSON object"),
         ({"manifest": {"base_model": "another"}}, "made for the base model 'another'"),
         ({"manifest": {}}, "made for the base model 'None'"),
@@ -78,8 +94,9 @@ def test_one_bad_number_among_many_is_found(tmp_path: Path):
                 f"{name}B.weight": ("F32", [2, 4], b"".join(numbers)),
             }
         )
+        bad = adapter(tmp_path / f"bad-{place}", weights=weights, config=settings(r=4))
         with pytest.raises(BadInput, match="lora_B.* not finite"):
-            check_adapter(adapter(tmp_path / f"bad-{place}", weights=weights), servable(tmp_path))
+            check_adapter(bad, servable(tmp_path))
 
 
 def test_a_layer_that_only_half_its_matrices_change_is_refused(tmp_path: Path):
@@ -100,3 +117,110 @@ def test_a_manifest_that_is_no_json_is_refused(tmp_path: Path):
     (bad / "manifest.json").write_text(json.dumps({"base_model": "base"})[:-3])
     with pytest.raises(BadInput, match="manifest.json is not a JSON object"):
         check_adapter(bad, servable(tmp_path))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where a ZIP is unpacked, beside the base model of `servable`."""
+    wanted = servable(tmp_path)
+    (wanted.base / "config.json").write_text("{}")
+    (tmp_path / "out").mkdir()
+    return tmp_path
+
+
+def unpacked(place: Path, archive: Path, **more: Any) -> list[str]:
+    """Unpack it and check what came out; the names left out."""
+    options = {"limit": 1 << 20, "same_base": False} | more
+    left_out = unpack(archive, place / "out", servable(place), **options)
+    check_adapter(place / "out", servable(place))
+    return left_out
+
+
+def test_an_adapter_from_elsewhere_gets_a_manifest_that_owns_up_to_what_is_not_known(place: Path):
+    extra = {"README.md": b"a card", "training_args.bin": b"a pickle that nobody reads"}
+    assert unpacked(place, brought(place / "a.zip", **extra)) == ["README.md", "training_args.bin"]
+    manifest = Manifest.model_validate_json((place / "out" / "manifest.json").read_bytes())
+    assert manifest.base_sha256 == fingerprint.base_sha256(place / "base")
+    unknown = (manifest.kind, manifest.train_sha256, manifest.job, manifest.settings, manifest.created_at)
+    assert unknown == ("import", None, None, None, None)
+    assert "not known" in (manifest.note or "")
+
+
+def test_the_same_files_are_the_same_adapter_whatever_they_are_packed_with(place: Path):
+    unpacked(place, brought(place / "a.zip"))
+    first = fingerprint.adapter_sha256(place / "out")
+    (place / "out").rename(place / "first")
+    (place / "out").mkdir()
+    unpacked(place, brought(place / "b.zip", notes=b"x"))
+    assert fingerprint.adapter_sha256(place / "out") == first
+
+
+def test_the_manifest_that_an_export_brings_is_kept_as_it_is(place: Path):
+    unpacked(place, brought(place / "a.zip"))
+    kept = (place / "out" / "manifest.json").read_bytes().replace(b"import", b"sft")
+    shutil.rmtree(place / "out")
+    (place / "out").mkdir()
+    unpacked(place, brought(place / "b.zip", **{"manifest.json": kept}))
+    assert (place / "out" / "manifest.json").read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"base_sha256": "0" * 64}, "wrong_base_model"),
+        ({"template_sha256": "0" * 64}, "wrong_template"),
+        ({"kind": "magic"}, "bad_manifest"),
+        ({"surprise": 1}, "bad_manifest"),
+    ],
+)
+def test_a_manifest_of_another_base_model_or_template_or_tool_is_refused(
+    place: Path, change: dict[str, Any], code: str
+):
+    unpacked(place, brought(place / "a.zip"))
+    manifest = json.loads((place / "out" / "manifest.json").read_text())
+    shutil.rmtree(place / "out")
+    (place / "out").mkdir()
+    bad = brought(place / "b.zip", **{"manifest.json": json.dumps(manifest | change).encode()})
+    with pytest.raises(BadInput) as refused:
+        unpacked(place, bad)
+    assert refused.value.code == code
+
+
+@pytest.mark.parametrize(
+    "said", ["base", "/home/her/models/Base/", "C:\\models\\base", "owner/BASE", "owner--base", "", None]
+)
+def test_a_base_model_of_the_same_name_is_ours_wherever_it_lay(place: Path, said: str | None):
+    unpacked(place, brought(place / "a.zip", config=settings(base_model_name_or_path=said)))
+
+
+def test_another_base_models_name_is_refused_unless_it_is_said_to_be_the_same(place: Path):
+    archive = brought(place / "a.zip", config=settings(base_model_name_or_path="owner/other-7b"))
+    with pytest.raises(BadInput, match="made for 'owner/other-7b'; 'base' is served here.*same_base_model"):
+        unpacked(place, archive)
+    shutil.rmtree(place / "out")
+    (place / "out").mkdir()
+    unpacked(place, archive, same_base=True)
+
+
+def test_shapes_are_compared_even_if_the_base_model_is_said_to_be_the_same(place: Path):
+    with pytest.raises(BadInput, match="does not fit the base model"):
+        unpacked(place, brought(place / "a.zip", weights=lora(width=3)), same_base=True)
+
+
+def test_pickles_and_missing_files_are_named_with_how_to_mend_it(tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "pickle.zip", "w") as made:
+        made.writestr("adapter_config.json", "{}")
+        made.writestr("adapter_model.bin", "PK")
+    with pytest.raises(BadInput, match="pickle, which can run code.*safe_serialization=True") as refused:
+        check_brought(tmp_path / "pickle.zip")
+    assert refused.value.code == "pickle_refused"
+    with zipfile.ZipFile(tmp_path / "empty.zip", "w") as made:
+        made.writestr("README.md", "")
+    with pytest.raises(BadInput, match="no adapter_config.json and no adapter_model.safetensors"):
+        check_brought(tmp_path / "empty.zip")
+
+
+def test_without_the_base_models_files_nothing_is_taken_on_trust(place: Path):
+    (place / "base" / "config.json").unlink()
+    with pytest.raises(BadInput, match="nothing can be held against it"):
+        unpacked(place, brought(place / "a.zip"))

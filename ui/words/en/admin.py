@@ -91,6 +91,7 @@ SENTENCES: dict[str, str] = {
     "act_evaluation_started": "started an evaluation",
     "act_model_deleted": "deleted a model",
     "act_adapter_exported": "took an adapter along",
+    "act_adapter_imported": "brought an adapter that was trained elsewhere",
     "act_webhook_made": "made a webhook",
     "act_webhook_changed": "changed a webhook",
     "act_webhook_deleted": "deleted a webhook",

@@ -38,6 +38,8 @@ SENTENCES: dict[str, str] = {
     "event_training": "Training in {format}.",
     "event_going_on": "Going on after step {step}.",
     "event_trained": "Trained. The running server takes the adapter in and is held against it.",
+    "event_asking_adapter": "Asking the adapter, and the base model without it.",
+    "event_brought": "Checked. The running server takes the adapter in; its answers are held against PEFT’s.",
     "event_seen_to_serve": "Seen to serve: it differs from the trainer by {trainer} and from the base model by "
     "{base} on average (log-probabilities).",
     "event_candidate": "Release {number} of “{assistant}” is a candidate.",

@@ -9,6 +9,7 @@ SENTENCES: dict[str, str] = {
     "method_supervised": "Examples",
     "method_dpo": "Preference pairs",
     "method_kto": "Rated answers",
+    "method_import": "Brought from elsewhere",
     # Studio: training
     "no_jobs_title": "No training yet",
     "no_jobs_text": "Start a training round, or train on a file, under “Next round”.",
@@ -182,6 +183,7 @@ SENTENCES: dict[str, str] = {
     "lineage_held_out_one": "1 more only to measure it",
     "lineage_dataset": "Dataset {name}:",
     "lineage_file": "A file that somebody brought, not people’s feedback here:",
+    "lineage_brought": "Brought from elsewhere. What it was trained on is not known here.",
     "lineage_base": "At the bottom: the base model, as it came",
     "lineage_unknown": "Before that: a tuned model whose training is not recorded here",
     "lineage_adapter": "Adapter",

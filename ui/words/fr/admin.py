@@ -91,6 +91,7 @@ SENTENCES: dict[str, str] = {
     "act_evaluation_started": "a lancé une évaluation",
     "act_model_deleted": "a supprimé un modèle",
     "act_adapter_exported": "a exporté un adaptateur",
+    "act_adapter_imported": "a apporté un adaptateur entraîné ailleurs",
     "act_webhook_made": "a créé un webhook",
     "act_webhook_changed": "a modifié un webhook",
     "act_webhook_deleted": "a supprimé un webhook",

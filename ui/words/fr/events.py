@@ -41,6 +41,8 @@ SENTENCES: dict[str, str] = {
     "event_training": "Entraînement en {format}.",
     "event_going_on": "Reprise après le pas {step}.",
     "event_trained": "Entraînement fini. Le serveur en marche charge l’adaptateur ; ses réponses sont comparées à celles de l’entraînement.",
+    "event_asking_adapter": "Interrogation de l’adaptateur, puis du modèle de base sans lui.",
+    "event_brought": "Fichiers vérifiés. Le serveur en marche charge l’adaptateur ; ses réponses sont comparées à celles de PEFT.",
     "event_seen_to_serve": "Servi comme entraîné : l’écart moyen est de {trainer} avec l’entraînement et de {base} "
     "avec le modèle de base (log-probabilités).",
     "event_candidate": "La version {number} de « {assistant} » est candidate.",

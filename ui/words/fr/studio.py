@@ -9,6 +9,7 @@ SENTENCES: dict[str, str] = {
     "method_supervised": "Exemples",
     "method_dpo": "Paires de préférences",
     "method_kto": "Réponses notées",
+    "method_import": "Apporté d’ailleurs",
     # Atelier : entraînement
     "no_jobs_title": "Pas encore d’entraînement",
     "no_jobs_text": "Commencez un tour, ou entraînez sur un fichier, sous « Prochain tour ».",
@@ -185,6 +186,7 @@ SENTENCES: dict[str, str] = {
     "lineage_held_out_one": "{n} autre seulement pour mesurer",
     "lineage_dataset": "Jeu {name} :",
     "lineage_file": "Un fichier que quelqu’un a apporté, non des retours donnés ici :",
+    "lineage_brought": "Apporté d’ailleurs. On ne sait pas ici sur quoi il a été entraîné.",
     "lineage_base": "À la base : le modèle de base, tel quel",
     "lineage_unknown": "Avant cela : un modèle affiné dont l’entraînement n’est pas consigné ici",
     "lineage_adapter": "Adaptateur",
