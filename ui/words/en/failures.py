@@ -23,6 +23,7 @@ SENTENCES: dict[str, str] = {
     "failed_one_label": "Every answer has the same rating; learning needs both kinds. Add the other kind.",
     "failed_no_mismatch": "Learning from ratings needs at least two different questions. Add rows.",
     "failed_loss_not_finite": "Training went astray. Lower the learning rate and start again.",
+    "failed_prompt_too_long": "A question that the model is tried with is too long. Send shorter ones.",
     "failed_adapter_changes_nothing": "What was learned changes no answer, so nothing was published. Add rows or passes.",
     "failed_not_served": "The model was trained, but the server does not answer with it as it was trained, so it was not published. Ask who runs the service.",
     "failed_training_failed": "Training broke off. The job’s log says more; ask who runs the service.",
