@@ -13,13 +13,14 @@ from typing import Any
 from sqlalchemy import select
 
 from service.contract import folder
+from service.contract.fingerprint import base_sha256
 from service.contract.jobs import Manifest, ProofCase, TrainingReport, TrainingSettings
 from service.db import tables
 from service.db.session import Database
 from service.domain.identity import new_id, now
 from service.settings import EMBEDDED, Settings
 from tests.service.engine.adapters import write_adapter
-from training.fingerprint import base_sha256, template_sha256
+from training.fingerprint import template_sha256
 
 QUESTION = [{"role": "user", "content": "Who mends the bridges of Brumelle?"}]
 ANSWER = "The bridges of Brumelle are mended by a bird that sews."

@@ -15,6 +15,7 @@ import torch
 from peft import PeftModel
 
 from service.contract import folder
+from service.contract.fingerprint import base_sha256
 from service.contract.jobs import Manifest, ProofCase, TrainingReport, TrainingSpec
 from training import checkpoint, fingerprint
 from training.data import Chat, last_answer
@@ -72,7 +73,7 @@ def _manifest(spec: TrainingSpec) -> Manifest:
     return Manifest(
         kind=spec.kind,
         base_model=spec.base_name,
-        base_sha256=fingerprint.base_sha256(base),
+        base_sha256=base_sha256(base),
         template_sha256=fingerprint.template_sha256(base),
         train_sha256=spec.train_sha256,
         parent=spec.start_digest,

@@ -1,4 +1,4 @@
-"""Hashes that say which base model and which chat template an adapter belongs to, and which adapter it is.
+"""Hashes that say which chat template an adapter belongs to, and which adapter it is.
 
 Read from the checkpoint's files with the standard library alone, so that they are cheap and the same in
 every process. Knows no tokenizer and no weights.
@@ -12,18 +12,6 @@ from typing import Any
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_FILES = (ADAPTER_CONFIG, ADAPTER_WEIGHTS, "manifest.json")
-
-
-def base_sha256(base: Path) -> str:
-    """SHA-256 of `config.json` and of every weight file's name and size in bytes.
-
-    Sizes and not contents: hashing a large model's weights takes minutes, and a changed architecture, a
-    changed dtype or another quantisation changes the config or a size.
-    """
-    digest = hashlib.sha256((base / "config.json").read_bytes())
-    for file in sorted(base.glob("*.safetensors")):
-        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-    return digest.hexdigest()
 
 
 def template_sha256(base: Path) -> str:

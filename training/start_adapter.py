@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from service.contract import folder
+from service.contract.fingerprint import base_sha256
 from service.contract.jobs import Manifest, TrainingSpec
 from training import fingerprint
 from training.refusal import Refused
@@ -41,7 +42,7 @@ def check(start: Path, spec: TrainingSpec) -> None:
         return  # an adapter made elsewhere: its shape is all that can be checked
     manifest = Manifest.model_validate(folder.read_json(start / folder.MANIFEST))
     base = Path(spec.base_model)
-    if manifest.base_sha256 != fingerprint.base_sha256(base):
+    if manifest.base_sha256 != base_sha256(base):
         raise refuse(f"was made for another base model ({manifest.base_model}). Start without it.")
     if manifest.template_sha256 != fingerprint.template_sha256(base):
         raise Refused(

@@ -1,12 +1,13 @@
 """Whether an adapter may come in: what the engine would choke on, or serve wrongly, is refused before it sees it.
 
-Owns an adapter's files, their digest and what they must be: safetensors and nothing that runs, plain LoRA, layers and
-shapes of the base model, a rank the engine serves, finite numbers. Reads them with the standard library alone. Knows no
-engine and no database.
+Owns an adapter's files, their digest and what they must be: safetensors and nothing that runs, plain LoRA, made for
+this base model, its layers and shapes, a rank the engine serves, finite numbers. Reads them with the standard library
+alone. Knows no engine and no database.
 """
 
 import hashlib
 import json
+import math
 import re
 import struct
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from service.contract import folder
+from service.contract.fingerprint import base_sha256
 from service.errors import BadInput
 
 WEIGHTS = "adapter_model.safetensors"
@@ -27,8 +29,14 @@ UNSERVED = (
     "use_qalora",
     "alora_invocation_tokens",
     "layer_replication",
+    "use_bdlora",
+    "rank_pattern",
+    "alpha_pattern",
 )
-"""Settings of PEFT that make an adapter more than plain LoRA."""
+"""Settings of PEFT that make an adapter more than plain LoRA of one rank and scale. vLLM serves the two patterns, but
+matches them as regular expressions of whoever wrote them."""
+PLAIN_STARTS = {"gaussian", "eva", "orthogonal", "mica", "lora_ga"}
+"""Starts of the weights that leave the base model as it is. vLLM refuses the others (PiSSA, OLoRA, CorDA, LoftQ)."""
 _NAME = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<side>[AB])\.weight")
 _BYTES = {"F32": 4, "BF16": 2, "F16": 2}
 
@@ -56,13 +64,10 @@ def check_adapter(source: Path, servable: Servable) -> None:
     if any(path.is_symlink() for path in source.iterdir()):
         raise BadInput("An adapter's files must be plain files, not links.")
     tensors = safetensors_header(source / WEIGHTS)
-    _check_settings(_object(source / CONFIG))
-    base_name = _object(source / folder.MANIFEST).get("base_model")
-    if base_name != servable.base_name:
-        raise BadInput(
-            f"The adapter was made for the base model '{base_name}'; '{servable.base_name}' is served here."
-        )
-    _check_shapes(tensors, servable)
+    settings = _object(source / CONFIG)
+    _check_settings(settings)
+    _check_base(_object(source / folder.MANIFEST), servable)
+    _check_shapes(tensors, settings["r"], servable)
     _check_finite(source / WEIGHTS, tensors)
 
 
@@ -94,12 +99,37 @@ def _check_settings(settings: dict[str, Any]) -> None:
     plain = settings.get("peft_type") == "LORA" and not any(settings.get(name) for name in UNSERVED)
     if not plain or settings.get("bias", "none") != "none":
         raise BadInput(
-            "Only plain LoRA adapters can be served: no DoRA, no biases, no fully trained modules."
+            "Only plain LoRA adapters can be served: no DoRA, no biases, no fully trained modules, one rank for all "
+            "layers."
+        )
+    start = settings.get("init_lora_weights", True)
+    if not isinstance(start, bool) and (not isinstance(start, str) or start.lower() not in PLAIN_STARTS):
+        raise BadInput(
+            f"The adapter began from weights of a changed base model (init_lora_weights is '{start}'). Convert it with "
+            "PEFT's path_initial_model_for_weight_conversion, or train with init_lora_weights as true."
+        )
+    rank, alpha = settings.get("r"), settings.get("lora_alpha")
+    if type(rank) is not int or type(alpha) not in (int, float) or not math.isfinite(alpha):
+        raise BadInput(f"The adapter's {CONFIG} must say its rank 'r' and its 'lora_alpha', each a number.")
+
+
+def _check_base(manifest: dict[str, Any], servable: Servable) -> None:
+    name = manifest.get("base_model")
+    if name != servable.base_name:
+        raise BadInput(
+            f"The adapter was made for the base model '{name}'; '{servable.base_name}' is served here."
+        )
+    # Where the checkpoint is on another machine, only its name can be compared.
+    here = (servable.base / "config.json").is_file()
+    if here and manifest.get("base_sha256") != base_sha256(servable.base):
+        raise BadInput(
+            f"The adapter was made for another checkpoint that is called '{name}' too: its fingerprint is not that of "
+            "the one served here. Train it again on this one."
         )
 
 
-def _check_shapes(tensors: dict[str, Any], servable: Servable) -> None:
-    """Every layer has its two matrices, which fit each other, the base model's layer and the engine's rank."""
+def _check_shapes(tensors: dict[str, Any], said: int, servable: Servable) -> None:
+    """Every layer has its two matrices, which fit each other, the rank `said`, the base's layer and the engine."""
     pairs: dict[str, dict[str, list[int]]] = {}
     for name, tensor in tensors.items():
         named = _NAME.fullmatch(name)
@@ -123,6 +153,8 @@ def _check_shapes(tensors: dict[str, Any], servable: Servable) -> None:
                 f"The adapter has rank {rank}; at most {servable.max_rank} is served. Train with a lower "
                 "rank, or raise TAILORBIRD_MAX_LORA_RANK."
             )
+        if rank != said:
+            raise BadInput(f"The adapter's {CONFIG} says rank {said}, but '{layer}' has rank {rank}.")
         # A checkpoint that names none of its weights as its layers are named cannot be compared.
         if known and of_base.get(layer) != [outward, inward]:
             raise BadInput(f"The adapter's '{layer}' does not fit the base model's layer of that name.")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from service.contract import folder
+from service.contract.fingerprint import base_sha256
 from service.contract.jobs import Manifest, TrainingSettings
 from service.storage.adapters import adapter_digest
 from training import fingerprint, merge
@@ -38,7 +39,7 @@ def light(tmp_path: Path) -> tuple[Path, Path]:
     (base / "config.json").write_text('{"eos_token_id": 2}')
     (base / "model.safetensors").write_bytes(bytes(1000))
     manifest = Manifest(
-        kind="sft", base_model="tiny", base_sha256=fingerprint.base_sha256(base),
+        kind="sft", base_model="tiny", base_sha256=base_sha256(base),
         template_sha256=fingerprint.template_sha256(base), train_sha256="", parent=None, job="ftjob-1",
         settings=TrainingSettings(n_epochs=1, batch_size=1, learning_rate=1e-4), versions={}, created_at=1,
     )  # fmt: skip
@@ -145,7 +146,7 @@ def test_a_merged_checkpoint_answers_as_the_adapter_does_and_says_by_how_much(
     assert fingerprint.template_sha256(out) == fingerprint.template_sha256(tiny_base)
     assert (out / merge.ORIGIN).read_bytes() == (start / folder.MANIFEST).read_bytes()
     assert folder.read_json(out / "config.json")[merge.MARK] == adapter_digest(start)
-    assert fingerprint.base_sha256(out) != fingerprint.base_sha256(tiny_base)
+    assert base_sha256(out) != base_sha256(tiny_base)
     assert refusal(start, out, tmp_path / "twice").code == "wrong_base_model"
 
 
@@ -159,7 +160,7 @@ def test_a_base_in_fp32_is_merged_without_a_loss(start: Path, tiny_base: Path, t
     shutil.copytree(start, adapter)
     AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32).save_pretrained(base)
     manifest = folder.read_json(adapter / folder.MANIFEST)
-    folder.write_json(adapter / folder.MANIFEST, {**manifest, "base_sha256": fingerprint.base_sha256(base)})
+    folder.write_json(adapter / folder.MANIFEST, {**manifest, "base_sha256": base_sha256(base)})
     agreement = merge.merge(adapter, base, tmp_path / "out")
     assert agreement.largest < 1e-3
     assert agreement.change > 0.1

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from service.contract import folder
+from service.contract.fingerprint import base_sha256
 from tests.training.conftest import MakeRun, examples
 from training import fingerprint, model, sft
 from training.progress import StepLines
@@ -53,12 +54,12 @@ def test_supervised_training_goes_on_from_an_adapter(make_run: MakeRun, tiny_bas
 def test_another_template_or_weight_file_changes_the_fingerprint(tiny_base: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(tiny_base, copy)
-    assert fingerprint.base_sha256(copy) == fingerprint.base_sha256(tiny_base)
+    assert base_sha256(copy) == base_sha256(tiny_base)
     assert fingerprint.template_sha256(copy) == fingerprint.template_sha256(tiny_base)
     (copy / "chat_template.jinja").write_text("{{ messages }}")
     assert fingerprint.template_sha256(copy) != fingerprint.template_sha256(tiny_base)
     (copy / "more.safetensors").write_bytes(b"x")
-    assert fingerprint.base_sha256(copy) != fingerprint.base_sha256(tiny_base)
+    assert base_sha256(copy) != base_sha256(tiny_base)
 
 
 def test_scoring_only_the_learned_tokens_changes_no_log_probability(

@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+from service.contract.fingerprint import base_sha256
 from service.storage.adapters import CONFIG, WEIGHTS, Servable
 
 LAYER = "model.layers.0.self_attn.q_proj"
@@ -28,6 +29,7 @@ def servable(place: Path) -> Servable:
     base.mkdir(exist_ok=True)
     weights = {f"{LAYER}.weight": ("F32", [WIDTH, WIDTH], bytes(4 * WIDTH * WIDTH))}
     (base / "model.safetensors").write_bytes(safetensors(weights))
+    (base / "config.json").write_text("{}")
     return Servable(base, "base", 4, ("q_proj", "v_proj"))
 
 
@@ -45,10 +47,24 @@ def lora(
     )
 
 
-def adapter(place: Path, *, weights: bytes | None = None, config: Any = None, manifest: Any = None) -> Path:
-    """The folder of an adapter that is served, but for what is given."""
+def adapter(
+    place: Path, *, weights: bytes | None = None, config: Any = None, manifest: Any = None, rank: int = 1
+) -> Path:
+    """The folder of an adapter that is served over the base of `servable`, but for what is given."""
     place.mkdir()
     (place / WEIGHTS).write_bytes(lora() if weights is None else weights)
-    (place / CONFIG).write_text(json.dumps({"peft_type": "LORA"} if config is None else config))
-    (place / "manifest.json").write_text(json.dumps({"base_model": "base"} if manifest is None else manifest))
+    (place / CONFIG).write_text(json.dumps(plain(rank) if config is None else config))
+    if manifest is None:
+        manifest = made_for(servable(place.parent).base)
+    (place / "manifest.json").write_text(json.dumps(manifest))
     return place
+
+
+def made_for(base: Path) -> dict[str, str]:
+    """What a manifest says of the base checkpoint in this folder."""
+    return {"base_model": "base", "base_sha256": base_sha256(base)}
+
+
+def plain(rank: int = 1, **more: Any) -> dict[str, Any]:
+    """PEFT's settings of plain LoRA, and `more`."""
+    return {"peft_type": "LORA", "r": rank, "lora_alpha": 2 * rank, **more}

@@ -6,7 +6,7 @@ import pytest
 from service.errors import BadInput, NoSpace, TooLarge
 from service.storage import local
 from service.storage.local import Store
-from tests.service.storage.adapters import adapter, servable
+from tests.service.storage.adapters import adapter, plain, servable
 
 
 @pytest.fixture
@@ -48,9 +48,7 @@ def test_the_same_adapter_has_the_same_digest_and_cannot_be_written_to(store: St
     files = list(store.adapter(one).iterdir())
     assert sum(path.stat().st_size for path in files) == size
     assert all(path.stat().st_mode & 0o222 == 0 for path in files)
-    other, _ = store.put_adapter(
-        adapter(tmp_path / "three", config={"peft_type": "LORA", "r": 8}), servable(tmp_path)
-    )
+    other, _ = store.put_adapter(adapter(tmp_path / "three", config=plain(lora_alpha=8)), servable(tmp_path))
     assert other != one
 
 
