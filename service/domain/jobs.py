@@ -28,7 +28,7 @@ from service.domain import job_requests, webhooks
 from service.domain.idempotency import recent_same
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
-from service.domain.paging import page
+from service.domain.paging import has_metadata, newest, strange
 from service.errors import Conflict, NotFound
 from service.storage.local import Store
 
@@ -99,9 +99,8 @@ async def list_jobs(
     query = select(tables.Job).where(tables.Job.kind != "evaluation")
     if not caller.may("reviewer"):
         query = query.where(tables.Job.user_id == caller.user_id)
-    rows = await session.scalars(query.order_by(tables.Job.created_at.desc(), tables.Job.id))
-    fitting = [r for r in rows if metadata.items() <= (r.request.get("metadata") or {}).items()]
-    return page(fitting, after, limit)
+    query = query.where(*has_metadata(tables.Job.request["metadata"], metadata))
+    return await newest(session, query, tables.Job, after, limit)
 
 
 async def cancel(session: AsyncSession, job: tables.Job) -> None:
@@ -260,9 +259,14 @@ async def list_events(
     session: AsyncSession, job_id: str, *, after: str | None, limit: int
 ) -> tuple[list[JobEvent], bool]:
     """Events of a job, newest first, as OpenAI lists them."""
-    query = (
-        select(tables.JobEvent).where(tables.JobEvent.job_id == job_id).order_by(tables.JobEvent.id.desc())
-    )
+    event = tables.JobEvent
+    query = select(event).where(event.job_id == job_id).order_by(event.id.desc())
+    if after is not None:
+        digits = after.removeprefix("ftevent-")
+        number = int(digits) if digits.isdecimal() and len(digits) < 19 else 0
+        if await session.scalar(query.where(event.id == number)) is None:
+            raise strange(after)
+        query = query.where(event.id < number)
     events = [
         JobEvent.model_validate(
             {
@@ -270,9 +274,9 @@ async def list_events(
                 "type": r.type, "data": r.data,
             }
         )
-        for r in await session.scalars(query)
+        for r in await session.scalars(query.limit(limit + 1))
     ]  # fmt: skip
-    return page(events, after, limit)
+    return events[:limit], len(events) > limit
 
 
 async def list_checkpoints(session: AsyncSession, job: tables.Job) -> list[Checkpoint]:
