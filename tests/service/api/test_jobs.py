@@ -8,8 +8,10 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import event
 
+from service.contract.jobs import DpoHyperparameters, Hyperparameters, KtoHyperparameters
 from service.db import tables
 from tests.gateway import Gateway
 
@@ -202,15 +204,10 @@ def test_the_sdk_pauses_resumes_and_is_told_when_it_is_too_late(client: openai.O
 
 
 def test_a_dpo_job_takes_the_settings_of_its_loss_and_shows_all_of_them_with_reasons(client: openai.OpenAI):
-    pair = {
-        "input": {"messages": [{"role": "user", "content": "q"}]},
-        "preferred_output": [{"role": "assistant", "content": "a"}],
-        "non_preferred_output": [{"role": "assistant", "content": "b"}],
-    }
     asked = {"loss_type": "sigmoid_norm", "sft_weight": 0.5, "use_rslora": True, "beta": "auto"}
     method: Any = {"type": "dpo", "dpo": {"hyperparameters": asked}}
     job = client.fine_tuning.jobs.create(
-        model="smollm2-135m-instruct", training_file=put(client, [pair] * 5), method=method
+        model="smollm2-135m-instruct", training_file=put(client, [PAIR] * 5), method=method
     )
     settings = job.model_dump()["method"]["dpo"]["hyperparameters"]
     assert {name: settings[name] for name in asked} == asked | {"beta": 5}
@@ -218,6 +215,50 @@ def test_a_dpo_job_takes_the_settings_of_its_loss_and_shows_all_of_them_with_rea
     reasons = job.model_dump()["hyperparameter_reasons"]
     assert reasons.keys() == settings.keys() - {"loss_type", "sft_weight", "use_rslora"}
     client.fine_tuning.jobs.cancel(job.id)
+
+
+PAIR = {
+    "input": {"messages": [{"role": "user", "content": "q"}]},
+    "preferred_output": [{"role": "assistant", "content": "a"}],
+    "non_preferred_output": [{"role": "assistant", "content": "b"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "rows"),
+    [
+        ("supervised", Hyperparameters, [EXAMPLE] * 6),
+        ("dpo", DpoHyperparameters, [PAIR] * 6),
+        ("kto", KtoHyperparameters, BOTH),
+    ],
+)
+def test_auto_said_for_every_hyperparameter_is_what_saying_nothing_is(
+    client: openai.OpenAI, name: str, fields: type[BaseModel], rows: list[dict[str, Any]]
+):
+    file, auto = put(client, rows), dict.fromkeys(fields.model_fields, "auto")
+
+    def settings(hyperparameters: dict[str, Any]) -> dict[str, Any]:
+        method: Any = {"type": name, name: {"hyperparameters": hyperparameters}}
+        job = client.fine_tuning.jobs.create(
+            model="smollm2-135m-instruct", training_file=file, method=method, seed=1
+        )
+        client.fine_tuning.jobs.cancel(job.id)
+        return job.model_dump()["method"][name]["hyperparameters"]
+
+    assert len(auto) >= 5
+    resolved = settings(auto)
+    assert resolved == settings({})
+    assert "auto" not in resolved.values()
+    assert resolved.keys() <= auto.keys()
+
+
+def test_auto_is_taken_in_openais_older_place_too(client: openai.OpenAI):
+    auto: Any = dict.fromkeys(("n_epochs", "batch_size", "learning_rate_multiplier"), "auto")
+    job = client.fine_tuning.jobs.create(
+        model="smollm2-135m-instruct", training_file=put(client, [EXAMPLE] * 6), hyperparameters=auto
+    )
+    client.fine_tuning.jobs.cancel(job.id)
+    assert all(type(getattr(job.hyperparameters, field)) in (int, float) for field in auto)
 
 
 @pytest.mark.parametrize("label", [True, False])
