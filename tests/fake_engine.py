@@ -1,6 +1,7 @@
 """A double of the engine for the light tests: it speaks vLLM's routes and answers by rule, at once.
 
-It serves what it was told to load, streams word by word, and breaks off when the prompt says so. The
+It serves what it was told to load, streams word by word, and breaks off when the prompt says so: BREAK ends the stream
+without an end, ABORT with vLLM's own (`"abort"`, then `[DONE]` as if all were well, vllm-project/vllm#57082). The
 real engine stands behind every promise in the heavy tests.
 """
 
@@ -79,7 +80,7 @@ async def _answer(app: FastAPI, body: dict[str, Any], request: Request, question
 
 
 def _choice(body: dict[str, Any], number: int, words: list[str], question: str) -> dict[str, Any]:
-    end = "abort" if "BREAK" in question else "length" if _limit(body) == 1 else "stop"
+    end = "abort" if "BREAK" in question or "ABORT" in question else "length" if _limit(body) == 1 else "stop"
     choice = {"index": number, "finish_reason": end, "stop_reason": None, "logprobs": None}
     if body.get("logprobs") is not None and body.get("logprobs") is not False:
         choice["logprobs"] = _logprobs(body, words)
