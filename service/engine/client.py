@@ -84,6 +84,7 @@ class Engine:
         self._patience, self._answer = stream_timeout, answer_timeout
         self._session: aiohttp.ClientSession | None = None
         self._ending = False
+        self._responses: set[aiohttp.ClientResponse] = set()
 
     async def health(self) -> bool:
         """Whether the engine answers now and its core is alive. Raises nothing."""
@@ -247,6 +248,8 @@ class Engine:
     async def give_up(self) -> None:
         """End every answer under way as an engine that breaks off does, and take no more: the service ends."""
         self._ending = True
+        for response in self._responses:  # closing alone would leave their readers waiting
+            response.content.set_exception(aiohttp.ClientConnectionError())
         await self.close()
 
     def _open(self) -> aiohttp.ClientSession:
@@ -308,6 +311,7 @@ class Engine:
             )
             if response.status != 200:
                 raise _refusal(response.status, await response.read())
+            self._responses.add(response)
             yield response
         except TimeoutError:
             raise EngineTimeout(_SLOW) from None
@@ -317,8 +321,10 @@ class Engine:
             broke = _BROKE if response is not None else _GONE
             raise EngineUnavailable(_ENDING if self._ending else broke) from None
         finally:
-            if response is not None and not response.content.at_eof():
-                response.close()
+            if response is not None:
+                self._responses.discard(response)
+                if not response.content.at_eof():
+                    response.close()
 
 
 class Engines:
