@@ -6,8 +6,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ class GatewayProcess:
     url: str
     home: Path
     key: str
+    end_engine: Callable[[], None]
+    """Ends the double, so that nobody is there to answer."""
 
     @property
     def log(self) -> str:
@@ -38,7 +40,8 @@ def gateway_process(home: Path, schema: Path, **extra: str) -> Iterator[GatewayP
     shutil.copy(schema, home)
     asyncio.run(first_start.prepare(Settings(home=home)))
     port = free_port()
-    with serving(create_fake_engine()) as engine, open(home / "gateway.log", "wb") as log:
+    with ExitStack() as until_ended, open(home / "gateway.log", "wb") as log:
+        engine = until_ended.enter_context(serving(create_fake_engine()))
         env = os.environ | extra | {
             "TAILORBIRD_HOME": str(home), "TAILORBIRD_API_PORT": str(port), "TAILORBIRD_ENGINE_URLS": engine,
         }  # fmt: skip
@@ -46,7 +49,7 @@ def gateway_process(home: Path, schema: Path, **extra: str) -> Iterator[GatewayP
             [sys.executable, "-m", "service", "gateway"], env=env, cwd=ROOT, stdout=log, stderr=log
         )
         key = (home / "admin.key").read_text().strip()
-        found = GatewayProcess(process, f"http://127.0.0.1:{port}", home, key)
+        found = GatewayProcess(process, f"http://127.0.0.1:{port}", home, key, until_ended.close)
         try:
             _until_ready(found)
             yield found
