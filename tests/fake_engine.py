@@ -24,6 +24,7 @@ def create_fake_engine() -> FastAPI:
     app.state.loaded = {}
     app.state.bodies = []
     app.state.headers = []
+    app.state.waiting = 0
 
     @app.get("/health")
     async def health() -> Response:
@@ -32,6 +33,13 @@ def create_fake_engine() -> FastAPI:
     @app.get("/version")
     async def version() -> dict[str, str]:
         return {"version": "0.0.fake"}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return PlainTextResponse(
+            "# TYPE vllm:num_requests_waiting gauge\n"
+            f'vllm:num_requests_waiting{{engine="0",model_name="{BASE}"}} {float(app.state.waiting)}\n'
+        )
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

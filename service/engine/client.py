@@ -118,6 +118,14 @@ class Engine:
                     found[name] = found.get(name, 0.0) + float(value)
         return found
 
+    async def waiting(self) -> int:
+        """Requests that wait for their first step: in line here, and in the engine's own queue, where it says so."""
+        line = len(self._turns) if self._turns is not None else 0
+        try:
+            return line + int((await self.figures()).get("vllm:num_requests_waiting", 0))
+        except (TailorbirdError, ValueError):
+            return line
+
     async def steps(self) -> float | None:
         """How many steps it has made; none when it does not say now."""
         try:
