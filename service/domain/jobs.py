@@ -219,6 +219,30 @@ async def requeue_lost(session: AsyncSession, attempts: int) -> int:
     return len(jobs)
 
 
+async def killed(session: AsyncSession, job: tables.Job) -> None:
+    """The job's process was killed, and not by us: it goes on once; the second time it fails with that cause.
+
+    The kernel that runs out of memory kills so, and would do it again and again.
+    """
+    code: EventCode = "killed_restarts" if job.kind == "evaluation" else "killed_goes_on"
+    event = tables.JobEvent
+    before = select(event.id).where(event.job_id == job.id, event.data["code"].as_string() == code).limit(1)
+    job.worker = job.lease_until = None
+    if job.cancel_requested:
+        await end(session, job, "cancelled", "Cancelled.", code="cancelled")
+    elif await session.scalar(before) is None:
+        job.status, job.pause_requested = "paused" if job.pause_requested else "queued", False
+        told = f"Its process was killed, probably for lack of memory. The job {_again(job)}, once."
+        await add_event(session, job.id, told, level="warn", code=code)
+    else:
+        error = JobError(
+            code="job_killed",
+            message="Its process was killed again, probably for lack of memory. Free some memory on this machine, or "
+            "choose a smaller batch_size or shorter rows, and start the job again.",
+        )
+        await end(session, job, "failed", error.message, error, code="killed_given_up")
+
+
 async def ended(session: AsyncSession, ids: set[str]) -> set[str]:
     """Which of these jobs have ended."""
     query = select(tables.Job.id).where(tables.Job.id.in_(ids), tables.Job.status.in_(ENDED))
