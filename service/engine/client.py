@@ -1,4 +1,4 @@
-"""HTTP to one engine, and the choice among several.
+"""HTTP to one engine.
 
 Owns the engine's wire: routes, errors, streams and their cutting. Runs in the gateway's process, so it
 imports nothing heavy. Knows nothing of assistants, and decides nothing about which adapters there should
@@ -7,12 +7,10 @@ every step (vllm-project/vllm#33791).
 """
 
 import asyncio
-import hashlib
 import logging
-import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -39,7 +37,7 @@ STEPS = "vllm:iteration_tokens_total_count"
 """vLLM's count of steps, in its figures."""
 _JSON = {"content-type": "application/json"}
 _NONE: Mapping[str, str] = {}
-_GONE = "The engine is starting or gone. Try again in a few seconds."
+GONE = "The engine is starting or gone. Try again in a few seconds."
 _BROKE = "The engine stopped in the middle of the answer. Send the request again."
 _ENDING = "The service is ending. Send the request again in a minute."
 _SLOW = "The engine did not answer in time. Try again, or ask for a shorter answer."
@@ -326,52 +324,13 @@ class Engine:
         except EventTooLong as error:
             raise EngineError(f"The engine's answer cannot be read: {error}.") from None
         except (aiohttp.ClientError, OSError):
-            broke = _BROKE if response is not None else _GONE
+            broke = _BROKE if response is not None else GONE
             raise EngineUnavailable(_ENDING if self._ending else broke) from None
         finally:
             if response is not None:
                 self._responses.discard(response)
                 if not response.content.at_eof():
                     response.close()
-
-
-class Engines:
-    """All engines of this service. Iterates every one, ready or not."""
-
-    def __init__(self, engines: Iterable[Engine]) -> None:
-        self._engines = list(engines)
-
-    def __iter__(self) -> Iterator[Engine]:
-        return iter(self._engines)
-
-    @property
-    def ready(self) -> bool:
-        """Whether any engine can answer now."""
-        return any(engine.ready for engine in self._engines)
-
-    def pick(self, model: str) -> Engine:
-        """A ready engine that serves `model` (an adapter's engine name, or the base model's).
-
-        Rendezvous hashing (Thaler and Ravishankar 1998) keeps a model on one engine, where its prefixes
-        are cached; bounded loads (Mirrokni et al. 2018, arXiv:1608.01350, factor 1.25) spill a hot one to
-        the next. Raises `EngineUnavailable`.
-        """
-        able = [engine for engine in self._engines if engine.ready and model in engine.models]
-        if not able:
-            if not self.ready:
-                raise EngineUnavailable(_GONE)
-            raise EngineUnavailable(f"No engine has loaded '{model}' yet. Try again in a few seconds.")
-        bound = math.ceil(1.25 * (1 + sum(engine.in_flight for engine in able)) / len(able))
-        able.sort(key=lambda engine: hashlib.sha256(f"{engine.url}\0{model}".encode()).digest())
-        return next(engine for engine in able if engine.in_flight < bound)
-
-    async def close(self) -> None:
-        for engine in self._engines:
-            await engine.close()
-
-    async def give_up(self) -> None:
-        for engine in self._engines:
-            await engine.give_up()
 
 
 def _within(seconds: float) -> aiohttp.ClientTimeout:
@@ -390,7 +349,7 @@ def _refusal(status: int, body: bytes) -> TailorbirdError:
     if status == 503 and "busy" in message:
         return TooMany("The engine's queue is full. Try again in a few seconds.")
     if status == 503 or "EngineDead" in kind + message:
-        return EngineUnavailable(_GONE)
+        return EngineUnavailable(GONE)
     if status == 404:
         return NotFound(message, param=param, code="model_not_found" if param == "model" else None)
     if 400 <= status < 500:

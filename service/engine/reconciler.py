@@ -13,7 +13,8 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from service.engine.client import Engine, Engines
+from service.engine.client import Engine
+from service.engine.engines import Engines
 from service.errors import EngineError, EngineTimeout, EngineUnavailable, TailorbirdError
 
 logger = logging.getLogger(__name__)

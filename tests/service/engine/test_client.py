@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from service.engine.client import Engine, Engines
+from service.engine.client import Engine
+from service.engine.engines import Engines
 from service.errors import EngineError, EngineTimeout, EngineUnavailable, TailorbirdError, TooMany
 from tests.service.engine.double import BASE, double_engine
 

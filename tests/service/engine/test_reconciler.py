@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from service.engine.client import Engine, Engines
+from service.engine.client import Engine
+from service.engine.engines import Engines
 from service.engine.reconciler import WEIGHTS, Reconciler
 from service.errors import EngineError, EngineUnavailable
 from tests.service.engine.double import BASE, double_engine

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from service.contract.jobs import ProofCase
-from service.engine.client import Engine, Engines
+from service.engine.client import Engine
+from service.engine.engines import Engines
 from service.engine.proof import prove, verdict
 from service.engine.reconciler import Reconciler
 from service.errors import EngineError, EngineUnavailable, NotFound
