@@ -109,7 +109,8 @@ def _check_settings(settings: dict[str, Any]) -> None:
             "PEFT's path_initial_model_for_weight_conversion, or train with init_lora_weights as true."
         )
     rank, alpha = settings.get("r"), settings.get("lora_alpha")
-    if type(rank) is not int or type(alpha) not in (int, float) or not math.isfinite(alpha):
+    a_number = isinstance(alpha, int | float) and not isinstance(alpha, bool) and math.isfinite(alpha)
+    if type(rank) is not int or not a_number:
         raise BadInput(f"The adapter's {CONFIG} must say its rank 'r' and its 'lora_alpha', each a number.")
 
 

@@ -38,7 +38,8 @@ async def test_files_go_up_are_listed_read_and_deleted(client: openai.AsyncOpenA
     made = [await put(client) for _ in range(3)]
     assert (await client.files.wait_for_processing(made[0])).status == "processed"
     listed = [file.id async for file in client.files.list(limit=1, order="asc", purpose="fine-tune")]
-    assert [one for one in listed if one in made] == made
+    assert {*made} <= {*listed}
+    assert len(listed) == len({*listed})
     assert await (await client.files.content(made[0])).aread() == ROWS
     async with client.files.with_streaming_response.content(made[1]) as response:
         assert b"".join([part async for part in response.iter_bytes()]) == ROWS
