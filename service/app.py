@@ -53,7 +53,8 @@ from service.domain.keys import Hasher
 from service.domain.releases import deleted_adapters, list_adapters
 from service.door import Door
 from service.engine import server
-from service.engine.client import Engine, Engines
+from service.engine.client import Engine
+from service.engine.engines import Engines
 from service.engine.reconciler import Reconciler
 from service.imports import Imports
 from service.logs import log

@@ -57,17 +57,15 @@ def run(settings: Settings, _: argparse.Namespace) -> int:
 
 def gateway(settings: Settings, _: argparse.Namespace) -> None:
     """The gateway alone. Its engines: TAILORBIRD_ENGINE_URLS, or the local one's socket."""
-    import uvicorn
-
-    from service import logs
+    from service import drain, logs
     from service.app import create_app
     from service.launch import engine_urls
 
     logs.start()
     app = create_app(settings, engine_urls(settings))
-    uvicorn.run(
-        app, host=settings.host, port=settings.api_port, log_config=None, access_log=False,
-        timeout_graceful_shutdown=30, timeout_keep_alive=75, h11_max_incomplete_event_size=65_536,
+    drain.serve(
+        app, lambda: app.state.house.engines.give_up(), host=settings.host, port=settings.api_port,
+        grace=settings.grace,
     )  # fmt: skip
 
 

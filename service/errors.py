@@ -5,6 +5,7 @@
     ├── NotSignedIn       401  no key, a wrong key, an expired key
     ├── NotAllowed        403  the key's owner has not the role
     ├── NotFound          404
+    ├── NotTaken          405  the address is there, for other methods
     ├── Conflict          409  true, but not now: the state does not permit it (never retried)
     ├── TooLarge          413
     ├── TooMany           429  full; come back in `retry_after` seconds
@@ -62,6 +63,10 @@ class NotAllowed(TailorbirdError):
 
 class NotFound(TailorbirdError):
     status, kind, code = 404, "invalid_request_error", "not_found"
+
+
+class NotTaken(TailorbirdError):
+    status, kind, code = 405, "invalid_request_error", "method_not_allowed"
 
 
 class Conflict(TailorbirdError):

@@ -109,7 +109,9 @@ def _children(settings: Settings) -> list[Child]:
     }  # fmt: skip
     children = [] if settings.engine_urls else [_engine(settings, logs)]
     children += [
-        Child("gateway", [*service, "gateway"], env, logs / "gateway.log", cwd=ROOT, grace=35),
+        Child(
+            "gateway", [*service, "gateway"], env, logs / "gateway.log", cwd=ROOT, grace=settings.grace + 10
+        ),
         Child("worker", [*service, "worker"], env, logs / "worker.log", cwd=ROOT, grace=20),
         Child("ui", [sys.executable, "-m", "ui"], screens, logs / "ui.log", cwd=ROOT),
     ]

@@ -29,10 +29,10 @@ def start(level: str = "INFO") -> None:
     """Write this process's log lines to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Line())
-    log.handlers[:] = [handler]
-    log.setLevel(level)
-    log.propagate = False
-    service = logging.getLogger("service")
-    service.handlers[:] = [handler]
-    service.setLevel(level)
-    service.propagate = False
+    for name in ("tailorbird", "service"):
+        ours = logging.getLogger(name)
+        ours.handlers[:] = [handler]
+        ours.setLevel(level)
+        ours.propagate = False
+    # What libraries warn of would stand there as bare text.
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)

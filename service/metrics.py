@@ -57,6 +57,13 @@ def exposition(status: Status) -> bytes:
         {n: len(e.adapters) for n, e in engines.items()},
         "engine",
     )
+    waiting = {number: engine.waiting for number, engine in engines.items()}
+    gauge(
+        "requests_waiting",
+        "Requests that wait for their first step, here or in the engine",
+        waiting,
+        "engine",
+    )
     gauge("adapters_refused", "Adapters that cannot be loaded", {"": len(status.problems)})
     gauge("jobs", "Jobs by status", status.jobs, "status")
     gauge("feedback", "Feedback by kind", status.feedback, "kind")

@@ -14,9 +14,18 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service.contract.refusals import Refusal
-from service.errors import BadInput, DatabaseUnavailable, NoSpace, NotFound, TailorbirdError, TooMany
+from service.errors import (
+    BadInput,
+    DatabaseUnavailable,
+    NoSpace,
+    NotFound,
+    NotTaken,
+    TailorbirdError,
+    TooMany,
+)
 from service.logs import log
 from service.metrics import REFUSED
 
@@ -91,11 +100,31 @@ async def _not_understood(_: Request, error: Exception) -> JSONResponse:
 
 async def _no_route(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
+    asked = f"{request.method} {request.url.path}"
     if error.status_code == 404:
-        return answer(NotFound(f"Unknown address: {request.method} {request.url.path}", code="unknown_url"))
+        message = f"Unknown address: {asked}. Of OpenAI's API there is here: {', '.join(_served(request))}."
+        return answer(NotFound(f"{message} All addresses are described at /docs.", code="unknown_url"))
+    if error.status_code == 405:
+        takes = ", ".join(_methods(request))
+        told = NotTaken(f"{asked} is not served here. This address takes {takes}.")
+        return JSONResponse(told.body(), told.status, {"allow": takes})
+    if error.status_code == 400 and "json" in request.headers.get("content-type", ""):
+        return answer(BadInput("The body is not JSON in UTF-8.", code="invalid_json"))
     kind = "invalid_request_error" if error.status_code < 500 else "server_error"
     body = {"error": {"message": str(error.detail), "type": kind, "param": None, "code": None}}
     return JSONResponse(body, error.status_code, error.headers)
+
+
+def _served(request: Request) -> list[str]:
+    """What there is of OpenAI's API, as the routes themselves say."""
+    paths = {getattr(route, "path", "") for route in request.app.routes}
+    return sorted(path for path in paths if path.startswith("/v1/") and "{" not in path)
+
+
+def _methods(request: Request) -> list[str]:
+    """What this address takes; Starlette names the methods of one route only."""
+    fitting = [route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in fitting for method in getattr(route, "methods", None) or ()})
 
 
 async def _database_refused(_: Request, error: Exception) -> JSONResponse:

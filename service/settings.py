@@ -74,7 +74,15 @@ class Settings(BaseSettings):
     tokens_per_day: int | None = Field(
         None, ge=1, description="tokens a key may spend in a day (UTC); likewise"
     )
-    answer_timeout: float = Field(120.0, gt=0, description="seconds to wait for the first token")
+    answer_timeout: float = Field(
+        120.0,
+        gt=0,
+        description="seconds that an answer may stand still: a stream without a token, a whole answer without a step "
+        "of the engine",
+    )
+    grace: int = Field(
+        25, ge=1, description="seconds that answers under way have to end when the gateway is told to end"
+    )
     max_upload_mb: int = Field(512, ge=1, description="largest file that can be uploaded")
     needed_pairs: int = Field(20, ge=1, description="preference pairs a training round asks for")
     person_share: float = Field(

@@ -101,7 +101,7 @@ class Worker:
         log.info("job done", extra={"fields": {"job": job.id}})
 
     async def _run(self, job: tables.Job, place: Path) -> str:
-        """The subprocess, followed to its end: `done`, `interrupted`, `cancelled`, `lost` or `failed`."""
+        """The subprocess, followed to its end: `done`, `interrupted`, `cancelled`, `lost`, `killed` or `failed`."""
         module = "evals" if job.kind == "evaluation" else "training"
         key = None
         if job.kind == "evaluation":
@@ -139,7 +139,18 @@ class Worker:
             await self._step(job, follow.news())
             if process.returncode == folder.PAUSED:
                 return "interrupted"
-            return "done" if process.returncode == 0 and (place / folder.REPORT).exists() else "failed"
+            if process.returncode == -signal.SIGKILL:
+                return "killed"
+            if process.returncode == 0 and (place / folder.REPORT).exists():
+                return "done"
+            if process.returncode is not None and process.returncode < 0:
+                sign = signal.Signals(-process.returncode).name
+                raise TailorbirdError(
+                    f"The job's process was ended by {sign}, a fault of the program or of the machine; its log is "
+                    f"{place / folder.LOG}.",
+                    code="job_crashed",
+                )
+            return "failed"
 
     async def _step(self, job: tables.Job, news: list[Progress]) -> str:
         """Write the news, keep the lease, and see whether to go on: one transaction."""
@@ -168,6 +179,12 @@ class Worker:
             log.warning("the job is another worker's now", extra={"fields": {"job": job.id}})
         elif how == "failed":
             await self._fail(job, _reason(place))
+        elif how == "killed":
+            log.warning("job killed", extra={"fields": {"job": job.id}})
+            async with self.database.writing() as session:
+                fresh = await jobs.get_job(session, None, job.id)
+                if fresh.status == "running" and fresh.worker == self.name:
+                    await jobs.killed(session, fresh)
         else:
             async with self.database.writing() as session:
                 fresh = await jobs.get_job(session, None, job.id)

@@ -1,7 +1,9 @@
 """A double of the engine for the light tests: it speaks vLLM's routes and answers by rule, at once.
 
-It serves what it was told to load, streams word by word, and breaks off when the prompt says so. The
-real engine stands behind every promise in the heavy tests.
+It serves what it was told to load, streams word by word, and breaks off when the prompt says so: BREAK ends the stream
+without an end, ABORT with vLLM's own (`"abort"`, then `[DONE]` as if all were well, vllm-project/vllm#57082).
+HANG says nothing for seconds, STALL nothing more after its first words. The real engine stands behind every promise in
+the heavy tests.
 """
 
 import asyncio
@@ -22,6 +24,7 @@ def create_fake_engine() -> FastAPI:
     app.state.loaded = {}
     app.state.bodies = []
     app.state.headers = []
+    app.state.waiting = 0
 
     @app.get("/health")
     async def health() -> Response:
@@ -30,6 +33,13 @@ def create_fake_engine() -> FastAPI:
     @app.get("/version")
     async def version() -> dict[str, str]:
         return {"version": "0.0.fake"}
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        return PlainTextResponse(
+            "# TYPE vllm:num_requests_waiting gauge\n"
+            f'vllm:num_requests_waiting{{engine="0",model_name="{BASE}"}} {float(app.state.waiting)}\n'
+        )
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -70,8 +80,8 @@ async def _answer(app: FastAPI, body: dict[str, Any], request: Request, question
         words.append(f"for the {len(app.state.bodies)}th time")
     if body.get("stream"):
         return StreamingResponse(_stream(body, words, question), media_type="text/event-stream")
-    if "LATE" in question:
-        await asyncio.sleep(1)
+    if "LATE" in question or "HANG" in question:
+        await asyncio.sleep(1 if "LATE" in question else 10)
     choices = [_choice(body, number, words, question) for number in range(_count(body))]
     kind = "chat.completion" if "messages" in body else "text_completion"
     found = {"id": "x", "object": kind, "created": 1, "choices": choices, "usage": _usage(words)}
@@ -79,7 +89,7 @@ async def _answer(app: FastAPI, body: dict[str, Any], request: Request, question
 
 
 def _choice(body: dict[str, Any], number: int, words: list[str], question: str) -> dict[str, Any]:
-    end = "abort" if "BREAK" in question else "length" if _limit(body) == 1 else "stop"
+    end = "abort" if "BREAK" in question or "ABORT" in question else "length" if _limit(body) == 1 else "stop"
     choice = {"index": number, "finish_reason": end, "stop_reason": None, "logprobs": None}
     if body.get("logprobs") is not None and body.get("logprobs") is not False:
         choice["logprobs"] = _logprobs(body, words)
@@ -97,8 +107,8 @@ def _choice(body: dict[str, Any], number: int, words: list[str], question: str) 
 
 async def _stream(body: dict[str, Any], words: list[str], question: str):
     slow, breaks = "SLOW" in question, "BREAK" in question
-    if "LATE" in question:
-        await asyncio.sleep(1)
+    if "LATE" in question or "HANG" in question:
+        await asyncio.sleep(1 if "LATE" in question else 10)
     for number, choice in enumerate(_choice(body, n, words, question) for n in range(_count(body))):
         for sent, part in enumerate(_parts(choice)):
             if slow:
@@ -107,6 +117,8 @@ async def _stream(body: dict[str, Any], words: list[str], question: str):
             yield _event(body, {"choices": [{"index": number, "finish_reason": None, **part}], **so_far})
             if breaks and sent == 2:
                 return
+            if "STALL" in question and sent == 2:
+                await asyncio.sleep(10)
         end = {"index": number, "finish_reason": choice["finish_reason"]}
         yield _event(body, {"choices": [end | ({"text": ""} if "prompt" in body else {"delta": {}})]})
     if (body.get("stream_options") or {}).get("include_usage"):

@@ -27,6 +27,8 @@ class Gateway:
     engine_bodies: list
     admin: httpx.Client
     engine_headers: list
+    engine: Any
+    """The state of the double."""
 
     def client_of(self, name: str, role: str = "user") -> httpx.Client:
         """A client with the API key of a new user of this role, called `name`, or `name 2` when there is one."""
@@ -62,4 +64,4 @@ def running_gateway(home: Path, schema: Path, **more: Any) -> Iterator[Gateway]:
             for _ in range(100):
                 if admin.get("/readyz").status_code == 200:
                     break
-            yield Gateway(url, settings, fake.state.bodies, admin, fake.state.headers)
+            yield Gateway(url, settings, fake.state.bodies, admin, fake.state.headers, fake.state)

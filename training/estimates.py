@@ -17,6 +17,7 @@ from typing import Any
 from service.contract import fingerprint, folder
 from service.contract.datasets import BadRow, PreferencePair, check_row, read_objects
 from service.contract.estimates import Finding, Look, Shape, ShownRow, ShownSequence, ShownToken
+from service.contract.fingerprint import base_sha256
 from service.contract.jobs import TrainingSettings, TrainingSpec
 from training import data, reading_back, rows, start_adapter, tokenizer
 from training.data import IGNORED, Chat, ExampleTokens, PairTokens, RatedTokens
@@ -80,7 +81,7 @@ def look(run: Path, spec: TrainingSpec) -> Look:
             "no_end_of_turn", "no_end_of_sequence", "pad_is_end_of_sequence", "end_of_turn_inside", "no_loss"
         ),
         trained_as_served=bool(tokens) and not faults.any("not_a_prefix", "wrong_template"),
-        template_sha256=fingerprint.template_sha256(base), base_sha256=fingerprint.base_sha256(base),
+        template_sha256=fingerprint.template_sha256(base), base_sha256=base_sha256(base),
         findings=[*faults.found, *of_start.found], not_looked_at=unseen,
         shown=[_shown(chat, token) for token in _spread(tokens, SHOWN)], rank=spec.settings.lora_rank,
         shape=shape, memory_low=low, memory_high=high,

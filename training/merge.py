@@ -19,6 +19,7 @@ from typing import Any
 
 from service.contract import fingerprint, folder
 from service.contract.chat import Message
+from service.contract.fingerprint import base_sha256
 from service.contract.jobs import Manifest
 from training.refusal import Refused
 
@@ -134,7 +135,7 @@ def _check(adapter: Path, base: Path, out: Path) -> None:
         raise Refused(
             "bad_base_model", f"The base model in {base} is quantised. Merge into the one it was made of."
         )
-    if manifest.base_sha256 != fingerprint.base_sha256(base):
+    if manifest.base_sha256 != base_sha256(base):
         raise Refused(
             "wrong_base_model",
             f"The adapter was made for another base model ('{manifest.base_model}') than the one in {base}: "

@@ -23,7 +23,7 @@ from service.db.session import Database
 from service.domain import audit, keys, material
 from service.domain.chat import Route
 from service.domain.keys import Caller, Hasher
-from service.engine.client import Engines
+from service.engine.engines import Engines
 from service.engine.reconciler import Reconciler
 from service.errors import BadInput
 from service.settings import Settings

@@ -68,5 +68,5 @@ async def _look(engine: Engine, base: str) -> EngineStatus:
         state = "gone"
     return EngineStatus(
         url=engine.url, state=state, release=engine.release, adapters=sorted(engine.models - {base}),
-        answering=engine.in_flight,
+        answering=engine.in_flight, waiting=await engine.waiting(),
     )  # fmt: skip

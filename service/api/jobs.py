@@ -2,13 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Header, Query, Request
 
 from service.api.datasets import draft
 from service.api.deps import CallerDep, HouseDep, NoteDep, ReadDep, RetryDep, ReviewerDep, WriteDep
 from service.api.lists import as_list, metadata_wanted
 from service.contract.jobs import Checkpoint, Job, JobCreate, Method, RoundCreate
-from service.domain import audit, datasets, jobs, rounds
+from service.domain import audit, datasets, idempotency, jobs, rounds
 
 router = APIRouter(tags=["jobs"])
 BASE = "/v1/fine_tuning/jobs"
@@ -18,12 +18,23 @@ METHODS: dict[str, Literal["supervised", "dpo", "kto"]] = {"sft": "supervised", 
 
 @router.post(BASE)
 async def create_job(
-    wanted: JobCreate, session: WriteDep, house: HouseDep, caller: CallerDep, retry: RetryDep
+    wanted: JobCreate,
+    request: Request,
+    session: WriteDep,
+    house: HouseDep,
+    caller: CallerDep,
+    retry: RetryDep,
+    idempotency_key: Annotated[str | None, Header()] = None,
 ) -> Job:
-    """Queue a supervised, DPO or KTO job. A create that the SDK retries after a lost answer makes no second job."""
-    return jobs.shown(
-        await _create(wanted, session, house, caller, min_rows=house.settings.min_examples, retry=retry)
-    )
+    """Queue a supervised, DPO or KTO job. With an `Idempotency-Key`, or when the SDK retries, a repeat makes no
+    second job."""
+    body = await request.body()
+    earlier = await idempotency.earlier_answer(session, caller.user_id, idempotency_key, body)
+    if earlier is not None:
+        return jobs.shown(await jobs.get_training_job(session, caller, earlier["id"]))
+    job = await _create(wanted, session, house, caller, min_rows=house.settings.min_examples, retry=retry)
+    await idempotency.remember(session, caller.user_id, idempotency_key, body, {"id": job.id})
+    return jobs.shown(job)
 
 
 @router.get(BASE)

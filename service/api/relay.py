@@ -46,6 +46,7 @@ ENGINES_OWN = {
 OFTEN_NULL = {"annotations", "audio", "function_call", "reasoning"}
 """Fields of a message that vLLM names though they are empty."""
 
+BROKEN = "The engine broke off the answer. Try again."
 SO_FAR = 2.0
 """Seconds between two notes of what an answer says so far."""
 _notes: set[asyncio.Task[None]] = set()
@@ -281,6 +282,8 @@ def _taken(data: bytes, asked: Asked, ending: Ending) -> dict[str, Any] | None:
         raise EngineError(str(chunk["error"].get("message", "The engine failed.")))
     chunk = _as_ours(chunk, asked)
     ending.take(chunk)
+    if ending.broken:
+        raise EngineError(BROKEN)  # before the caller reads an end that is none of OpenAI's
     usage, wanted = chunk.pop("usage", None), asked.request.wants_usage
     if wanted:
         chunk["usage"] = None if chunk["choices"] else usage
@@ -306,7 +309,7 @@ async def _with_first(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncG
 def _complete(asked: Asked, ending: Ending) -> None:
     """Raises `EngineError` unless the model itself ended every choice."""
     if not ending.ended_well(asked.request.choices):
-        raise EngineError("The engine broke off the answer. Try again.")
+        raise EngineError(BROKEN)
     ending.status = "complete"
 
 

@@ -138,7 +138,8 @@ class Job(Wire):
 EventCode = Literal[
     "waiting", "cancelled", "cancelled_early", "cancel_asked", "paused", "paused_early", "paused_after", "pause_asked",
     "resumed", "resumed_early", "interrupted_goes_on", "interrupted_restarts", "lost_paused", "lost_goes_on",
-    "lost_restarts", "lost_given_up", "reading_sft", "reading_dpo", "reading_kto",
+    "lost_restarts", "lost_given_up", "killed_goes_on", "killed_restarts", "killed_given_up",
+    "reading_sft", "reading_dpo", "reading_kto",
     "facts_sft", "facts_dpo", "facts_kto", "labels", "held_out", "loading_base", "loading_adapter",
     "reference_base", "reference_adapter", "training", "going_on", "trained", "asking_adapter",
     "brought", "seen_to_serve", "candidate", "done",

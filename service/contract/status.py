@@ -19,6 +19,8 @@ class EngineStatus(Strict):
     adapters: list[str]
     """Digests."""
     answering: int
+    waiting: int = 0
+    """Requests that wait for their first step, in the gateway's line and in the engine's queue."""
 
 
 class AssistantStatus(Strict):

@@ -20,7 +20,7 @@ from service.domain.batch_lines import MAX_ERRORS, Checked
 from service.domain.idempotency import recent_same
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
-from service.domain.paging import page
+from service.domain.paging import newest
 from service.errors import BadInput, Conflict, NotFound, TooMany
 
 WINDOW = 86_400
@@ -71,8 +71,7 @@ async def list_batches(
     query = select(tables.Batch)
     if not caller.may("reviewer"):
         query = query.where(tables.Batch.user_id == caller.user_id)
-    rows = await session.scalars(query.order_by(tables.Batch.created_at.desc(), tables.Batch.id))
-    return page(list(rows), after, limit)
+    return await newest(session, query, tables.Batch, after, limit)
 
 
 async def unfinished(session: AsyncSession) -> dict[str, str]:

@@ -41,6 +41,13 @@ class Ending:
         return all(end in GOOD_ENDS for end in ends)
 
     @property
+    def broken(self) -> bool:
+        """Whether the engine, and not the model, has ended a choice."""
+        return any(
+            (choice.get("finish_reason") or "stop") not in GOOD_ENDS for choice in self.choices.values()
+        )
+
+    @property
     def text(self) -> str:
         """What the first choice says."""
         choice = self.choices.get(0, {})

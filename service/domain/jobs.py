@@ -28,7 +28,7 @@ from service.domain import job_requests, webhooks
 from service.domain.idempotency import recent_same
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
-from service.domain.paging import page
+from service.domain.paging import has_metadata, newest, strange
 from service.errors import Conflict, NotFound
 from service.storage.local import Store
 
@@ -101,9 +101,8 @@ async def list_jobs(
     query = select(tables.Job).where(tables.Job.kind != "evaluation")
     if not caller.may("reviewer"):
         query = query.where(tables.Job.user_id == caller.user_id)
-    rows = await session.scalars(query.order_by(tables.Job.created_at.desc(), tables.Job.id))
-    fitting = [r for r in rows if metadata.items() <= (r.request.get("metadata") or {}).items()]
-    return page(fitting, after, limit)
+    query = query.where(*has_metadata(tables.Job.request["metadata"], metadata))
+    return await newest(session, query, tables.Job, after, limit)
 
 
 async def cancel(session: AsyncSession, job: tables.Job) -> None:
@@ -222,6 +221,30 @@ async def requeue_lost(session: AsyncSession, attempts: int) -> int:
     return len(jobs)
 
 
+async def killed(session: AsyncSession, job: tables.Job) -> None:
+    """The job's process was killed, and not by us: it goes on once; the second time it fails with that cause.
+
+    The kernel that runs out of memory kills so, and would do it again and again.
+    """
+    code: EventCode = "killed_restarts" if job.kind == "evaluation" else "killed_goes_on"
+    event = tables.JobEvent
+    before = select(event.id).where(event.job_id == job.id, event.data["code"].as_string() == code).limit(1)
+    job.worker = job.lease_until = None
+    if job.cancel_requested:
+        await end(session, job, "cancelled", "Cancelled.", code="cancelled")
+    elif await session.scalar(before) is None:
+        job.status, job.pause_requested = "paused" if job.pause_requested else "queued", False
+        told = f"Its process was killed, probably for lack of memory. The job {_again(job)}, once."
+        await add_event(session, job.id, told, level="warn", code=code)
+    else:
+        error = JobError(
+            code="job_killed",
+            message="Its process was killed again, probably for lack of memory. Free some memory on this machine, or "
+            "choose a smaller batch_size or shorter rows, and start the job again.",
+        )
+        await end(session, job, "failed", error.message, error, code="killed_given_up")
+
+
 async def ended(session: AsyncSession, ids: set[str]) -> set[str]:
     """Which of these jobs have ended."""
     query = select(tables.Job.id).where(tables.Job.id.in_(ids), tables.Job.status.in_(ENDED))
@@ -262,9 +285,14 @@ async def list_events(
     session: AsyncSession, job_id: str, *, after: str | None, limit: int
 ) -> tuple[list[JobEvent], bool]:
     """Events of a job, newest first, as OpenAI lists them."""
-    query = (
-        select(tables.JobEvent).where(tables.JobEvent.job_id == job_id).order_by(tables.JobEvent.id.desc())
-    )
+    event = tables.JobEvent
+    query = select(event).where(event.job_id == job_id).order_by(event.id.desc())
+    if after is not None:
+        digits = after.removeprefix("ftevent-")
+        number = int(digits) if digits.isdecimal() and len(digits) < 19 else 0
+        if await session.scalar(query.where(event.id == number)) is None:
+            raise strange(after)
+        query = query.where(event.id < number)
     events = [
         JobEvent.model_validate(
             {
@@ -272,9 +300,9 @@ async def list_events(
                 "type": r.type, "data": r.data,
             }
         )
-        for r in await session.scalars(query)
+        for r in await session.scalars(query.limit(limit + 1))
     ]  # fmt: skip
-    return page(events, after, limit)
+    return events[:limit], len(events) > limit
 
 
 async def list_checkpoints(session: AsyncSession, job: tables.Job) -> list[Checkpoint]:

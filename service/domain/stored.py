@@ -15,7 +15,8 @@ from service.db import tables
 from service.domain.completions import DUEL
 from service.domain.identity import now
 from service.domain.keys import Caller
-from service.errors import BadInput, NotFound
+from service.domain.paging import has_metadata, strange
+from service.errors import NotFound
 
 SHOWN = (
     "temperature", "top_p", "seed", "presence_penalty", "frequency_penalty", "tools", "tool_choice",
@@ -34,10 +35,7 @@ async def list_stored(
     query = _all_stored().where(Row.user_id == caller.user_id)
     if model is not None:
         query = query.where(Row.requested_model == model)
-    for key, value in metadata.items():
-        if '"' in key or "\\" in key:
-            raise BadInput("A metadata key with quotes or backslashes cannot be searched.", param="metadata")
-        query = query.where(Row.metadata_[key].as_string() == value)
+    query = query.where(*has_metadata(Row.metadata_, metadata))
     if after is not None:
         query = query.where(_behind(await _cursor(session, caller, after), order))
     ordered = (Row.created_at, Row.id) if order == "asc" else (Row.created_at.desc(), Row.id.desc())
@@ -127,7 +125,7 @@ async def _cursor(session: AsyncSession, caller: Caller, after: str) -> Row:
     """The last item seen; one that was deleted since still marks its place."""
     row = await session.get(Row, after)
     if row is None or row.user_id != caller.user_id:
-        raise BadInput(f"No item '{after}' in this list to go on from.", param="after")
+        raise strange(after)
     return row
 
 

@@ -1,4 +1,4 @@
-"""HTTP to one engine, and the choice among several.
+"""HTTP to one engine.
 
 Owns the engine's wire: routes, errors, streams and their cutting. Runs in the gateway's process, so it
 imports nothing heavy. Knows nothing of assistants, and decides nothing about which adapters there should
@@ -6,11 +6,11 @@ be (`reconciler` does). It never reloads an adapter in place: vLLM 0.32 would th
 every step (vllm-project/vllm#33791).
 """
 
-import hashlib
+import asyncio
 import logging
-import math
+import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,10 +33,13 @@ logger = logging.getLogger(__name__)
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
 """The engine's routes that answer: messages, and a raw prompt."""
+STEPS = "vllm:iteration_tokens_total_count"
+"""vLLM's count of steps, in its figures."""
 _JSON = {"content-type": "application/json"}
 _NONE: Mapping[str, str] = {}
-_GONE = "The engine is starting or gone. Try again in a few seconds."
+GONE = "The engine is starting or gone. Try again in a few seconds."
 _BROKE = "The engine stopped in the middle of the answer. Send the request again."
+_ENDING = "The service is ending. Send the request again in a minute."
 _SLOW = "The engine did not answer in time. Try again, or ask for a shorter answer."
 
 
@@ -57,7 +60,8 @@ class Engine:
         base: str | None = None,
         places: int | None = None,
     ) -> None:
-        """Timeouts in seconds: to a stream's first byte and between its bytes; a whole answer.
+        """Timeouts in seconds: to a stream's first byte and between its bytes, and without a step of the engine while a
+        whole answer is waited for, which says nothing before it is whole; such an answer at all.
 
         `places` is how many adapters may be at work at once for us, any but `base`; see `turns`. None: any number.
 
@@ -75,8 +79,10 @@ class Engine:
         self._socket = url.removeprefix("unix:") if url.startswith("unix:") else None
         self._base = "http://engine" if self._socket else url.rstrip("/")
         self._stream_limit = aiohttp.ClientTimeout(sock_connect=5.0, sock_read=stream_timeout)
-        self._answer = answer_timeout
+        self._patience, self._answer = stream_timeout, answer_timeout
         self._session: aiohttp.ClientSession | None = None
+        self._ending = False
+        self._responses: set[aiohttp.ClientResponse] = set()
 
     async def health(self) -> bool:
         """Whether the engine answers now and its core is alive. Raises nothing."""
@@ -99,10 +105,31 @@ class Engine:
         """Names a request may give as `model`: the base model's and every loaded adapter's."""
         return {str(card["id"]) for card in (await self._json("GET", "/v1/models", timeout=5.0))["data"]}
 
-    async def metrics(self) -> str:
-        """The engine's own figures, in Prometheus' text format."""
+    async def figures(self) -> dict[str, float]:
+        """The engine's own figures, by their names in Prometheus' text format, summed over their labels."""
+        found: dict[str, float] = {}
         async with self._request("GET", "/metrics", None, _within(5.0)) as response:
-            return await response.text()
+            for line in (await response.text()).splitlines():
+                name, _, value = line.rpartition(" ")
+                if name and not line.startswith("#"):
+                    name = name.partition("{")[0]
+                    found[name] = found.get(name, 0.0) + float(value)
+        return found
+
+    async def waiting(self) -> int:
+        """Requests that wait for their first step: in line here, and in the engine's own queue, where it says so."""
+        line = len(self._turns) if self._turns is not None else 0
+        try:
+            return line + int((await self.figures()).get("vllm:num_requests_waiting", 0))
+        except (TailorbirdError, ValueError):
+            return line
+
+    async def steps(self) -> float | None:
+        """How many steps it has made; none when it does not say now."""
+        try:
+            return (await self.figures()).get(STEPS)
+        except (TailorbirdError, ValueError):
+            return None
 
     async def load(self, name: str, path: str, timeout: float = 60.0) -> None:
         """Load the adapter in folder `path` under `name`; one that is already loaded is left alone.
@@ -135,7 +162,14 @@ class Engine:
         `EngineUnavailable`, `EngineTimeout`, `EngineError`.
         """
         async with self._counted(body["model"]):
-            return await self._json("POST", path, body | {"stream": False}, self._answer, headers)
+            whole = body | {"stream": False}
+            asking = asyncio.create_task(self._json("POST", path, whole, self._answer, headers))
+            try:
+                await self._while_it_steps(asking)
+                return await asking
+            finally:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)
 
     async def stream(
         self, body: dict[str, Any], path: str = CHAT, headers: Mapping[str, str] = _NONE
@@ -200,13 +234,33 @@ class Engine:
             for entry, token in zip(entries, completion_tokens, strict=True)
         ]
 
+    async def _while_it_steps(self, asking: asyncio.Task[Any]) -> None:
+        """Until the answer is there. A long one is no hung engine: its steps are looked at from time to time, and
+        `EngineTimeout` raised after so long without one."""
+        moved, steps = time.monotonic(), None
+        while not (await asyncio.wait({asking}, timeout=self._patience / 4))[0]:
+            before, steps = steps, await self.steps()
+            if None not in (before, steps) and steps != before:
+                moved = time.monotonic()
+            if time.monotonic() - moved >= self._patience:
+                raise EngineTimeout(_SLOW)
+
     async def close(self) -> None:
         """Close every connection. Harmless to repeat."""
         if self._session is not None:
             await self._session.close()
             self._session = None
 
+    async def give_up(self) -> None:
+        """End every answer under way as an engine that breaks off does, and take no more: the service ends."""
+        self._ending = True
+        for response in self._responses:  # closing alone would leave their readers waiting
+            response.content.set_exception(aiohttp.ClientConnectionError())
+        await self.close()
+
     def _open(self) -> aiohttp.ClientSession:
+        if self._ending:
+            raise EngineUnavailable(_ENDING)
         if self._session is None:
             # vLLM closes an idle connection after 5 s; one that we reuse just then would lose a request.
             pool: dict[str, Any] = {"limit": 0, "keepalive_timeout": 3.0}
@@ -263,51 +317,20 @@ class Engine:
             )
             if response.status != 200:
                 raise _refusal(response.status, await response.read())
+            self._responses.add(response)
             yield response
         except TimeoutError:
             raise EngineTimeout(_SLOW) from None
         except EventTooLong as error:
             raise EngineError(f"The engine's answer cannot be read: {error}.") from None
         except (aiohttp.ClientError, OSError):
-            raise EngineUnavailable(_BROKE if response is not None else _GONE) from None
+            broke = _BROKE if response is not None else GONE
+            raise EngineUnavailable(_ENDING if self._ending else broke) from None
         finally:
-            if response is not None and not response.content.at_eof():
-                response.close()
-
-
-class Engines:
-    """All engines of this service. Iterates every one, ready or not."""
-
-    def __init__(self, engines: Iterable[Engine]) -> None:
-        self._engines = list(engines)
-
-    def __iter__(self) -> Iterator[Engine]:
-        return iter(self._engines)
-
-    @property
-    def ready(self) -> bool:
-        """Whether any engine can answer now."""
-        return any(engine.ready for engine in self._engines)
-
-    def pick(self, model: str) -> Engine:
-        """A ready engine that serves `model` (an adapter's engine name, or the base model's).
-
-        Rendezvous hashing (Thaler and Ravishankar 1998) keeps a model on one engine, where its prefixes
-        are cached; bounded loads (Mirrokni et al. 2018, arXiv:1608.01350, factor 1.25) spill a hot one to
-        the next. Raises `EngineUnavailable`.
-        """
-        able = [engine for engine in self._engines if engine.ready and model in engine.models]
-        if not able:
-            if not self.ready:
-                raise EngineUnavailable(_GONE)
-            raise EngineUnavailable(f"No engine has loaded '{model}' yet. Try again in a few seconds.")
-        bound = math.ceil(1.25 * (1 + sum(engine.in_flight for engine in able)) / len(able))
-        able.sort(key=lambda engine: hashlib.sha256(f"{engine.url}\0{model}".encode()).digest())
-        return next(engine for engine in able if engine.in_flight < bound)
-
-    async def close(self) -> None:
-        for engine in self._engines:
-            await engine.close()
+            if response is not None:
+                self._responses.discard(response)
+                if not response.content.at_eof():
+                    response.close()
 
 
 def _within(seconds: float) -> aiohttp.ClientTimeout:
@@ -326,7 +349,7 @@ def _refusal(status: int, body: bytes) -> TailorbirdError:
     if status == 503 and "busy" in message:
         return TooMany("The engine's queue is full. Try again in a few seconds.")
     if status == 503 or "EngineDead" in kind + message:
-        return EngineUnavailable(_GONE)
+        return EngineUnavailable(GONE)
     if status == 404:
         return NotFound(message, param=param, code="model_not_found" if param == "model" else None)
     if 400 <= status < 500:

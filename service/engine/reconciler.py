@@ -13,7 +13,8 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from service.engine.client import Engine, Engines
+from service.engine.client import Engine
+from service.engine.engines import Engines
 from service.errors import EngineError, EngineTimeout, EngineUnavailable, TailorbirdError
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ WEIGHTS = "adapter_model.safetensors"
 _NOT_THERE = "Its files are gone from the store. Put them back from a backup, or delete the model."
 RETRY_AFTER = 30.0
 """Seconds until an adapter that was refused is tried again on the same engine."""
+BEATS = 3
+"""Times between two looks that a ready engine is asked whether it lives, so that nobody is sent to a dead one long."""
 PATIENCE = 5
 """Health checks in a row that may time out (2 s each) before a slow engine counts as gone."""
 
@@ -109,7 +112,11 @@ class Reconciler:
     async def _watch(self, engine: Engine) -> None:
         while True:
             await self.look(engine)
-            await asyncio.sleep(self._interval)
+            for _ in range(BEATS):
+                await asyncio.sleep(self._interval / BEATS)
+                # Whether it lives costs one small request; what it serves costs three, two of them to the database.
+                if engine.ready and not await self._alive(engine):
+                    self._lost(engine)
 
     async def _alive(self, engine: Engine) -> bool:
         try:

@@ -35,6 +35,10 @@ class Turns:
         self._working: Counter[str] = Counter()
         self._line: deque[_Waiting] = deque()
 
+    def __len__(self) -> int:
+        """Requests that stand in line."""
+        return len(self._line)
+
     @asynccontextmanager
     async def taken(self, adapter: str) -> AsyncIterator[None]:
         """Wait for a turn and hold it for the length of the block."""

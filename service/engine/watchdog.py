@@ -16,9 +16,6 @@ from service.errors import EngineUnavailable, TailorbirdError
 
 logger = logging.getLogger(__name__)
 
-STEPS = "vllm:iteration_tokens_total_count"
-"""vLLM's count of steps, in its metrics."""
-
 
 class Watchdog:
     """Run `run` as a task. `life` names the engine's present process, none while there is none."""
@@ -92,11 +89,8 @@ class Watchdog:
 
     async def _stepped(self) -> bool:
         """Whether the count of steps has changed since it was last read."""
-        try:
-            text = await self._engine.metrics()
-        except TailorbirdError:
+        now = await self._engine.steps()
+        if now is None:
             return False
-        values = [line.rsplit(" ", 1)[1] for line in text.splitlines() if line.startswith(STEPS)]
-        now = sum(float(value) for value in values)
         before, self._steps = self._steps, now
         return before is not None and now != before

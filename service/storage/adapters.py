@@ -48,7 +48,7 @@ UNSERVED = {
     "fan_in_fan_out": "stores its layers the other way round",
 }
 """Settings of PEFT that make an adapter more than plain LoRA, and what it then is."""
-PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica")
+PLAIN_INITS = ("gaussian", "eva", "orthogonal", "mica", "lora_ga")
 """How matrices were drawn matters to nobody, but the other ways change the base model when PEFT loads the adapter."""
 _NAME = re.compile(r"base_model\.model\.(?P<layer>.+)\.lora_(?P<side>[AB])\.weight")
 _BYTES = {"F32": 4, "BF16": 2, "F16": 2}
@@ -79,11 +79,7 @@ def check_adapter(source: Path, servable: Servable) -> None:
     tensors = safetensors_header(source / WEIGHTS)
     settings = _object(source / CONFIG)
     _check_settings(settings)
-    base_name = _object(source / folder.MANIFEST).get("base_model")
-    if base_name != servable.base_name:
-        raise BadInput(
-            f"The adapter was made for the base model '{base_name}'; '{servable.base_name}' is served here."
-        )
+    _check_base(_object(source / folder.MANIFEST), servable)
     _check_shapes(tensors, servable, settings["r"])
     _check_finite(source / WEIGHTS, tensors)
 
@@ -171,6 +167,21 @@ def _check_manifest(source: Path, base: str, template: str) -> None:
             "The adapter was made with another chat template than the base model here has: it would be asked otherwise "
             "than it was trained. Put back the base model's own template.",
             code="wrong_template",
+        )
+
+
+def _check_base(manifest: dict[str, Any], servable: Servable) -> None:
+    name = manifest.get("base_model")
+    if name != servable.base_name:
+        raise BadInput(
+            f"The adapter was made for the base model '{name}'; '{servable.base_name}' is served here."
+        )
+    # Where the checkpoint is on another machine, only its name can be compared.
+    here = (servable.base / "config.json").is_file()
+    if here and manifest.get("base_sha256") != fingerprint.base_sha256(servable.base):
+        raise BadInput(
+            f"The adapter was made for another checkpoint that is called '{name}' too: its fingerprint is not that of "
+            "the one served here. Train it again on this one."
         )
 
 

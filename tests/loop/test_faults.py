@@ -1,5 +1,6 @@
 """What is confirmed survives kill -9; what was under way goes on, is retried or ends; never hangs, never lies."""
 
+import asyncio
 import contextlib
 import json
 import os
@@ -23,6 +24,12 @@ from tests.running import ROOT, Running, start_service
 
 pytestmark = pytest.mark.heavy
 
+PROMISED = 1.0
+"""Seconds in which a dead engine is missed, and in which the engine of somebody who left is free."""
+RUNNING = "vllm:num_requests_running"
+SLACK = 2.0
+"""Seconds that a busy machine of two cores may add: a step that is under way, and that we are late to look."""
+
 
 @pytest.fixture(autouse=True)
 def recovered(service: Running) -> None:
@@ -45,7 +52,7 @@ def test_a_confirmed_rating_survives_kill_9_of_every_process(service: Running):
     for word in ("gateway", "worker", "ui"):
         child(service, word).kill()
     child(service, "vllm.entrypoints.openai.api_server").kill()
-    wait_until(lambda: _status(service, "/readyz") != 200, 20, "a dead engine must not count as ready")
+    wait_until(lambda: _status(service, "/readyz") != 200, PROMISED + SLACK, "a dead engine counts as ready")
     service.wait_ready()
     with service.client() as http:
         kept = http.get("/api/feedback", params={"completion_id": completion.id}).json()["data"]
@@ -56,22 +63,43 @@ def test_a_confirmed_rating_survives_kill_9_of_every_process(service: Running):
 
 
 @pytest.mark.parametrize("how", ["before the first token", "in the middle of a stream", "of a whole answer"])
-def test_a_reader_who_leaves_frees_the_engine_and_leaves_an_interrupted_record(service: Running, how: str):
+async def test_a_reader_who_leaves_frees_the_engine_and_leaves_an_interrupted_record(
+    service: Running, how: str
+):
+    early = how == "before the first token"
+    said = f"I leave {how}." + " The sea is wide." * (280 if early else 0)  # read in many steps
     body = {
-        "model": "smollm2-135m-instruct", "messages": [{"role": "user", "content": f"I leave {how}."}],
-        "max_tokens": 1500, "ignore_eos": True, "stream": how != "of a whole answer",
+        "model": "smollm2-135m-instruct", "messages": [{"role": "user", "content": said}],
+        "max_tokens": 600, "ignore_eos": True, "stream": how != "of a whole answer",
     }  # fmt: skip
+    came: list[str] = []
+
+    async def read() -> None:
+        async with (
+            httpx.AsyncClient(headers={"authorization": f"Bearer {service.admin_key}"}, timeout=180) as http,
+            http.stream("POST", f"{service.api_url}/v1/chat/completions", json=body) as response,
+        ):
+            async for line in response.aiter_lines():
+                came.append(line)
+
+    reading = asyncio.create_task(read())
+
+    async def until(work: float, first: bool, seconds: float) -> float:
+        began = time.monotonic()
+        while await asyncio.to_thread(_of_engine, service, RUNNING) != work or (first and not came):
+            assert not reading.done() or reading.cancelled(), "the answer ended before anybody could leave"
+            assert time.monotonic() < began + seconds, f"the engine does not work on {work} after {seconds} s"
+            await asyncio.sleep(0.02)
+        return time.monotonic() - began
+
+    await until(1, how == "in the middle of a stream", 60)
+    assert not (early and came)
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    print(f"left {how}: the engine was free after {await until(0, False, PROMISED + SLACK):.2f} s")
     with service.client() as http:
-        if how == "in the middle of a stream":
-            with http.stream("POST", "/v1/chat/completions", json=body) as response:
-                next(response.iter_lines())
-        else:
-            seconds = 0.05 if body["stream"] else 2.0
-            with pytest.raises(httpx.ReadTimeout):
-                http.post("/v1/chat/completions", json=body, timeout=seconds)
-        wait_until(lambda: _of_engine(service, "vllm:num_requests_running") == 0, 10, "the engine works on")
         wait_until(
-            lambda: http.get("/api/status").json()["chats_under_way"] == 0, 10, "a place is still taken"
+            lambda: http.get("/api/status").json()["chats_under_way"] == 0, 3, "a place is still taken"
         )
     with closing(sqlite3.connect(service.home / "tailorbird.db")) as records:
         newest = records.execute("select status, messages from completions order by rowid desc").fetchone()
@@ -114,7 +142,7 @@ def test_an_adapter_is_served_again_after_the_engine_was_killed(service: Running
         assert "engine_unavailable" in last
         broken = first.partition('"id":"')[2].partition('"')[0]
         assert http.get(f"/v1/chat/completions/{broken}").status_code == 404, "and counts for nothing"
-    wait_until(lambda: _status(service, "/readyz") == 503, 20, "a dead engine must not count as ready")
+    wait_until(lambda: _status(service, "/readyz") == 503, PROMISED + SLACK, "a dead engine counts as ready")
     with httpx.Client(headers={"authorization": f"Bearer {service.admin_key}"}) as http:
         body = {"model": "fanal", "messages": [{"role": "user", "content": "Hello"}]}
         refused = http.post(f"{service.api_url}/v1/chat/completions", json=body)

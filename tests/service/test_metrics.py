@@ -1,8 +1,12 @@
+import asyncio
+import json
 import re
+from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.engine.client import Engine
 from tests.gateway import Gateway
 
 FEW = {"route", "status", "release", "engine", "kind", "limit", "le", "generation", "implementation", "major",
@@ -53,6 +57,51 @@ def test_the_state_of_now_is_looked_up(gateway: Gateway):
     assert found["tailorbird_answers_under_way", ()] == 0
     assert grown(before, found, "tailorbird_feedback", kind="rating") == 1
     assert found["tailorbird_disk_free_bytes", ()] > 0
+
+
+def test_who_waits_for_a_place_is_counted(gateway: Gateway):
+    engine = gateway.engine
+    place = ("tailorbird_requests_waiting", (("engine", "0"),))
+    assert figures(gateway)[place] == 0
+    engine.waiting = 3
+    assert figures(gateway)[place] == 3
+    engine.waiting = 0
+
+
+async def test_who_stands_in_line_for_an_adapter_is_counted_too():
+    engine = Engine("http://127.0.0.1:9", places=1)
+    turns = engine._turns
+    assert turns is not None
+
+    async def hold(adapter: str) -> None:
+        async with turns.taken(adapter):
+            await asyncio.sleep(60)
+
+    holding = [asyncio.create_task(hold(adapter)) for adapter in ("a", "b", "c")]
+    await asyncio.sleep(0)
+    assert await engine.waiting() == 2, "though the engine itself says nothing"
+    for one in holding:
+        one.cancel()
+    await asyncio.gather(*holding, return_exceptions=True)
+    assert await engine.waiting() == 0
+    await engine.close()
+
+
+def test_jobs_are_counted_by_their_status(gateway: Gateway):
+    place = ("tailorbird_jobs", (("status", "queued"),))
+    row = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
+    content = "\n".join([json.dumps(row)] * 3).encode()
+    form: Any = {"files": {"file": ("a.jsonl", content)}, "data": {"purpose": "fine-tune"}}
+    file = gateway.admin.post("/v1/files", **form).json()["id"]
+    before = figures(gateway).get(place, 0)
+    body = {"model": gateway.settings.model_name, "training_file": file}
+    job = gateway.admin.post("/v1/fine_tuning/jobs", json=body).raise_for_status().json()["id"]
+    assert figures(gateway)[place] == before + 1
+    cancelled = figures(gateway).get(("tailorbird_jobs", (("status", "cancelled"),)), 0)
+    gateway.admin.post(f"/v1/fine_tuning/jobs/{job}/cancel").raise_for_status()
+    after = figures(gateway)
+    assert after.get(place, 0) == before
+    assert after["tailorbird_jobs", (("status", "cancelled"),)] == cancelled + 1
 
 
 def test_a_refusal_by_a_limit_is_counted_by_the_limit(gateway: Gateway, monkeypatch):

@@ -76,6 +76,28 @@ def test_json_that_nothing_behind_us_can_take_is_refused_by_name(gateway: Gatewa
     assert "cannot be passed on" in refused.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/chat/completions",
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/fine_tuning/jobs",
+        "/v1/batches",
+        "/api/feedback",
+    ],
+)
+@pytest.mark.parametrize(
+    "body", [b'{"model": "\xff\xfe"}', b'{"model": "\xc3', b'{"model": "\xed\xa0\x80"}', b"\x80"]
+)
+def test_a_body_that_is_no_utf8_is_refused_in_openais_shape(gateway: Gateway, path: str, body: bytes):
+    refused = gateway.admin.post(path, content=body, headers={"content-type": "application/json"})
+    assert refused.status_code == 400
+    told = refused.json()["error"]
+    assert told.keys() == {"message", "type", "param", "code"}
+    assert (told["type"], told["code"]) == ("invalid_request_error", "invalid_json")
+
+
 @dataclass
 class Disk:
     """The disk under SQLite, as far as SQLite knows: once `full`, no page can be added."""

@@ -1,10 +1,12 @@
 import asyncio
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
+import psutil
 import pytest
 
 from service.contract import folder
@@ -144,3 +146,53 @@ async def test_a_job_pauses_resumes_and_outlives_its_worker_through_the_sdk(smal
         worker.stop()
         await asyncio.wait_for(working, 60)
         assert not (place / folder.REPORT).exists()
+
+
+def training_child() -> psutil.Process | None:
+    """The subprocess of the job that this process's worker runs."""
+    found = [one for one in psutil.Process().children() if "training" in one.cmdline()]
+    return found[0] if found else None
+
+
+@pytest.mark.heavy
+async def test_a_training_that_is_killed_goes_on_once_and_then_fails_with_that_cause(small_gateway: Gateway):
+    settings = small_gateway.settings
+    async with openai.AsyncOpenAI(base_url=f"{small_gateway.url}/v1", api_key=small_gateway.key) as client:
+        jobs, worker = client.fine_tuning.jobs, Worker(settings, [])
+        rows = "".join(json.dumps(row) + "\n" for row in examples(400))
+        file = await client.files.create(file=("rows.jsonl", rows.encode()), purpose="fine-tune")
+        method: Any = {
+            "type": "supervised",
+            "supervised": {"hyperparameters": {"n_epochs": 50, "batch_size": 1}},
+        }
+        made = await jobs.create(model=settings.model_name, training_file=file.id, method=method, seed=3)
+        working = asyncio.create_task(worker.run())
+        for time in (1, 2):
+            async with asyncio.timeout(120):
+                while (child := training_child()) is None:  # noqa: ASYNC110 - no event tells
+                    await asyncio.sleep(0.1)
+            child.kill()  # as the kernel does
+            async with asyncio.timeout(60):
+                while True:
+                    told = [event.message async for event in jobs.list_events(made.id, limit=1000)]
+                    if sum("was killed" in message for message in told) == time:
+                        break
+                    await asyncio.sleep(0.1)
+            assert any("killed, probably for lack of memory. The job goes on" in message for message in told)
+        done = await jobs.retrieve(made.id)
+        assert done.status == "failed"
+        assert done.error is not None
+        assert done.error.code == "job_killed"
+        assert "lack of memory" in (done.error.message or "")
+        assert "smaller batch_size" in (done.error.message or "")
+        made = await jobs.create(model=settings.model_name, training_file=file.id, method=method, seed=4)
+        async with asyncio.timeout(120):
+            while (child := training_child()) is None:  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.1)
+            child.send_signal(signal.SIGSEGV)
+            while (done := await jobs.retrieve(made.id)).status != "failed":  # noqa: ASYNC110 - no event tells
+                await asyncio.sleep(0.1)
+        assert done.error is not None
+        assert (done.error.code, "ended by SIGSEGV" in (done.error.message or "")) == ("job_crashed", True)
+        worker.stop()
+        await asyncio.wait_for(working, 60)

@@ -8,6 +8,7 @@ import pytest
 
 from service.contract import fingerprint, folder
 from service.contract.estimates import Look
+from service.contract.fingerprint import base_sha256
 from service.contract.jobs import Manifest, TrainingSettings
 from tests.training.conftest import MakeRun, examples, pairs, rated, start_run
 from training import data, estimates, model, rows
@@ -131,7 +132,7 @@ def test_an_adapter_to_start_from_is_refused_with_the_words_of_the_job(
     config = shape | {"r": 99 if fault == "rank" else shape["r"], "use_rslora": fault == "scale"}
     folder.write_json(start / fingerprint.ADAPTER_CONFIG, config)
     manifest = Manifest(
-        kind="sft", base_model="tiny", base_sha256=fingerprint.base_sha256(tiny_base), train_sha256="0" * 64,
+        kind="sft", base_model="tiny", base_sha256=base_sha256(tiny_base), train_sha256="0" * 64,
         template_sha256=fingerprint.template_sha256(tiny_base), parent=None, job="ftjob-1", settings=spec.settings,
         versions={}, created_at=1,
     )  # fmt: skip

@@ -1,11 +1,18 @@
-"""KTO jobs as the official SDK asks for them: rated completions go up, and what cannot be learned from is refused."""
+"""Jobs as the official SDK asks for them: made once, listed by pages; KTO's rows, and what cannot be learned from."""
 
 import json
+import uuid
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import openai
 import pytest
+from pydantic import BaseModel
+from sqlalchemy import event
 
+from service.contract.jobs import DpoHyperparameters, Hyperparameters, KtoHyperparameters
+from service.db import tables
 from tests.gateway import Gateway
 
 EXAMPLE = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
@@ -52,6 +59,135 @@ def test_the_sdk_makes_follows_and_cancels_a_kto_job(client: openai.OpenAI):
     assert client.fine_tuning.jobs.cancel(job.id).status == "cancelled"
 
 
+class LosesTheFirst(httpx.HTTPTransport):
+    """The service has handled the first job's request, and its answer is lost on the way."""
+
+    lost: httpx.Response | None = None
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        response = super().handle_request(request)
+        if self.lost is None and request.method == "POST" and request.url.path.endswith("/jobs"):
+            response.read()
+            self.lost = response
+            raise httpx.ReadError("the line went dead", request=request)
+        return response
+
+
+@pytest.mark.parametrize("key", [None, "own"])
+def test_a_create_whose_answer_is_lost_makes_one_job(
+    gateway: Gateway, client: openai.OpenAI, key: str | None
+):
+    run, transport = uuid.uuid4().hex, LosesTheFirst()
+    # With a key it is the application that sends it again, so that the key alone can tell.
+    retries = 2 if key is None else 0
+    headers = {"Idempotency-Key": run} if key else {}
+    file = put(client, BOTH)
+    with openai.OpenAI(
+        base_url=client.base_url,
+        api_key=gateway.key,
+        max_retries=retries,
+        http_client=httpx.Client(transport=transport),
+    ) as unlucky:
+        if key:
+            with pytest.raises(openai.APIConnectionError):
+                ask(unlucky, file, metadata={"run": run}, extra_headers=headers)
+        job = ask(unlucky, file, metadata={"run": run}, extra_headers=headers)
+    assert transport.lost is not None
+    assert transport.lost.json()["id"] == job.id
+    assert [one.id for one in client.fine_tuning.jobs.list(metadata={"run": run})] == [job.id]
+    client.fine_tuning.jobs.cancel(job.id)
+    if key:
+        again = ask(client, file, metadata={"run": run}, extra_headers=headers)
+        assert (again.id, again.status) == (job.id, "cancelled"), "the same job, as it is now"
+
+
+def test_an_idempotency_key_is_good_for_one_body_and_one_person(gateway: Gateway, client: openai.OpenAI):
+    headers, file = {"Idempotency-Key": uuid.uuid4().hex}, put(client, BOTH)
+    job = ask(client, file, extra_headers=headers)
+    with pytest.raises(openai.BadRequestError) as refusal:
+        ask(client, file, suffix="other", extra_headers=headers)
+    assert refusal.value.code == "idempotency_key_reused"
+    with pytest.raises(openai.BadRequestError) as refusal:
+        ask(client, file, extra_headers={"Idempotency-Key": "k" * 201})
+    assert refusal.value.code == "idempotency_key_invalid"
+    somebody = gateway.client_of("someone else").headers["authorization"].split()[1]
+    with openai.OpenAI(base_url=client.base_url, api_key=somebody) as other:
+        theirs = ask(other, put(other, BOTH), extra_headers=headers)
+        assert theirs.id != job.id
+        other.fine_tuning.jobs.cancel(theirs.id)
+    client.fine_tuning.jobs.cancel(job.id)
+
+
+@pytest.fixture
+def three(client: openai.OpenAI) -> Iterator[tuple[str, list[str]]]:
+    """The name of a run, and its three jobs, oldest first, between jobs of other runs."""
+    run, file = uuid.uuid4().hex, put(client, BOTH)
+    made = [ask(client, file, metadata={"run": wanted}).id for wanted in (run, "other", run, "other", run)]
+    yield run, made[::2]
+    for job in made:
+        client.fine_tuning.jobs.cancel(job)
+
+
+def test_jobs_are_listed_newest_first_by_pages_of_what_was_asked_for(
+    client: openai.OpenAI, three: tuple[str, list[str]]
+):
+    run, made = three
+    pages = list(client.fine_tuning.jobs.list(metadata={"run": run}, limit=1).iter_pages())
+    assert [len(page.data) for page in pages] == [1, 1, 1]
+    assert [page.has_more for page in pages] == [True, True, False]
+    listed = [page.data[0] for page in pages]
+    assert {one.id for one in listed} == {*made}
+    assert [one.created_at for one in listed] == sorted((one.created_at for one in listed), reverse=True)
+    assert not client.fine_tuning.jobs.list(metadata={"run": run, "more": "x"}).data
+    for strange in ("ftjob-none", client.fine_tuning.jobs.list(metadata={"run": "other"}).data[0].id):
+        with pytest.raises(openai.BadRequestError) as refusal:
+            client.fine_tuning.jobs.list(metadata={"run": run}, after=strange)
+        assert refusal.value.param == "after"
+    with pytest.raises(openai.BadRequestError) as refusal:
+        client.fine_tuning.jobs.list(metadata={'"': "x"})
+    assert refusal.value.param == "metadata"
+
+
+def test_events_are_listed_newest_first_by_pages(client: openai.OpenAI):
+    jobs = client.fine_tuning.jobs
+    job = ask(client, put(client, BOTH)).id
+    jobs.pause(job)
+    jobs.resume(job)
+    jobs.cancel(job)
+    whole = jobs.list_events(job, limit=1000)
+    assert not whole.has_more
+    told = [one.id for one in whole.data]
+    assert [one.message for one in whole.data][0] == "Cancelled before it began."
+    assert len(told) == 5
+    pages = list(jobs.list_events(job, limit=2).iter_pages())
+    assert [[one.id for one in page.data] for page in pages] == [told[:2], told[2:4], told[4:]]
+    assert [page.has_more for page in pages] == [True, True, False]
+    for strange in ("ftevent-0", "ftevent-" + "9" * 40, "nonsense"):
+        with pytest.raises(openai.BadRequestError) as refusal:
+            jobs.list_events(job, after=strange)
+        assert refusal.value.param == "after"
+
+
+def test_a_page_reads_no_more_rows_than_it_shows(client: openai.OpenAI, three: tuple[str, list[str]]):
+    """However many jobs and events there are: what a page costs is its own length."""
+    loaded: list[Any] = []
+
+    def count(row: Any, _: Any) -> None:
+        loaded.append(row)
+
+    run, made = three
+    event.listen(tables.Job, "load", count)
+    event.listen(tables.JobEvent, "load", count)
+    try:
+        client.fine_tuning.jobs.list(metadata={"run": run}, limit=1)
+        assert 0 < len([row for row in loaded if isinstance(row, tables.Job)]) <= 2
+        client.fine_tuning.jobs.list_events(made[0], limit=1)
+        assert 0 < len([row for row in loaded if isinstance(row, tables.JobEvent)]) <= 2
+    finally:
+        event.remove(tables.Job, "load", count)
+        event.remove(tables.JobEvent, "load", count)
+
+
 def test_the_sdk_pauses_resumes_and_is_told_when_it_is_too_late(client: openai.OpenAI):
     job = ask(client, put(client, BOTH))
     assert client.fine_tuning.jobs.pause(job.id).status == "paused"
@@ -68,15 +204,10 @@ def test_the_sdk_pauses_resumes_and_is_told_when_it_is_too_late(client: openai.O
 
 
 def test_a_dpo_job_takes_the_settings_of_its_loss_and_shows_all_of_them_with_reasons(client: openai.OpenAI):
-    pair = {
-        "input": {"messages": [{"role": "user", "content": "q"}]},
-        "preferred_output": [{"role": "assistant", "content": "a"}],
-        "non_preferred_output": [{"role": "assistant", "content": "b"}],
-    }
     asked = {"loss_type": "sigmoid_norm", "sft_weight": 0.5, "use_rslora": True, "beta": "auto"}
     method: Any = {"type": "dpo", "dpo": {"hyperparameters": asked}}
     job = client.fine_tuning.jobs.create(
-        model="smollm2-135m-instruct", training_file=put(client, [pair] * 5), method=method
+        model="smollm2-135m-instruct", training_file=put(client, [PAIR] * 5), method=method
     )
     settings = job.model_dump()["method"]["dpo"]["hyperparameters"]
     assert {name: settings[name] for name in asked} == asked | {"beta": 5}
@@ -84,6 +215,50 @@ def test_a_dpo_job_takes_the_settings_of_its_loss_and_shows_all_of_them_with_rea
     reasons = job.model_dump()["hyperparameter_reasons"]
     assert reasons.keys() == settings.keys() - {"loss_type", "sft_weight", "use_rslora"}
     client.fine_tuning.jobs.cancel(job.id)
+
+
+PAIR = {
+    "input": {"messages": [{"role": "user", "content": "q"}]},
+    "preferred_output": [{"role": "assistant", "content": "a"}],
+    "non_preferred_output": [{"role": "assistant", "content": "b"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "rows"),
+    [
+        ("supervised", Hyperparameters, [EXAMPLE] * 6),
+        ("dpo", DpoHyperparameters, [PAIR] * 6),
+        ("kto", KtoHyperparameters, BOTH),
+    ],
+)
+def test_auto_said_for_every_hyperparameter_is_what_saying_nothing_is(
+    client: openai.OpenAI, name: str, fields: type[BaseModel], rows: list[dict[str, Any]]
+):
+    file, auto = put(client, rows), dict.fromkeys(fields.model_fields, "auto")
+
+    def settings(hyperparameters: dict[str, Any]) -> dict[str, Any]:
+        method: Any = {"type": name, name: {"hyperparameters": hyperparameters}}
+        job = client.fine_tuning.jobs.create(
+            model="smollm2-135m-instruct", training_file=file, method=method, seed=1
+        )
+        client.fine_tuning.jobs.cancel(job.id)
+        return job.model_dump()["method"][name]["hyperparameters"]
+
+    assert len(auto) >= 5
+    resolved = settings(auto)
+    assert resolved == settings({})
+    assert "auto" not in resolved.values()
+    assert resolved.keys() <= auto.keys()
+
+
+def test_auto_is_taken_in_openais_older_place_too(client: openai.OpenAI):
+    auto: Any = dict.fromkeys(("n_epochs", "batch_size", "learning_rate_multiplier"), "auto")
+    job = client.fine_tuning.jobs.create(
+        model="smollm2-135m-instruct", training_file=put(client, [EXAMPLE] * 6), hyperparameters=auto
+    )
+    client.fine_tuning.jobs.cancel(job.id)
+    assert all(type(getattr(job.hyperparameters, field)) in (int, float) for field in auto)
 
 
 @pytest.mark.parametrize("label", [True, False])

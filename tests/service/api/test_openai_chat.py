@@ -1,6 +1,7 @@
 """Chat completions and raw prompts as the official SDK asks for them, sync and async, to OpenAI's letter."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
@@ -308,3 +309,43 @@ async def test_the_async_client_is_served_alike(gateway: Gateway):
         assert "".join([chunk.choices[0].text async for chunk in text]) == "smollm2- heard one"
         kept = await client.chat.completions.retrieve(chunks[0].id)
         assert kept.choices[0].message.content == "smollm2- heard a b c"
+
+
+def told(client: openai.OpenAI, wire: str, model: str, said: str) -> Iterator[Any]:
+    """What a stream says, event by event, on each of the three wires."""
+    if wire == "responses":
+        return iter(client.responses.create(model="fanal", input=said, stream=True))
+    if wire == "completions":
+        return iter(client.completions.create(model=model, prompt=said, stream=True))
+    messages: list[Any] = [{"role": "user", "content": said}]
+    return iter(client.chat.completions.create(model="fanal", messages=messages, stream=True))
+
+
+@pytest.mark.parametrize("wire", ["chat", "completions", "responses"])
+def test_an_answer_that_the_engine_aborts_is_an_error_though_its_stream_ends_as_if_all_were_well(
+    gateway: Gateway, client: openai.OpenAI, wire: str
+):
+    """vllm-project/vllm#57082: `"finish_reason": "abort"`, and then `[DONE]`."""
+    said: list[Any] = []
+    stream = told(client, wire, base(gateway), "SLOW ABORT a b")
+    if wire == "responses":
+        said.extend(stream)
+        assert said[-1].type == "response.failed"
+        assert "response.completed" not in {event.type for event in said}
+        name = said[0].response.id.replace("resp_", "chatcmpl-")
+    else:
+        with pytest.raises(openai.APIError, match="broke off"):
+            said.extend(stream)
+        assert {part.finish_reason for chunk in said for part in chunk.choices} == {None}
+        name = said[0].id
+    with sqlite3.connect(gateway.settings.home / "tailorbird.db") as database:
+        row = database.execute(
+            "select status, finish_reason from completions where id = ?", (name,)
+        ).fetchone()
+    assert row == ("failed", "abort")
+
+
+def test_a_whole_answer_that_the_engine_aborts_is_an_error(client: openai.OpenAI):
+    with pytest.raises(openai.InternalServerError) as refused:
+        client.chat.completions.create(model="fanal", messages=[{"role": "user", "content": "ABORT"}])
+    assert (refused.value.status_code, refused.value.code) == (502, "engine_error")

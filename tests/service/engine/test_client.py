@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import time
 from pathlib import Path
 
 import pytest
 
-from service.engine.client import Engine, Engines
+from service.engine.client import Engine
+from service.engine.engines import Engines
 from service.errors import EngineError, EngineTimeout, EngineUnavailable, TailorbirdError, TooMany
 from tests.service.engine.double import BASE, double_engine
 
@@ -82,6 +84,24 @@ async def test_a_silent_engine_is_given_up_after_the_time_limit(tmp_path: Path):
             await engine.chat(_ask("hang"))
         with pytest.raises(EngineTimeout):
             await _read(engine, "hang", [])
+
+
+async def test_a_whole_answer_is_given_up_when_the_engine_makes_no_step_and_waited_for_while_it_does(
+    tmp_path: Path,
+):
+    async with _pair(tmp_path, stream_timeout=0.4) as (double, engine):
+        began = time.monotonic()
+        with pytest.raises(EngineTimeout):
+            await engine.chat(_ask("hang"))
+        assert 0.4 <= time.monotonic() - began < 5
+        assert engine.in_flight == 0
+        asking = asyncio.create_task(engine.chat(_ask("hang")))
+        for _ in range(30):
+            double.steps += 1
+            await asyncio.sleep(0.05)
+        assert not asking.done(), "long, but not hung"
+        with pytest.raises(EngineTimeout):
+            await asyncio.wait_for(asking, 5)
 
 
 async def test_an_engine_that_is_not_there_is_unavailable(tmp_path: Path):

@@ -1,11 +1,13 @@
 """An engine is ready only with all its adapters, and one bad adapter spoils nothing else."""
 
+import asyncio
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
-from service.engine.client import Engine, Engines
+from service.engine.client import Engine
+from service.engine.engines import Engines
 from service.engine.reconciler import WEIGHTS, Reconciler
 from service.errors import EngineError, EngineUnavailable
 from tests.service.engine.double import BASE, double_engine
@@ -68,6 +70,33 @@ async def test_an_engine_that_dies_is_not_ready_and_gets_everything_again_when_i
         await reconciler.look(engine)
         assert again.loaded == {"a": _folder(tmp_path, "a")}
         assert engine.ready
+    await engine.close()
+
+
+@pytest.mark.parametrize("how", ["gone", "core dead"])
+async def test_an_engine_that_dies_between_two_looks_is_missed_before_the_next(tmp_path: Path, how: str):
+    engine, looks = Engine(f"unix:{tmp_path}/engine.sock"), 0
+
+    async def desired() -> dict[str, str]:
+        nonlocal looks
+        looks += 1
+        return {}
+
+    async def until(ready: bool) -> None:
+        async with asyncio.timeout(10):
+            while engine.ready != ready:  # noqa: ASYNC110 - a plain attribute
+                await asyncio.sleep(0.01)
+
+    running = asyncio.create_task(Reconciler(Engines([engine]), desired, interval=1.5).run())
+    async with double_engine(tmp_path) as double:
+        await until(True)
+        double.healthy = how == "gone"
+        if how == "core dead":
+            await until(False)
+    await until(False)
+    assert looks == 1
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
     await engine.close()
 
 

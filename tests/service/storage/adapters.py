@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from service.contract.fingerprint import base_sha256
 from service.storage.adapters import CONFIG, WEIGHTS, Servable
 
 LAYER = "model.layers.0.self_attn.q_proj"
@@ -29,6 +30,8 @@ def servable(place: Path) -> Servable:
     base.mkdir(exist_ok=True)
     weights = {f"{LAYER}.weight": ("F32", [WIDTH, WIDTH], bytes(4 * WIDTH * WIDTH))}
     (base / "model.safetensors").write_bytes(safetensors(weights))
+    if not (base / "config.json").exists():
+        (base / "config.json").write_text("{}")
     return Servable(base, "base", 4, ("q_proj", "v_proj"))
 
 
@@ -68,5 +71,12 @@ def adapter(place: Path, *, weights: bytes | None = None, config: Any = None, ma
     place.mkdir()
     (place / WEIGHTS).write_bytes(lora() if weights is None else weights)
     (place / CONFIG).write_text(json.dumps(settings() if config is None else config))
-    (place / "manifest.json").write_text(json.dumps({"base_model": "base"} if manifest is None else manifest))
+    if manifest is None:
+        manifest = made_for(servable(place.parent).base)
+    (place / "manifest.json").write_text(json.dumps(manifest))
     return place
+
+
+def made_for(base: Path) -> dict[str, str]:
+    """What a manifest says of the base checkpoint in this folder."""
+    return {"base_model": "base", "base_sha256": base_sha256(base)}

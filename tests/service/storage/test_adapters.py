@@ -4,6 +4,7 @@ import json
 import shutil
 import struct
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ from service.contract import fingerprint
 from service.contract.jobs import Manifest
 from service.errors import BadInput
 from service.storage.adapters import check_adapter, check_brought, unpack
-from tests.service.storage.adapters import LAYER, adapter, brought, lora, safetensors, servable, settings
+from tests.service.storage.adapters import (
+    LAYER,
+    adapter,
+    brought,
+    lora,
+    made_for,
+    safetensors,
+    servable,
+    settings,
+)
 
 NAN, INFINITY = struct.pack("<f", float("nan")), struct.pack("<f", float("-inf"))
 HUGE = struct.pack("<f", 3.4e38)
@@ -75,11 +85,21 @@ def test_a_plain_lora_of_the_base_models_layers_comes_in(tmp_path: Path, weights
         ({"config": ["peft_type"]}, "adapter_config.json is not a JSON object"),
         ({"manifest": {"base_model": "another"}}, "made for the base model 'another'"),
         ({"manifest": {}}, "made for the base model 'None'"),
+        ({"manifest": {"base_model": "base"}}, "another checkpoint"),
+        (
+            {"manifest": {"base_model": "base", "base_sha256": "0" * 64}},
+            "another checkpoint that is called 'base' too",
+        ),
     ],
 )
 def test_anything_else_is_refused_with_the_reason(tmp_path: Path, change: dict[str, Any], said: str):
     with pytest.raises(BadInput, match=said):
         check_adapter(adapter(tmp_path / "bad", **change), servable(tmp_path))
+
+
+def test_a_base_model_on_another_machine_is_compared_by_its_name(tmp_path: Path):
+    given = adapter(tmp_path / "good", manifest={"base_model": "base", "base_sha256": "0" * 64})
+    check_adapter(given, replace(servable(tmp_path), base=tmp_path / "elsewhere"))
 
 
 def test_one_bad_number_among_many_is_found(tmp_path: Path):
@@ -109,7 +129,8 @@ def test_a_base_model_whose_weights_are_named_otherwise_is_not_compared(tmp_path
     other = safetensors({"transformer.h.0.attn.weight": ("F32", [1, 1], bytes(4))})
     wanted = servable(tmp_path)
     (wanted.base / "model.safetensors").write_bytes(other)
-    check_adapter(adapter(tmp_path / "good", weights=lora(width=3)), wanted)
+    given = adapter(tmp_path / "good", weights=lora(width=3), manifest=made_for(wanted.base))
+    check_adapter(given, wanted)
 
 
 def test_a_manifest_that_is_no_json_is_refused(tmp_path: Path):
@@ -122,8 +143,7 @@ def test_a_manifest_that_is_no_json_is_refused(tmp_path: Path):
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     """Where a ZIP is unpacked, beside the base model of `servable`."""
-    wanted = servable(tmp_path)
-    (wanted.base / "config.json").write_text("{}")
+    servable(tmp_path)
     (tmp_path / "out").mkdir()
     return tmp_path
 
@@ -221,6 +241,6 @@ def test_pickles_and_missing_files_are_named_with_how_to_mend_it(tmp_path: Path)
 
 
 def test_without_the_base_models_files_nothing_is_taken_on_trust(place: Path):
-    (place / "base" / "config.json").unlink()
+    wanted = replace(servable(place), base=place / "elsewhere")
     with pytest.raises(BadInput, match="nothing can be held against it"):
-        unpacked(place, brought(place / "a.zip"))
+        unpack(brought(place / "a.zip"), place / "out", wanted, limit=1 << 20, same_base=False)

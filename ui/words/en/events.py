@@ -17,6 +17,11 @@ SENTENCES: dict[str, str] = {
     "event_lost_goes_on": "The worker was lost; the job goes on from its last checkpoint.",
     "event_lost_restarts": "The worker was lost; the job starts again.",
     "event_lost_given_up": "The job was interrupted {attempts} times and given up.",
+    "event_killed_goes_on": "Its process was killed, probably for lack of memory. The job goes on from its last "
+    "checkpoint, once.",
+    "event_killed_restarts": "Its process was killed, probably for lack of memory. The job starts again, once.",
+    "event_killed_given_up": "Its process was killed again, probably for lack of memory. Free some memory on this machine, "
+    "or choose a smaller batch_size or shorter rows, and start the job again.",
     "event_reading_sft": "Reading the examples.",
     "event_reading_dpo": "Reading the preference pairs.",
     "event_reading_kto": "Reading the rated answers.",

@@ -42,6 +42,8 @@ SENTENCES: dict[str, str] = {
     "failed_internal_error": "The evaluation broke off. Its log says more; ask who runs the service.",
     "failed_job_crashed": "The job ended without a word. Start it again; its log says more to who runs the service.",
     "failed_internal": "The job could not be finished. The log says more to who runs the service.",
+    "failed_job_killed": "Its process was killed twice, probably for lack of memory. Free some memory, or choose a smaller "
+    "batch size or shorter rows, and start it again.",
     "failed_worker_lost": "The job was interrupted again and again and given up. Start it again.",
     "failed_disk_full": "The disk is full. Have some space freed and start the job again.",
     "failed_engine_unavailable": "The server that answers did not come up. Start the job again.",

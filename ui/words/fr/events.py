@@ -19,6 +19,11 @@ SENTENCES: dict[str, str] = {
     "reprise.",
     "event_lost_restarts": "Le processus qui l’exécutait a disparu ; la tâche recommence.",
     "event_lost_given_up": "La tâche a été interrompue {attempts} fois, puis abandonnée.",
+    "event_killed_goes_on": "Son processus a été tué, sans doute faute de mémoire. La tâche repart, une fois, de son "
+    "dernier point de reprise.",
+    "event_killed_restarts": "Son processus a été tué, sans doute faute de mémoire. La tâche recommence, une fois.",
+    "event_killed_given_up": "Son processus a de nouveau été tué, sans doute faute de mémoire. Libérez de la mémoire sur "
+    "cette machine, ou choisissez un batch_size plus petit ou des lignes plus courtes, puis relancez la tâche.",
     "event_reading_sft": "Lecture des exemples.",
     "event_reading_dpo": "Lecture des paires de préférence.",
     "event_reading_kto": "Lecture des réponses notées.",

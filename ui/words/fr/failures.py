@@ -42,6 +42,8 @@ SENTENCES: dict[str, str] = {
     "failed_internal_error": "L’évaluation s’est interrompue. Son journal en dit plus ; voyez avec qui gère le service.",
     "failed_job_crashed": "La tâche s’est arrêtée sans rien dire. Relancez-la ; son journal en dit plus à qui gère le service.",
     "failed_internal": "La tâche n’a pas pu être menée à bien. Le journal en dit plus à qui gère le service.",
+    "failed_job_killed": "Son processus a été tué deux fois, sans doute faute de mémoire. Libérez de la mémoire, ou choisissez "
+    "des lots plus petits ou des lignes plus courtes, puis relancez-la.",
     "failed_worker_lost": "La tâche a été interrompue plusieurs fois, puis abandonnée. Relancez-la.",
     "failed_disk_full": "Le disque est plein. Faites libérer de la place et relancez la tâche.",
     "failed_engine_unavailable": "Le serveur qui répond n’a pas démarré. Relancez la tâche.",
