@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from service.contract.evaluations import EvaluationReport
 from service.contract.jobs import Manifest, TrainingReport, TrainingSettings
 from service.contract.releases import ServingProof
@@ -19,7 +19,6 @@ from service.db import tables
 from service.db.session import Database
 from service.domain import evaluations, jobs, releases
 from service.settings import Settings
-from service.storage.adapters import adapter_digest
 from service.storage.local import Store
 from tests.service.storage.adapters import adapter
 
@@ -62,7 +61,7 @@ def publish(settings: Settings, job_id: str, made: Path) -> tuple[str, str | Non
             versions={"peft": "1"}, created_at=1,
         )  # fmt: skip
         place = adapter(made / "adapter", manifest=manifest.model_dump())
-        digest = adapter_digest(place)
+        digest = fingerprint.adapter_sha256(place)
         shutil.copytree(place, Store(settings.home).adapter(digest))
         release = await releases.publish(
             session, job, digest=digest, size=1, manifest=manifest, proof=PROOF, report=TRAINED
