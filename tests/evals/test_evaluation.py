@@ -19,6 +19,8 @@ from service.contract.jobs import Progress
 from tests.evals.gateway import ADAPTERS, KEY, Asked, Table, gateway, served
 from tests.evals.runs import read, run, start, write_run
 
+pytestmark = pytest.mark.heavy  # whole evaluations, with their plots
+
 QUESTIONS = [f"flaky question {n}" if n % 4 == 0 else f"Quelle est la règle n° {n} ?" for n in range(12)]
 CASES = [
     {"id": f"c{n}", "question": question, "facts": [f"règle {n}"], "language": "fr" if n % 4 else "en"}

@@ -13,6 +13,8 @@ import pytest
 
 from tests.gateway_process import GatewayProcess, gateway_process
 
+pytestmark = pytest.mark.heavy  # gateways that are started and ended
+
 
 def long_stream(client: openai.OpenAI, words: int) -> Any:
     """A stream of so many words, twenty a second."""

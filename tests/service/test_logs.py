@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.gateway_process import GatewayProcess, gateway_process
+
+pytestmark = pytest.mark.heavy  # a gateway in a process of its own
 
 RARE = "zanzibarquince"
 

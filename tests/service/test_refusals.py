@@ -32,6 +32,7 @@ def settings(tmp_path: Path, schema: Path) -> Settings:
     return Settings(home=tmp_path)
 
 
+@pytest.mark.heavy
 async def test_while_no_connection_to_the_database_is_left_callers_are_told_to_come_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
@@ -152,6 +153,7 @@ def recorded(settings: Settings) -> list[tuple[str, str]]:
         return database.execute("select status, output from completions").fetchall()
 
 
+@pytest.mark.heavy
 async def test_nothing_is_asked_or_kept_when_the_disk_is_full_before(settings: Settings):
     disk = Disk()
     async with on_disk(settings, disk) as (_, client):
@@ -165,6 +167,7 @@ async def test_nothing_is_asked_or_kept_when_the_disk_is_full_before(settings: S
     assert (status, len(output) > 400_000) == ("complete", True)
 
 
+@pytest.mark.heavy
 async def test_an_answer_that_cannot_be_recorded_is_refused_and_not_half_written(settings: Settings):
     disk = Disk()
     async with on_disk(settings, disk) as (_, client):
@@ -176,6 +179,7 @@ async def test_an_answer_that_cannot_be_recorded_is_refused_and_not_half_written
         assert recorded(settings) == [("interrupted", "")]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("path", "body", "end"),
     [

@@ -19,6 +19,8 @@ from training import proof
 from training.__main__ import main
 from training.model import load_base, multiplies_bf16
 
+pytestmark = pytest.mark.heavy  # brings torch
+
 ASKED = [
     [
         {"role": "system", "content": "You are brief."},
@@ -95,7 +97,6 @@ def test_an_adapter_that_does_nothing_is_refused(foreign: Path, tiny_base: Path,
     assert not (tmp_path / "run" / folder.REPORT).exists()
 
 
-@pytest.mark.heavy
 def test_the_edge_runs_it_like_any_job_and_has_nothing_to_check(
     foreign: Path, tiny_base: Path, tmp_path: Path
 ):

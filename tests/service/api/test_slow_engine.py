@@ -9,6 +9,8 @@ import pytest
 
 from tests.gateway import Gateway, running_gateway
 
+pytestmark = pytest.mark.heavy  # answers that are waited for
+
 
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory, schema: Any) -> Iterator[Gateway]:

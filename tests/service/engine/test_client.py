@@ -86,6 +86,7 @@ async def test_a_silent_engine_is_given_up_after_the_time_limit(tmp_path: Path):
             await _read(engine, "hang", [])
 
 
+@pytest.mark.heavy
 async def test_a_whole_answer_is_given_up_when_the_engine_makes_no_step_and_waited_for_while_it_does(
     tmp_path: Path,
 ):

@@ -10,6 +10,8 @@ from service.engine.client import Engine
 from service.engine.watchdog import Watchdog
 from tests.service.engine.double import BASE, Double, double_engine
 
+pytestmark = pytest.mark.heavy  # looks that are waited for
+
 
 @pytest.fixture
 async def double(tmp_path: Path) -> AsyncIterator[Double]:

@@ -122,6 +122,7 @@ def test_a_zip_that_would_write_elsewhere_or_more_than_is_allowed_is_refused(
     assert [path.name for path in tmp_path.iterdir() if path.name not in ("a.zip", "out")] == []
 
 
+@pytest.mark.heavy
 def test_a_bomb_is_read_no_further_than_its_limit(tmp_path: Path):
     source = packed(tmp_path / "a.zip", {"a.json": bytes(300 << 20)})
     assert source.stat().st_size < 1 << 20
@@ -171,6 +172,7 @@ def test_what_is_no_zip_is_cut_short_or_damaged_is_refused(tmp_path: Path):
         archive.take(tmp_path / "bad.zip", {"a.json": 1 << 20}, tmp_path)
 
 
+@pytest.mark.heavy
 def test_a_list_of_files_that_would_fill_the_memory_is_not_read(tmp_path: Path):
     names = {f"{n:060}": b"" for n in range(12_000)}
     with pytest.raises(BadInput, match="lists more than 1 MB of names"):
