@@ -18,7 +18,7 @@ demo: install ## play the whole loop on the sample, told step by step (starts th
 
 test: install browser ## every test: the real engine, a real training job and a real browser included
 	@$(BIN)/tailorbird prepare
-	@OMP_NUM_THREADS=$$(( ($$(nproc) + 1) / 2 )) $(BIN)/python -m pytest -n 2 --no-loadscope-reorder
+	@OMP_NUM_THREADS=$$(( ($$(nproc) + 1) / 2 )) $(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations=15
 
 check: install ## format, lint, types, layers and the quick tests
 	@$(MAKE) --no-print-directory -k -j 4 -O quick-rooms quick-gateway types form

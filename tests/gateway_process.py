@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -46,8 +47,9 @@ def gateway_process(home: Path, schema: Path, **extra: str) -> Iterator[GatewayP
             "TAILORBIRD_HOME": str(home), "TAILORBIRD_API_PORT": str(port), "TAILORBIRD_ENGINE_URLS": engine,
         }  # fmt: skip
         process = subprocess.Popen(
-            [sys.executable, "-m", "service", "gateway"], env=env, cwd=ROOT, stdout=log, stderr=log
-        )
+            [sys.executable, "-m", "service", "gateway"], env=env, cwd=ROOT, stdout=log, stderr=log,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's "&" ignores it
+        )  # fmt: skip
         key = (home / "admin.key").read_text().strip()
         found = GatewayProcess(process, f"http://127.0.0.1:{port}", home, key, until_ended.close)
         try:

@@ -42,6 +42,7 @@ class Studio(Screen):
         ) as page:
             parts: dict[str, Any] = {"header": panel("header")}
             parts["job"], parts["seen"] = gr.Textbox(visible=False), gr.State({})
+            parts["drawn"] = gr.State(None)
             with gr.Column(elem_id="studio"):
                 parts["assistant"] = gr.Dropdown(
                     [], label=w("assistant"), elem_id="assistant", interactive=True, filterable=False
@@ -91,13 +92,15 @@ class Studio(Screen):
             p[n] for n in ("jobs", "detail", "loss", "ranking", "messages", "evaluations", "releases", "seen")
         ]
         chosen = [*place, self._round.choices]
-        everything = [*moving, self._round.shown]
-        page.load(self.load, None, [p["header"], p["assistant"]], **MANY).then(
-            self.redraw, chosen, everything, **MANY
-        )
-        p["assistant"].input(self.other, None, [p["job"], self._round.choices], **MANY).then(
-            self.redraw, chosen, everything, **MANY
-        )
+        everything = [*moving, self._round.shown, p["drawn"]]
+
+        def redraw_after(event: Any) -> None:
+            event.then(self.redraw, chosen, everything, **MANY).then(
+                self.settle, [*chosen, p["drawn"]], everything, **MANY
+            )
+
+        redraw_after(page.load(self.load, None, [p["header"], p["assistant"]], **MANY))
+        redraw_after(p["assistant"].input(self.other, None, [p["job"], self._round.choices], **MANY))
         self._imports.wire(page, p["brought"])
         p["clock"].tick(self.look, place, moving, **MANY)
         p["upload"].upload(self.upload, p["upload"], [p["brought"], p["upload"]], **MANY)
@@ -152,7 +155,16 @@ class Studio(Screen):
         with self.spoken():
             token, _ = await self.person(request)
             moving = await self._moving(token, assistant or "", job, {})
-            return [*moving, await self._round.drawn(token, assistant or "", choices)]
+            return [*moving, await self._round.drawn(token, assistant or "", choices), assistant]
+
+    async def settle(
+        self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str], choices: Choices,
+        drawn: str | None,
+    ) -> list[Any]:  # fmt: skip
+        """Of two redraws at once the one that began first may end last; then the other assistant is drawn again."""
+        if drawn == assistant:
+            return [gr.skip()] * 10
+        return await self.redraw(request, assistant, job, seen, choices)
 
     async def look(
         self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str]

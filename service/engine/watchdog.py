@@ -32,7 +32,7 @@ class Watchdog:
     ) -> None:
         """Seconds between two looks, and without a step until the engine counts as hung.
 
-        A look at an idle engine costs a second of a core: its worker spins that long after each step. The
+        On many cores a look at an idle engine costs a second of one: its worker spins that long after each step. The
         patience must outlast the longest single step (a prompt of full length on a busy processor).
         """
         self._engine, self._model, self._life, self._kill = engine, model, life, kill

@@ -3,20 +3,24 @@
 import json
 import re
 import time
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from service.settings import EMBEDDED
 from tests.running import ROOT, Running
+from tests.service.engine.adapters import write_adapter
 from tests.serving import free_port, serving
 
 pytestmark = pytest.mark.heavy
 
 
-def test_the_python_examples_for_applications_run(service: Running):
+def test_the_python_examples_for_applications_run(service: Running, tmp_path: Path):
     page = (ROOT / "service" / "README.md").read_text()
-    ask, correct, compare, tune, estimate, pause, make_webhook, receive = re.findall(
+    ask, bring, correct, compare, tune, estimate, pause, make_webhook, receive = re.findall(
         r"```python\n(.*?)```", page, re.DOTALL
     )
     names: dict[str, Any] = {}
@@ -36,6 +40,7 @@ def test_the_python_examples_for_applications_run(service: Running):
         run(compare)
         assert names["decided"].json()["choice"] == "a"
         _tune(tune, estimate, pause, run, names)
+        _bring(bring, run, names, tmp_path, service)
         _hear(make_webhook, receive, run, names, http, service)
 
 
@@ -58,6 +63,17 @@ def _tune(block: str, estimate: str, pause: str, run: Any, names: dict[str, Any]
     run(pause)
     assert names["client"].fine_tuning.jobs.retrieve(job.id).status in ("queued", "running")
     names["client"].fine_tuning.jobs.cancel(job.id)
+
+
+def _bring(block: str, run: Any, names: dict[str, Any], place: Path, service: Running) -> None:
+    """No assistant gets it: its questions would be asked in an evaluation."""
+    folder = Path(write_adapter(place / "adapter", service.home / "models" / EMBEDDED, seed=43, rank=4))
+    with zipfile.ZipFile(place / "adapter.zip", "w") as packed:
+        for file in folder.iterdir():
+            packed.write(file, file.name)
+    run(block, **{"adapter.zip": str(place / "adapter.zip"), '"assistant": "fanal", ': ""})
+    assert names["job"].id == names["brought"]["job"]["id"]
+    names["client"].fine_tuning.jobs.cancel(names["job"].id)
 
 
 def _hear(

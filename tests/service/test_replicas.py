@@ -54,7 +54,7 @@ def pair(tmp_path: Path, schema: Path) -> Iterator[tuple[Gateway, list[Replica]]
         url = stack.enter_context(serving(create_app(settings, urls), settings.api_port))
         headers = {"authorization": f"Bearer {(tmp_path / 'admin.key').read_text().strip()}"}
         admin = stack.enter_context(httpx.Client(base_url=url, headers=headers, timeout=30))
-        gateway = Gateway(url, settings, [], admin, [])
+        gateway = Gateway(url, settings, [], admin, [], None)
         folder = Store(settings.home).adapter(DIGEST)
         folder.mkdir(parents=True)
         (folder / "adapter_model.safetensors").write_bytes(b"weights")

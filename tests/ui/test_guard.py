@@ -69,7 +69,7 @@ def test_a_report_is_for_reviewers_and_is_asked_for_in_their_name(screens: Scree
     with screens.browser(screens.token_of("Judge", "reviewer")) as browser:
         page = browser.get("/studio/report/eval_1")
         assert page.status_code == 404
-        assert "No evaluation" in page.text
+        assert "That is not there any more, or not yours." in page.text
 
 
 async def test_a_person_whose_account_is_closed_is_out_when_the_memory_of_them_ends(screens: Screens):

@@ -112,7 +112,7 @@ def test_a_fault_disables_the_start_and_says_why(language: str):
     assert " disabled" not in shown(language, Choices(step=4, source="dpo", estimate=estimate()))
 
 
-@pytest.mark.parametrize(("language", "said"), [("en", "3.4 times as long"), ("fr", "3.4 fois aussi longue")])
+@pytest.mark.parametrize(("language", "said"), [("en", "3.4 times as long"), ("fr", "3,4 fois aussi longue")])
 def test_a_held_round_says_why_and_asks_for_a_reason(language: str, said: str):
     found = ready(30, signals={"dpo": HELD}, ready=False)
     page = shown(language, Choices(), found)

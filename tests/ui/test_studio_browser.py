@@ -2,6 +2,8 @@
 release, and two training runs side by side. On a desk and on a phone, in both languages, judged by axe-core.
 """
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from tests.ui.browsing import PATIENCE, Watched, no_sideways_scroll, signed_in
 from tests.ui.screens import Screens, running_screens
 from tests.ui.test_evaluations import change, report
 from tests.ui.test_views import adapter
+from ui.rounds import Choices, RoundSection
 from ui.words import words
 
 pytestmark = pytest.mark.heavy
@@ -170,3 +173,35 @@ def test_two_training_runs_are_set_side_by_side_by_keyboard(studio: Watched):
     expect(shown).to_contain_text(w("setting_n_epochs"))
     expect(shown).to_contain_text("1.000 → 0.250" if w.language == "en" else "1,000 → 0,250")
     sound(page, "#compared")
+
+
+def test_another_assistant_chosen_while_the_first_is_still_drawn_is_the_one_that_stays(
+    browser: Browser, screens: Screens, monkeypatch: pytest.MonkeyPatch
+):
+    """The last of this file: it makes a second assistant."""
+    admin = screens.gateway.admin
+    admin.post("/api/assistants", json={"name": "quay", "title": "Quay"}).raise_for_status()
+    question = {"model": "quay", "messages": [{"role": "user", "content": "Which quay is deep enough?"}]}
+    completion = admin.post("/v1/chat/completions", json=question).raise_for_status().json()["id"]
+    said = {"completion_id": completion, "type": "correction", "correction": "The north quay is deep enough."}
+    admin.post("/api/feedback", json=said).raise_for_status()
+    drawn, first = RoundSection.drawn, threading.Event()
+
+    async def late(self: RoundSection, token: str, assistant: str, choices: Choices) -> str:
+        page = await drawn(self, token, assistant, choices)
+        if assistant != "quay" and not first.is_set():
+            first.set()
+            await asyncio.sleep(5)
+        return page
+
+    monkeypatch.setattr(RoundSection, "drawn", late)
+    watched = signed_in(browser, screens, "Hasty", "reviewer")
+    page = watched.page
+    page.goto(f"{screens.url}/studio/")
+    page.locator("#assistant input").click()
+    page.get_by_role("option", name="Quay").click()
+    expect(page.locator("#round .lead")).to_contain_text("1 of 2")
+    page.wait_for_timeout(7000)
+    assert first.is_set()
+    expect(page.locator("#round .lead")).to_contain_text("1 of 2")
+    watched.close()
