@@ -14,7 +14,7 @@ from tests.bench.places import Place
 from tests.bench.streams import Heard, Way, ask, at_once, question, way
 
 ROUNDS = 5
-SHORT = 6
+SHORT = 2
 """Tokens of an answer when its first one is what counts."""
 ASKED = {1: 60, 8: 64}
 """{callers: requests in one round of one way}: 300 of each way in all, below which a 99th percentile is one request."""
