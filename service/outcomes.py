@@ -189,11 +189,7 @@ async def _publish(
             session, job.id, f"Release {release.number} of '{release.assistant}' is a candidate.",
             code="candidate", data={"number": release.number, "assistant": release.assistant},
         )  # fmt: skip
-        assistant = await assistants.get_assistant(session, release.assistant)
-        if assistant.cases_file is not None:
-            await evaluations.create_evaluation(
-                session, user_id=job.user_id, release_id=release.id, cases_file=None
-            )
+        await evaluations.measure(session, release, job.user_id)
     done = f"The job is done. The tuned model is {job.fine_tuned_model}."
     model = {"model": str(job.fine_tuned_model)}
     await jobs.end(session, job, "succeeded", done, code="done", values=model)

@@ -98,10 +98,7 @@ async def _offered(
         if release.adapter == digest:
             return release
     release = await releases.offer(session, assistant, digest, None)
-    if (await assistants.get_assistant(session, assistant)).cases_file is not None:
-        await evaluations.create_evaluation(
-            session, user_id=caller.user_id, release_id=release.id, cases_file=None
-        )
+    await evaluations.measure(session, release, caller.user_id)
     return release
 
 

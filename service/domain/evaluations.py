@@ -45,6 +45,13 @@ async def create_evaluation(
     return evaluation
 
 
+async def measure(session: AsyncSession, release: tables.Release, user_id: str) -> None:
+    """Queue the evaluation that follows every new candidate, where its assistant has held-out questions."""
+    assistant = await assistants.get_assistant(session, release.assistant)
+    if assistant.cases_file is not None:
+        await create_evaluation(session, user_id=user_id, release_id=release.id, cases_file=None)
+
+
 async def contestants(session: AsyncSession, job: tables.Job) -> dict[Contestant, tuple[str, str]]:
     """What the evaluation asks: the candidate, the live release if another, the base.
 

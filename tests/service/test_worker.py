@@ -8,6 +8,7 @@ from typing import Any
 import openai
 import psutil
 import pytest
+from openai.types.fine_tuning import FineTuningJob
 
 from service.contract import folder
 from service.contract.jobs import Progress
@@ -90,19 +91,21 @@ def small_gateway(tmp_path: Path, schema: Path, tiny_base: Path) -> Iterator[Gat
         yield running
 
 
+async def long_job(client: openai.AsyncOpenAI, model: str, seed: int = 3) -> FineTuningJob:
+    """One that is still training whenever somebody looks."""
+    rows = "".join(json.dumps(row) + "\n" for row in examples(400))
+    file = await client.files.create(file=("rows.jsonl", rows.encode()), purpose="fine-tune")
+    method: Any = {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 50, "batch_size": 1}}}
+    return await client.fine_tuning.jobs.create(model=model, training_file=file.id, method=method, seed=seed)
+
+
 @pytest.mark.heavy
 async def test_a_job_pauses_resumes_and_outlives_its_worker_through_the_sdk(small_gateway: Gateway):
     settings = small_gateway.settings
     async with openai.AsyncOpenAI(base_url=f"{small_gateway.url}/v1", api_key=small_gateway.key) as client:
         jobs, worker = client.fine_tuning.jobs, Worker(settings, [])
         working = asyncio.create_task(worker.run())
-        rows = "".join(json.dumps(row) + "\n" for row in examples(400))
-        file = await client.files.create(file=("rows.jsonl", rows.encode()), purpose="fine-tune")
-        method: Any = {
-            "type": "supervised",
-            "supervised": {"hyperparameters": {"n_epochs": 50, "batch_size": 1}},
-        }
-        made = await jobs.create(model=settings.model_name, training_file=file.id, method=method, seed=3)
+        made = await long_job(client, settings.model_name)
 
         async def messages() -> list[str]:
             return [event.message async for event in jobs.list_events(made.id, limit=1000)]
@@ -159,13 +162,7 @@ async def test_a_training_that_is_killed_goes_on_once_and_then_fails_with_that_c
     settings = small_gateway.settings
     async with openai.AsyncOpenAI(base_url=f"{small_gateway.url}/v1", api_key=small_gateway.key) as client:
         jobs, worker = client.fine_tuning.jobs, Worker(settings, [])
-        rows = "".join(json.dumps(row) + "\n" for row in examples(400))
-        file = await client.files.create(file=("rows.jsonl", rows.encode()), purpose="fine-tune")
-        method: Any = {
-            "type": "supervised",
-            "supervised": {"hyperparameters": {"n_epochs": 50, "batch_size": 1}},
-        }
-        made = await jobs.create(model=settings.model_name, training_file=file.id, method=method, seed=3)
+        made = await long_job(client, settings.model_name)
         working = asyncio.create_task(worker.run())
         for time in (1, 2):
             async with asyncio.timeout(120):
@@ -185,7 +182,7 @@ async def test_a_training_that_is_killed_goes_on_once_and_then_fails_with_that_c
         assert done.error.code == "job_killed"
         assert "lack of memory" in (done.error.message or "")
         assert "smaller batch_size" in (done.error.message or "")
-        made = await jobs.create(model=settings.model_name, training_file=file.id, method=method, seed=4)
+        made = await long_job(client, settings.model_name, seed=4)
         async with asyncio.timeout(120):
             while (child := training_child()) is None:  # noqa: ASYNC110 - no event tells
                 await asyncio.sleep(0.1)
