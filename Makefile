@@ -16,9 +16,10 @@ run: install ## install what is missing, start everything, print the addresses (
 demo: install ## play the whole loop on the sample, told step by step (starts the service when it is not running)
 	@exec $(BIN)/tailorbird demo
 
-test: install browser ## every test: the real engine, a real training job and a real browser included
+test: ## every test: the real engine, a real training job and a real browser included
+	@$(MAKE) --no-print-directory -j 2 install browser
 	@$(BIN)/tailorbird prepare
-	@OMP_NUM_THREADS=$$(( ($$(nproc) + 1) / 2 )) $(BIN)/python -m pytest -n 2 --no-loadscope-reorder --durations=15
+	@OMP_NUM_THREADS=$$(( ($$(nproc) + 1) / 2 )) $(BIN)/python -m pytest -n 3 --no-loadscope-reorder --durations=15
 
 check: install ## format, lint, types, layers and the quick tests
 	@$(MAKE) --no-print-directory -k -j 4 -O quick-rooms quick-gateway types form

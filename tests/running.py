@@ -1,5 +1,6 @@
 """The real service as a subprocess, the way an operator starts it."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -82,7 +83,9 @@ def start_service(home: Path, command: str = "run", **extra: str) -> Running:
     }
     argv = [sys.executable, "-m", "service", command]
     with open(home / "run.log", "ab") as log:
-        process = subprocess.Popen(argv, env=env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            argv, env=env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True, preexec_fn=_end_with_tests
+        )
     return Running(process, home, f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{ui_port}", env)
 
 
@@ -95,3 +98,8 @@ def running_service(home: Path, **extra: str) -> Iterator[Running]:
     finally:
         if running.process.poll() is None:
             running.stop()
+
+
+def _end_with_tests() -> None:
+    """In the child: SIGTERM when the tests are killed (PR_SET_PDEATHSIG, prctl(2)), or an engine would stay behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
