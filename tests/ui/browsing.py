@@ -6,15 +6,28 @@ from contextlib import contextmanager
 from typing import Any
 
 import httpx
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
 
 from tests.ui.screens import Screens
 from ui.sessions import COOKIE
+from ui.words import Words, words
 
 QUIET = [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
+DESK: dict[str, Any] = {
+    "viewport": {"width": 1440, "height": 900},
+    "color_scheme": "light",
+    "locale": "en-GB",
+}
+"""An English desk by day, and a French phone by night."""
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "is_mobile": True, "has_touch": True,
+    "locale": "fr-FR",
+}  # fmt: skip
+GRAVE = ("serious", "critical")
 PATIENCE = 60_000
 """Milliseconds to wait for anything on a page."""
 expect.set_options(timeout=PATIENCE)
@@ -74,6 +87,28 @@ def feedback_of(watched: Watched, screens: Screens) -> list[dict[str, Any]]:
     with httpx.Client(base_url=screens.gateway.url, headers=headers) as person:
         assert person.get("/api/me").json()["role"] == "user", "a reviewer is shown everybody's"
         return person.get("/api/feedback").raise_for_status().json()["data"]
+
+
+def words_of(page: Page) -> Words:
+    """The language of the screen that is open."""
+    return words("fr" if "/fr/" in page.url else "en")
+
+
+def open_tab(page: Page, name: str) -> None:
+    """A tab that has no room on a phone stands in a menu."""
+    tab = page.get_by_role("tab", name=name)
+    if not tab.is_visible():
+        page.locator(".overflow-menu > button").click()
+        tab = page.locator(".overflow-dropdown").get_by_role("button", name=name)
+    tab.click()
+
+
+def sound(page: Page, panel: str | None = None) -> None:
+    """Nothing serious for somebody who hears the page or this panel of it, uses no mouse, or sees little; nothing
+    beside the screen."""
+    found = Axe().run(page, context=panel).response["violations"]
+    assert [(one["id"], [n["target"] for n in one["nodes"]]) for one in found if one["impact"] in GRAVE] == []
+    assert no_sideways_scroll(page)
 
 
 def no_sideways_scroll(page: Page) -> bool:

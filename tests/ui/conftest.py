@@ -7,6 +7,7 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from tests.ui.browsing import Watched
     from tests.ui.screens import Screens
 
 
@@ -28,3 +29,18 @@ def browser(screens: "Screens") -> "Iterator[Browser]":
 
     with sync_playwright() as playwright, chromium(playwright) as started:
         yield started
+
+
+@pytest.fixture(params=["desk-en", "phone-fr"])
+def studio(request: pytest.FixtureRequest, browser: "Browser", screens: "Screens") -> "Iterator[Watched]":
+    """The studio as a reviewer sees it: by day on a desk in English, by night on a phone in French."""
+    from playwright.sync_api import expect
+
+    from tests.ui.browsing import DESK, PATIENCE, PHONE, signed_in
+
+    look, base = (DESK, "") if request.param == "desk-en" else (PHONE, "/fr")
+    watched = signed_in(browser, screens, "Rita", "reviewer", **look)
+    watched.page.goto(f"{screens.url}{base}/studio/")
+    expect(watched.page.locator("[data-step='1'] h2")).to_be_visible(timeout=PATIENCE)
+    yield watched
+    watched.close()

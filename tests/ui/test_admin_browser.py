@@ -3,24 +3,14 @@
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.ui.browsing import PATIENCE, Watched, no_sideways_scroll, signed_in
+from tests.ui.browsing import DESK, PATIENCE, PHONE, no_sideways_scroll, open_tab, signed_in
 from tests.ui.screens import Screens
 
 pytestmark = pytest.mark.heavy
-PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 WORDS = {
     "en": ("Access keys", "Journal", "Limits", "made a key", "are as they were written"),
     "fr": ("Clés d’accès", "Journal", "Limites", "a créé une clé", "telles qu’elles ont été écrites"),
 }
-
-
-def open_tab(watched: Watched, name: str) -> None:
-    """A tab that has no room on a phone stands in a menu."""
-    tab = watched.page.get_by_role("tab", name=name)
-    if not tab.is_visible():
-        watched.page.locator(".overflow-menu > button").click()
-        tab = watched.page.locator(".overflow-dropdown").get_by_role("button", name=name)
-    tab.click()
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
@@ -29,12 +19,12 @@ def test_a_key_is_made_with_a_role_and_limits_and_the_journal_tells_it(
 ):
     keys, journal, limits, made, intact = WORDS[language]
     name = f"Till {language}"
-    look: dict[str, object] = {"locale": "en-GB"} if language == "en" else {"locale": "fr-FR", **PHONE}
+    look = DESK if language == "en" else PHONE
     watched = signed_in(browser, screens, f"Keeper {language}", "administrator", **look)
     page = watched.page
     page.goto(f"{screens.url}/admin/")
     expect(page.locator("#people h2").first).to_be_visible(timeout=PATIENCE)
-    open_tab(watched, keys)
+    open_tab(page, keys)
     form = page.locator("#keys form").first
     form.locator("[name=name]").fill(name)
     form.get_by_text(limits).click()
@@ -56,7 +46,7 @@ def test_a_key_is_made_with_a_role_and_limits_and_the_journal_tells_it(
         "5", timeout=PATIENCE
     )
 
-    open_tab(watched, journal)
+    open_tab(page, journal)
     page.locator("#audit select[name=action]").select_option("key.made")
     page.locator("#audit [data-do=filter]").first.click()
     expect(page.locator("#audit .rows li").first).to_contain_text(name, timeout=PATIENCE)

@@ -10,21 +10,14 @@ from typing import Any
 
 import httpx
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.ui.browsing import PATIENCE, Watched, feedback_of, no_sideways_scroll
+from tests.ui.browsing import DESK, PATIENCE, PHONE, Watched, feedback_of, sound
 from tests.ui.screens import Screens, running_screens
 from ui.sessions import COOKIE
 from ui.words import Words, words
 
 pytestmark = pytest.mark.heavy
-
-DESK: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
-PHONE: dict[str, Any] = {
-    "viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "is_mobile": True, "has_touch": True
-}  # fmt: skip
-GRAVE = ("serious", "critical")
 
 
 @dataclass
@@ -42,7 +35,7 @@ class Place:
 @pytest.fixture(params=[("en", DESK), ("fr", PHONE)], ids=("desk-en", "phone-fr"))
 def place(request: pytest.FixtureRequest) -> Place:
     language, options = request.param
-    return Place(words(language), options | {"locale": f"{language}-{'GB' if language == 'en' else 'FR'}"})
+    return Place(words(language), options)
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +54,6 @@ def at(browser: Browser, screens: Screens, place: Place, name: str, role: str, p
     watched.page.goto(f"{screens.url}{place.base}/{page}/")
     expect(watched.page.locator("#duel h1, #item h1").first).to_be_visible(timeout=PATIENCE)
     return watched
-
-
-def sound(page: Page) -> None:
-    """Nothing serious for somebody who hears the page, uses no mouse, or sees little; nothing beside the screen."""
-    found = Axe().run(page).response["violations"]
-    assert [(one["id"], [n["target"] for n in one["nodes"]]) for one in found if one["impact"] in GRAVE] == []
-    assert no_sideways_scroll(page)
 
 
 def has_focus(page: Page, text: str) -> None:

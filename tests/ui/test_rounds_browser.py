@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.fake_engine import BASE
 from tests.training.conftest import examples, tiny_base, tokenizer
-from tests.ui.browsing import PATIENCE, Watched, signed_in
+from tests.ui.browsing import PATIENCE, Watched, sound, words_of
 from tests.ui.screens import Screens, running_screens
-from tests.ui.test_studio_browser import DESK, PHONE, sound
-from ui.words import Words, words
 
 __all__ = ["tiny_base", "tokenizer"]
 
@@ -41,20 +39,6 @@ def screens(tmp_path_factory: pytest.TempPathFactory, schema: Path, tiny_base: P
         form = {"files": {"file": ("spoiled.jsonl", content)}, "data": {"purpose": "fine-tune"}}
         client.post("/v1/files", **form).raise_for_status()
         yield running
-
-
-@pytest.fixture(params=[("en", DESK), ("fr", PHONE)], ids=("desk-en", "phone-fr"))
-def studio(request: pytest.FixtureRequest, browser: Browser, screens: Screens) -> Iterator[Watched]:
-    language, look = request.param
-    watched = signed_in(browser, screens, f"Rosa {language}", "reviewer", **look)
-    watched.page.goto(f"{screens.url}{'/fr' if language == 'fr' else ''}/studio/")
-    expect(watched.page.locator("[data-step='1'] h2")).to_be_visible(timeout=PATIENCE)
-    yield watched
-    watched.close()
-
-
-def words_of(page: Page) -> Words:
-    return words("fr" if "/fr/" in page.url else "en")
 
 
 def to_step(page: Page, number: int) -> None:

@@ -6,33 +6,20 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, expect
 from sqlalchemy import create_engine, update
 from sqlalchemy.orm import Session
 
 from service.db import tables
-from tests.ui.browsing import PATIENCE, Watched, no_sideways_scroll, signed_in
+from tests.ui.browsing import PATIENCE, Watched, open_tab, signed_in, sound, words_of
 from tests.ui.screens import Screens, running_screens
 from tests.ui.test_evaluations import change, report
 from tests.ui.test_views import adapter
 from ui.rounds import Choices, RoundSection
-from ui.words import words
 
 pytestmark = pytest.mark.heavy
-DESK: dict[str, Any] = {
-    "viewport": {"width": 1440, "height": 900},
-    "color_scheme": "light",
-    "locale": "en-GB",
-}
-PHONE: dict[str, Any] = {
-    "viewport": {"width": 390, "height": 844}, "color_scheme": "dark", "is_mobile": True, "has_touch": True,
-    "locale": "fr-FR",
-}  # fmt: skip
-GRAVE = ("serious", "critical")
 
 
 @pytest.fixture(scope="module")
@@ -104,34 +91,8 @@ def history(session: Session, person: str) -> None:
     )
 
 
-@pytest.fixture(params=[("en", DESK), ("fr", PHONE)], ids=("desk-en", "phone-fr"))
-def studio(request: pytest.FixtureRequest, browser: Browser, screens: Screens) -> Iterator[Watched]:
-    language, look = request.param
-    watched = signed_in(browser, screens, f"Rita {language}", "reviewer", **look)
-    watched.page.goto(f"{screens.url}{'/fr' if language == 'fr' else ''}/studio/")
-    expect(watched.page.locator("#round h2")).to_be_visible(timeout=PATIENCE)
-    yield watched
-    watched.close()
-
-
-def open_tab(page: Page, name: str) -> None:
-    """A tab that has no room on a phone stands in a menu."""
-    tab = page.get_by_role("tab", name=name)
-    if not tab.is_visible():
-        page.locator(".overflow-menu > button").click()
-        tab = page.locator(".overflow-dropdown").get_by_role("button", name=name)
-    tab.click()
-
-
-def sound(page: Page, panel: str) -> None:
-    """Nothing serious for somebody who hears the panel, uses no mouse, or sees little; nothing beside the screen."""
-    found = Axe().run(page, context=panel).response["violations"]
-    assert [(one["id"], [n["target"] for n in one["nodes"]]) for one in found if one["impact"] in GRAVE] == []
-    assert no_sideways_scroll(page)
-
-
 def test_an_evaluation_shows_the_worst_topic_first_and_what_changed(studio: Watched):
-    page, w = studio.page, words("fr" if "/fr/" in studio.page.url else "en")
+    page, w = studio.page, words_of(studio.page)
     open_tab(page, w("tab_evaluations"))
     table = page.locator("#evaluations .slices")
     expect(table.get_by_role("rowheader")).to_contain_text(["bikes", w("language_fr"), "fares"])
@@ -146,7 +107,7 @@ def test_an_evaluation_shows_the_worst_topic_first_and_what_changed(studio: Watc
 
 
 def test_a_release_leads_back_to_its_data_and_to_what_it_inherited(studio: Watched):
-    page, w = studio.page, words("fr" if "/fr/" in studio.page.url else "en")
+    page, w = studio.page, words_of(studio.page)
     open_tab(page, w("tab_releases"))
     origin = page.locator("[data-release='2'] [data-lineage]")
     origin.locator("summary").focus()
@@ -161,7 +122,7 @@ def test_a_release_leads_back_to_its_data_and_to_what_it_inherited(studio: Watch
 
 
 def test_two_training_runs_are_set_side_by_side_by_keyboard(studio: Watched):
-    page, w = studio.page, words("fr" if "/fr/" in studio.page.url else "en")
+    page, w = studio.page, words_of(studio.page)
     open_tab(page, w("tab_training"))
     page.locator("#jobs summary").focus()
     page.keyboard.press("Enter")
