@@ -66,10 +66,10 @@ def settings(w: Words, estimate: Estimate) -> list[Setting]:
             continue
         value = estimate.hyperparameters[name]
         sentence = f"how_{name}" if value or not w.has(f"how_{name}_off") else f"how_{name}_off"
-        code = estimate.hyperparameter_codes.get(name)
-        why = w("because_you") if code is None else ""
-        if w.has(f"because_{code}"):
-            why = w(f"because_{code}", n=estimate.look.rows, held_out=estimate.held_out)
+        chosen = estimate.chosen.get(name)
+        why = w("because_you") if chosen is None else ""
+        if chosen is not None and w.has(f"because_{chosen.code}"):
+            why = w(f"because_{chosen.code}", n=estimate.look.rows, held_out=estimate.held_out)
         found.append(Setting(name, w(sentence, n=value), why))
     return found
 

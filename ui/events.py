@@ -4,9 +4,10 @@ Owns how a message's code and values become a sentence. What has no code, or one
 was sent.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
-from service.contract.jobs import JobError, JobEvent
+from service.contract.jobs import Chosen, JobError, JobEvent
 from ui.failures import failure
 from ui.words import Words, figure
 
@@ -30,6 +31,11 @@ def said(w: Words, event: JobEvent) -> tuple[str, bool]:
         return event.message, False
 
 
+def reason(w: Words, chosen: Chosen) -> str:
+    """Why a setting that was left to the service is what it is, in a specialist's words."""
+    return _why(w, chosen.code, chosen.values)
+
+
 def _values(w: Words, data: dict[str, Any]) -> dict[str, Any]:
     values = {name: _value(w, value) for name, value in data.items() if name != "code"}
     if "chosen" in data:
@@ -45,9 +51,12 @@ def _values(w: Words, data: dict[str, Any]) -> dict[str, Any]:
 
 def _choice(w: Words, name: str, one: dict[str, Any]) -> str:
     """One setting that was left to the service, and why it is what it is."""
-    values = {key: _value(w, value) for key, value in one["values"].items()}
-    why = w(f"chosen_{one['code']}", **values)
+    why = _why(w, one["code"], one["values"])
     return w("chosen_setting", name=_named(w, "setting", name), value=figure(w, one["value"]), why=why)
+
+
+def _why(w: Words, code: str, values: Mapping[str, Any]) -> str:
+    return w(f"chosen_{code}", **{key: _value(w, value) for key, value in values.items()})
 
 
 def _named(w: Words, family: str, code: str) -> str:

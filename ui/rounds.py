@@ -15,7 +15,7 @@ from service.contract.datasets import Dataset
 from service.contract.estimates import Estimate
 from service.contract.files import File
 from service.contract.signal import Signal
-from ui import datasets, estimates, jobs
+from ui import datasets, estimates, events, jobs
 from ui.acts import Act
 from ui.client import Refused
 from ui.pages import render
@@ -228,7 +228,8 @@ def draw(w: Words, choices: Choices, material: Material) -> str:
         faults=estimates.faults(w, found) if found else [],
         seconds=estimates.seconds(w, found) if found else None,
         memory=estimates.memory(w, found) if found else None,
-        runs=estimates.runs, where=lambda row: estimates.where(w, row), less_often=estimates.LESS_OFTEN,
+        reason=events.reason, runs=estimates.runs, where=lambda row: estimates.where(w, row),
+        less_often=estimates.LESS_OFTEN,
         file=next((one.filename for one in material.files if one.id == choices.file), ""),
     )  # fmt: skip
 

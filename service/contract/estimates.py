@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from service.contract.base import Strict
-from service.contract.jobs import TrainingKind
+from service.contract.jobs import Chosen, TrainingKind
 
 
 class ShownToken(Strict):
@@ -126,9 +126,8 @@ class Estimate(Strict):
     model: str
     method: Literal["supervised", "dpo", "kto"]
     hyperparameters: dict[str, Any]
-    hyperparameter_reasons: dict[str, str]
-    hyperparameter_codes: dict[str, str]
-    """The same reasons by their codes, for who says them in other words."""
+    chosen: dict[str, Chosen]
+    """Why each hyperparameter that was left to the service is what it is."""
     seed: int
     held_out: int
     look: Look

@@ -77,9 +77,7 @@ def put_together(wanted: JobCreate, plan: Plan, look: Look, rates: list[float], 
     return Estimate(
         model=wanted.model, method=cast(Literal["supervised", "dpo", "kto"], method),
         hyperparameters=job_requests.chosen(wanted, plan.kind, plan.settings.model_dump()),
-        hyperparameter_reasons=job_requests.told(plan.reasons),
-        hyperparameter_codes={name: reason.code for name, reason in plan.reasons.items()}, seed=plan.settings.seed,
-        held_out=held_out, look=look, servable=servable,
+        chosen=plan.reasons, seed=plan.settings.seed, held_out=held_out, look=look, servable=servable,
         seconds=_seconds(plan, look, rates, held_out, machine), memory_bytes=_memory(look, machine),
         ready=not look.findings and servable.rank and servable.modules is not False, notes=_notes(plan, look),
     )  # fmt: skip

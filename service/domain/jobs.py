@@ -68,12 +68,8 @@ async def create_job(
     if plan.reasons:
         used = job_requests.used(job)
         told = " ".join(f"{name} = {used[name]}: {one.because}" for name, one in plan.reasons.items())
-        coded = {
-            name: {"value": used[name], "code": one.code, "values": one.values}
-            for name, one in plan.reasons.items()
-        }
-        data = {"reasons": job.reasons, "chosen": coded}
-        await add_event(session, job.id, f"Chosen for you: {told}", data=data, code="chosen")
+        chosen = {name: {"value": used[name], **one.model_dump()} for name, one in plan.reasons.items()}
+        await add_event(session, job.id, f"Chosen for you: {told}", data={"chosen": chosen}, code="chosen")
     await add_event(session, job.id, "Files checked. The job waits for its turn.", code="waiting")
     return job
 

@@ -42,9 +42,9 @@ def estimate(**change: Any) -> Estimate:
         "hyperparameters": {
             "n_epochs": 2, "batch_size": 4, "beta": 0.1, "early_stopping_patience": 0, "loss_type": "s",
         },
-        "hyperparameter_reasons": {"n_epochs": "Sent."},
-        "hyperparameter_codes": {
-            "n_epochs": "few_passes", "beta": "beta_dpo", "early_stopping_patience": "few_held_out",
+        "chosen": {
+            "n_epochs": {"because": "Sent.", "code": "few_passes"}, "beta": {"because": "Sent.", "code": "beta_dpo"},
+            "early_stopping_patience": {"because": "Sent.", "code": "few_held_out", "values": {"held_out": 3}},
         },
         "look": Look.model_validate(look), "servable": Servable(rank=True, max_rank=16, modules=None),
         "seconds": Range(low=95, high=5000, basis="earlier_jobs", jobs=3, because="Sent."),

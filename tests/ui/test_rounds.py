@@ -83,8 +83,9 @@ def test_the_second_step_has_no_specialists_words_but_one_click_deeper(language:
     plain = re.sub("<[^>]*>", " ", plain)
     for word in ("DPO", "LoRA", "Sent.", "beta"):
         assert word not in plain
-    for word in ("DPO", "LoRA", "Sent."):
+    for word in ("DPO", "LoRA", words(language)("chosen_few_passes")):
         assert word in deeper
+    assert "Sent." not in deeper
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -94,7 +94,7 @@ def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway
     found = answer.json()
     assert found["ready"], found["look"]["findings"]
     assert found["hyperparameters"]["n_epochs"] == 4
-    assert found["hyperparameters"].keys() - hyperparameters.keys() == found["hyperparameter_reasons"].keys()
+    assert found["hyperparameters"].keys() - hyperparameters.keys() == found["chosen"].keys()
     assert (found["seed"], found["held_out"], found["method"]) == (7, 2, "supervised")
     look = found["look"]
     assert (look["rows"], look["steps"], look["truncated"]) == (9, 20, 0)
@@ -188,6 +188,6 @@ def test_a_round_is_reckoned_on_the_feedback_as_it_stands_and_freezes_nothing(tu
     says = [one["says"] for one in found["look"]["shown"][0]["sequences"]]
     assert says == ["preferred", "non_preferred"]
     assert [token["text"] for token in found["look"]["shown"][0]["sequences"][0]["tokens"] if token["end"]]
-    assert found["hyperparameter_codes"]["beta"] == "beta_dpo"
+    assert found["chosen"]["beta"]["code"] == "beta_dpo"
     assert tuning.admin.get("/api/datasets").json()["data"] == []
     assert tuning.admin.get("/v1/fine_tuning/jobs").json()["data"] == []

@@ -112,8 +112,7 @@ def test_the_hyperparameters_are_those_of_the_job_with_their_reasons():
     assert found.hyperparameters["n_epochs"] == 2
     assert found.hyperparameters["learning_rate_multiplier"] == 1
     assert "beta" not in found.hyperparameters
-    assert found.hyperparameter_reasons == {"n_epochs": FEW.because}
-    assert found.hyperparameter_codes == {"n_epochs": FEW.code}
+    assert found.chosen == {"n_epochs": FEW}
 
 
 async def test_only_jobs_of_the_same_method_and_base_count_and_of_them_the_newest(
