@@ -13,6 +13,7 @@ from typing import Any
 import openai
 from openai.types.chat import ChatCompletion
 
+from evals import faults
 from evals.refusal import Refused
 from service.contract.evaluations import Answer, Case, Contestant, EvaluationSpec
 
@@ -104,22 +105,23 @@ class _Seen:
     def fault(self, adapter: str | None, release: str | None) -> str | None:
         """Why an answer with these headers does not count, or `None`."""
         if not adapter:
-            return "the gateway did not say which adapter answered (no x-tailorbird-adapter header)"
+            return faults.UNNAMED
         if self.who == "base" and adapter != "base":
-            return f"an adapter ({adapter[:12]}) answered in place of the base model"
+            return faults.NOT_BASE.format(adapter=adapter[:12])
         if self.who == "candidate" and adapter == "base":
-            return "the base model answered in place of the candidate"
+            return faults.ONLY_BASE
         if self.expected and adapter != self.expected:
-            return f"adapter {adapter[:12]} answered, it should have been {self.expected[:12]}"
+            return faults.OTHER.format(adapter=adapter[:12], expected=self.expected[:12])
         now = (adapter, release or "")
         self.first = self.first or now
         if now != self.first:
-            return f"{_named(now)} answered, the answers before came from {_named(self.first)}"
+            return faults.CHANGED.format(
+                adapter=now[0][:12],
+                release=now[1] or "?",
+                earlier=self.first[0][:12],
+                before=self.first[1] or "?",
+            )
         return None
-
-
-def _named(seen: tuple[str, str]) -> str:
-    return f"adapter {seen[0][:12]}" + (f" of release {seen[1]}" if seen[1] else "")
 
 
 async def _ask(
@@ -134,16 +136,16 @@ async def _ask(
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as refusal:
             raise _turned_away(refusal, spec.models[who]) from refusal
         except (TimeoutError, openai.APITimeoutError):
-            error = f"no answer within {spec.timeout:g} seconds"
+            error = faults.SLOW.format(seconds=f"{spec.timeout:g}")
         except openai.APIStatusError as refusal:
-            error = f"the gateway answered {refusal.status_code}: {_words_of(refusal)}"
+            error = faults.STATUS.format(status=refusal.status_code, words=_words_of(refusal))
             if refusal.status_code != 429 and refusal.status_code < 500:
                 break
             pause = None if pause is None else max(pause, _asked_to_wait(refusal))
         except openai.APIConnectionError:
-            error = "the gateway could not be reached"
+            error = faults.UNREACHED
         except (openai.APIError, ValueError) as fault:
-            error = f"the gateway's answer could not be read: {str(fault)[:300]}"
+            error = faults.UNREAD.format(words=str(fault)[:300])
             break
         if pause is not None:
             await asyncio.sleep(pause)

@@ -14,6 +14,7 @@ from evals.cases import read_cases
 from evals.comparison import all_differences, all_scores, changed, paired, rival_of, told
 from evals.gate import Evidence, decide
 from evals.metrics import Metric
+from evals.phrases import NAMES
 from evals.ragas_metrics import RagasMetrics
 from evals.refusal import Refused
 from evals.report import page
@@ -22,12 +23,6 @@ from evals.statistics import spread
 from service.contract import folder as run_folder
 from service.contract.evaluations import Case, Contestant, Difference, EvaluationReport, EvaluationSpec, Score
 from service.contract.jobs import EventCode, Progress
-
-NAMES: dict[Contestant, str] = {
-    "candidate": "the candidate",
-    "live": "the live release",
-    "base": "the base model",
-}
 
 
 async def evaluate(folder: Path, key: str | None, judge_key: str | None) -> EvaluationReport:
@@ -75,7 +70,8 @@ async def evaluate(folder: Path, key: str | None, judge_key: str | None) -> Eval
 
     report = _report(spec, cases, board, primary, started)
     steps.say("Drawing the report.", "evaluation_drawing")
-    run_folder.write_atomic(folder / run_folder.REPORT_PAGE, page(spec, board, report))
+    for language, name in run_folder.REPORT_PAGES.items():
+        run_folder.write_atomic(folder / name, page(spec, board, report, language))
     passes = report.gate.verdict == "pass"
     outcome = "The candidate passes." if passes else "The candidate is held."
     steps.say(f"{outcome} {report.gate.reasons[0]}", "evaluation_pass" if passes else "evaluation_hold")

@@ -1,7 +1,7 @@
 """Plots of a report: one small bar chart for each metric, as inline SVG.
 
 Owns their drawing. Colours are CSS variables of the page, so that one drawing fits light and dark;
-no text of a user gets into a plot. Knows no verdict.
+no text of a user gets into a plot. Knows no verdict and no language.
 """
 
 import io
@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from evals.phrases import LABELS
 from service.contract.evaluations import Contestant, Score
 
 # Stand-ins that matplotlib accepts as colours, and what the page calls them.
@@ -26,8 +25,8 @@ _BARS: dict[Contestant, str] = {"candidate": "#040404", "live": "#050505", "base
 _INCHES = 3.5
 
 
-def bar_plot(scores: Sequence[Score], described: str) -> str:
-    """An `<svg>` of means (bars) with their 95 % intervals (whiskers), 0 to 100, one bar a contestant."""
+def bar_plot(scores: Sequence[Score], labels: Sequence[str], described: str) -> str:
+    """An `<svg>` of means (bars) with their 95 % intervals (whiskers), 0 to 100, a labelled bar each."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -36,20 +35,20 @@ def bar_plot(scores: Sequence[Score], described: str) -> str:
         figure = Figure(figsize=(_INCHES, 0.42 + 0.3 * len(scores)))
         figure.subplots_adjust(left=0.22, right=0.84, top=0.99, bottom=0.3 / figure.get_figheight())
         axes = figure.add_subplot()
-        _draw(axes, scores)
+        _draw(axes, scores, labels)
         out = io.StringIO()
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _inline(out.getvalue(), described)
 
 
-def _draw(axes: Any, scores: Sequence[Score]) -> None:
+def _draw(axes: Any, scores: Sequence[Score], labels: Sequence[str]) -> None:
     for row, score in enumerate(scores):
         mean, low, high = (100 * value for value in (score.mean, score.low, score.high))
         axes.barh(row, mean, height=0.62, color=_BARS[score.contestant])
         axes.plot([low, high], [row, row], color=_INK, linewidth=1.1, solid_capstyle="butt")
         axes.plot([low, high], [row, row], color=_INK, marker="|", markersize=5, linewidth=0)
         axes.text(104, row, f"{mean:.0f} %", va="center", color=_INK, weight="bold")
-    axes.set_yticks(range(len(scores)), [LABELS[score.contestant] for score in scores])
+    axes.set_yticks(range(len(scores)), labels)
     axes.set_ylim(len(scores) - 0.45, -0.55)
     axes.set_xlim(0, 100)
     axes.set_xticks([0, 50, 100])

@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evals import faults
 from evals.cases import question_of
 from evals.comparison import paired, rival_of
 from evals.metrics import Metric, facts_found
-from evals.phrases import LABELS, NAMES, language_name, percent, points
+from evals.phrases import Phrases, phrases
 from evals.plots import bar_plot
 from evals.ragas_metrics import STRING_METRICS
+from evals.reasons import said
 from evals.scoring import Scoreboard
 from service.contract.evaluations import (
     Answer,
@@ -36,7 +38,6 @@ SHOWN_FAILED = 20
 class Shown:
     """One answer beside its case: which of the facts it states, and its primary score."""
 
-    label: str
     who: Contestant
     answer: Answer
     facts: list[tuple[str, bool]]
@@ -60,8 +61,8 @@ class Part:
     difference: Difference | None
 
 
-def page(spec: EvaluationSpec, board: Scoreboard, report: EvaluationReport) -> str:
-    """The whole HTML page of one evaluation."""
+def page(spec: EvaluationSpec, board: Scoreboard, report: EvaluationReport, language: str = "en") -> str:
+    """The whole HTML page of one evaluation, for a reader of this language."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -71,27 +72,38 @@ def page(spec: EvaluationSpec, board: Scoreboard, report: EvaluationReport) -> s
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"points": points, "language": language_name, "tidy": _tidy}
-    environment.filters["percent"] = lambda share: _tidy(percent(share))
-    return environment.get_template("report.html").render(_shown(spec, board, report))
+    say = phrases(language)
+    environment.filters |= {
+        "points": say.points, "size": say.size, "decimals": say.decimals, "language_name": say.language_name,
+        "tidy": _tidy, "percent": lambda share: _tidy(say.percent(share)),
+    }  # fmt: skip
+    return environment.get_template("report.html").render(_shown(say, spec, board, report))
 
 
-def _shown(spec: EvaluationSpec, board: Scoreboard, report: EvaluationReport) -> dict[str, Any]:
+def _shown(say: Phrases, spec: EvaluationSpec, board: Scoreboard, report: EvaluationReport) -> dict[str, Any]:
+    from markupsafe import Markup
+
     rival = rival_of(board)
     primary = next(metric for metric in board.metrics if metric.name == report.primary)
     overall = [one for one in report.differences if one.slice == "all"]
     return {
         "spec": spec,
         "report": report,
-        "labels": LABELS,
-        "names": NAMES,
+        "language": say.language,
+        "t": lambda sentence, **values: Markup(say.pattern(sentence)).format(**values),
+        "fault": lambda error: faults.retold(say, error),
+        "label": say.label,
+        "name": say.name,
+        "reasons": [said(say, one, primary.title) for one in report.gate.coded],
         "rival": rival,
         "primary": primary,
         "headline": _headline(report, rival),
         "tally": _tally(board, primary, rival),
         "main_scores": _scores(report, primary.name, "all"),
-        "plots": [(metric, _plot(report, metric)) for metric in board.metrics if not _is_second(metric)],
-        "second_plots": [(metric, _plot(report, metric)) for metric in board.metrics if _is_second(metric)],
+        "plots": [(metric, _plot(say, report, metric)) for metric in board.metrics if not _is_second(metric)],
+        "second_plots": [
+            (metric, _plot(say, report, metric)) for metric in board.metrics if _is_second(metric)
+        ],
         "parts": _parts(report, primary, rival),
         "better": _examples(board, report.examples_better, primary, rival),
         "worse": _examples(board, report.examples_worse, primary, rival),
@@ -117,15 +129,15 @@ def _is_second(metric: Metric) -> bool:
 
 def _headline(report: EvaluationReport, rival: Contestant | None) -> str:
     if report.gate.verdict == "hold":
-        return "Hold: this candidate should not go live yet"
+        return "This candidate should not go live yet"
     difference = next(
         one
         for one in report.differences
         if one.metric == report.primary and one.against == rival and one.slice == "all"
     )
     if difference.low > 0:
-        return "Pass: better than what answers today"
-    return "Pass: as good as what answers today"
+        return "Better than what answers today"
+    return "As good as what answers today"
 
 
 def _tally(board: Scoreboard, primary: Metric, rival: Contestant | None) -> dict[str, int] | None:
@@ -143,10 +155,11 @@ def _scores(report: EvaluationReport, metric: str, part: str) -> list[Score]:
     return [one for one in report.scores if one.metric == metric and one.slice == part]
 
 
-def _plot(report: EvaluationReport, metric: Metric) -> str:
+def _plot(say: Phrases, report: EvaluationReport, metric: Metric) -> str:
     scores = _scores(report, metric.name, "all")
-    said = ", ".join(f"{LABELS[one.contestant]} {percent(one.mean)}" for one in scores)
-    return bar_plot(scores, f"{metric.title}: {said}")
+    told = ", ".join(f"{say.label(one.contestant)} {say.percent(one.mean)}" for one in scores)
+    labels = [say.label(one.contestant) for one in scores]
+    return bar_plot(scores, labels, f"{say(metric.title)}{say(':')} {told}")
 
 
 def _parts(report: EvaluationReport, primary: Metric, rival: Contestant | None) -> list[Part]:
@@ -157,8 +170,7 @@ def _parts(report: EvaluationReport, primary: Metric, rival: Contestant | None) 
         difference = next(
             (one for one in report.differences if one.slice == name and one.against == rival), None
         )
-        label = language_name(value) if kind == "language" else value
-        found.append(Part(label, kind, _scores(report, primary.name, name), difference))
+        found.append(Part(value, kind, _scores(report, primary.name, name), difference))
     return sorted(found, key=lambda part: part.difference.mean if part.difference else part.scores[0].mean)
 
 
@@ -179,20 +191,20 @@ def _examples(board: Scoreboard, ids: list[str], primary: Metric, rival: Contest
 def _side(answer: Answer, who: Contestant, case: Case, primary: Metric) -> Shown:
     wordings = [fact if isinstance(fact, str) else " / ".join(fact) for fact in case.facts]
     facts = list(zip(wordings, facts_found(answer.text, case.facts), strict=True))
-    return Shown(LABELS[who], who, answer, facts, answer.scores.get(primary.name, 0.0))
+    return Shown(who, answer, facts, answer.scores.get(primary.name, 0.0))
 
 
-def _failures(board: Scoreboard) -> list[tuple[str, str, str]]:
+def _failures(board: Scoreboard) -> list[tuple[Contestant, str, str]]:
     """Who, which question, why: of every question without a valid answer, and of every broken score."""
     questions = {str(case.id): question_of(case) for case in board.cases}
     unanswered = [
-        (LABELS[who], questions[answer.case], answer.error)
+        (who, questions[answer.case], answer.error)
         for who, theirs in board.answers.items()
         for answer in theirs
         if answer.error is not None
     ]
     broken = [
-        (LABELS[who], questions[case], f"the metric '{metric}' failed on the answer")
+        (who, questions[case], faults.BROKEN.format(metric=metric))
         for who, case, metric in sorted(board.broken)
     ]
     return unanswered + broken
@@ -205,7 +217,7 @@ def _answered_by(board: Scoreboard) -> list[dict[str, Any]]:
         lengths = sorted(len(answer.text.split()) for answer in valid)
         rows.append(
             {
-                "label": LABELS[who],
+                "who": who,
                 "adapters": list(Counter(answer.adapter for answer in valid)),
                 "cut": sum(answer.finish_reason == "length" for answer in valid),
                 "empty": sum(not answer.text.strip() for answer in valid),

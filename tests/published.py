@@ -82,7 +82,7 @@ def measure(settings: Settings, evaluation_id: str) -> None:
         await jobs.end(session, job, "succeeded", "The gate says pass.")
         place = Store(settings.home).job(job.id)
         place.mkdir(parents=True)
-        (place / folder.REPORT_PAGE).write_text("<!doctype html><title>Better</title>")
+        (place / folder.REPORT_PAGES["en"]).write_text("<!doctype html><title>Better</title>")
 
     _within(settings, ended)
 

@@ -7,7 +7,7 @@ all its pages to whoever may see one of them.
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import gradio as gr
 from fastapi import APIRouter, FastAPI, Request
@@ -95,14 +95,16 @@ def _plain(parts: Parts) -> APIRouter:
         return Response(static("icon.svg"), media_type="image/svg+xml", headers=headers)
 
     @router.get("/studio/report/{evaluation_id}")
-    async def report(evaluation_id: str, request: Request) -> Response:
+    async def report(
+        evaluation_id: str, request: Request, lang: Literal["en", "fr"] | None = None
+    ) -> Response:
         """An evaluation's report with the policy that the gateway gives it: a page on which nothing runs."""
         token = token_of(request)
-        w = words(language_of(request))
+        w = words(lang or language_of(request))
         try:
             if await parts.people.who(token) is None:
                 return JSONResponse({"detail": "Sign in first."}, 401)
-            page, policy = await parts.gateway.report(token, evaluation_id)
+            page, policy = await parts.gateway.report(token, evaluation_id, w.language)
         except Refused as refused:
             return show("no_report", w, status=refused.status or 503, text=refusal(w, refused))
         headers = {"content-security-policy": policy}

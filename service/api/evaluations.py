@@ -1,6 +1,6 @@
 """`/api/evaluations`: measure a release, follow it, read its report."""
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, Response
@@ -57,10 +57,14 @@ async def cancel_evaluation(evaluation_id: str, session: WriteDep, caller: Revie
 
 
 @router.get("/{evaluation_id}/report", response_class=FileResponse, responses=PAGE)
-async def report(evaluation_id: str, session: ReadDep, house: HouseDep, _: ReviewerDep) -> Response:
-    """The report as a page with plots."""
+async def report(
+    evaluation_id: str, session: ReadDep, house: HouseDep, _: ReviewerDep, lang: Literal["en", "fr"] = "en"
+) -> Response:
+    """The report as a page with plots, in English or French; one from before there was French is in English."""
     evaluation = await evaluations.get_evaluation(session, evaluation_id)
-    page = house.store.job(evaluation.job_id) / folder.REPORT_PAGE
+    place = house.store.job(evaluation.job_id)
+    page = place / folder.REPORT_PAGES[lang]
+    page = page if page.exists() else place / folder.REPORT_PAGES["en"]
     if evaluation.report is None or not page.exists():
         raise NotFound(f"Evaluation '{evaluation_id}' has no report yet.")
     return FileResponse(page, media_type="text/html", headers=INERT)

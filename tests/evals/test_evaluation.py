@@ -93,6 +93,7 @@ def test_a_better_candidate_passes_and_everything_is_written(tmp_path: Path, des
     assert [line.code for line in progress if line.message and line.code is None] == []
     assert "passes" in progress[-1].message
     assert "Quelle est la règle" in (folder / "report.html").read_text()
+    assert "Quelle est la règle" in (folder / "report.fr.html").read_text()
     settings = {(body["temperature"], body["seed"], body["store"]) for body in desk.asked.requests}
     assert settings == {(0, 0, False)}
     first = [body["model"] for body in desk.asked.requests[:4]]

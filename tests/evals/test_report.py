@@ -73,6 +73,20 @@ def test_the_verdict_comes_first_in_plain_words() -> None:
     assert "the candidate answers 7 better, 0 as well and 1 worse" in text
 
 
+def test_a_french_reader_gets_the_whole_page_in_french() -> None:
+    board = scoreboard({"candidate": [1.0] * 7 + [0.0], "live": [0.0] * 7 + [0.3]}, failed={"live": [7]})
+    board.answers["live"][7].error = "the gateway could not be reached"
+    spec, report = report_of(board)
+    html = page(spec, board, report, "fr")
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html[html.index("<main>") :]))
+    assert '<html lang="fr">' in html
+    assert "la passerelle n’a pas pu être jointe" in text
+    assert "la version candidate répond mieux à 7 questions" in text
+    assert "C’est mieux que la version en service" in text
+    left = {"the", "and", "of", "better", "is", "with", "worse"} & set(text.lower().split())
+    assert left == set(), left
+
+
 def test_a_plot_uses_the_colours_of_the_page() -> None:
     spec, report = report_of(board := scoreboard({"candidate": [1.0, 0.5], "live": [0.5, 0.5]}))
     (svg, *_) = re.findall(r"<svg.*?</svg>", page(spec, board, report), flags=re.DOTALL)

@@ -70,6 +70,7 @@ def test_a_report_is_for_reviewers_and_is_asked_for_in_their_name(screens: Scree
         page = browser.get("/studio/report/eval_1")
         assert page.status_code == 404
         assert "That is not there any more, or not yours." in page.text
+        assert "Cela n’existe plus" in browser.get("/studio/report/eval_1?lang=fr").text
 
 
 async def test_a_person_whose_account_is_closed_is_out_when_the_memory_of_them_ends(screens: Screens):

@@ -122,9 +122,10 @@ class Training(Door):
     async def cancel_evaluation(self, token: str, evaluation_id: str) -> Evaluation:
         return await self.one(Evaluation, token, "POST", f"/api/evaluations/{part(evaluation_id)}/cancel")
 
-    async def report(self, token: str, evaluation_id: str) -> tuple[bytes, str]:
+    async def report(self, token: str, evaluation_id: str, language: str) -> tuple[bytes, str]:
         """The report page and its content security policy, both as the gateway gives them."""
-        response = await self.call(token, "GET", f"/api/evaluations/{part(evaluation_id)}/report")
+        path = f"/api/evaluations/{part(evaluation_id)}/report"
+        response = await self.call(token, "GET", path, params={"lang": language})
         return response.content, response.headers.get(
             "content-security-policy", "default-src 'none'; sandbox"
         )

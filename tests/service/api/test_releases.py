@@ -99,6 +99,28 @@ def test_a_trial_is_for_reviewers_and_shares_are_checked(gateway: Gateway, relea
     assert gateway.admin.get("/api/assistants/fanal/trial").status_code == 404
 
 
+def test_a_report_is_read_in_the_language_asked_for_and_in_english_where_there_is_no_other(
+    gateway: Gateway, releases: list[str]
+):
+    with sqlite3.connect(gateway.settings.home / "tailorbird.db") as database:
+        database.execute(
+            "insert into evaluations (id, job_id, assistant, release_id, cases_file, report, created_at)"
+            " values ('eval_1', 'ftjob-1', 'fanal', 'rel_1', 'file-1', '{}', 1)"
+        )
+    place, path = gateway.settings.home / "jobs" / "ftjob-1", "/api/evaluations/eval_1/report"
+    place.mkdir(parents=True)
+    (place / "report.html").write_text("Better")
+    assert [gateway.admin.get(path, params={"lang": one}).text for one in ("en", "fr")] == ["Better"] * 2
+    (place / "report.fr.html").write_text("Meilleure")
+    assert [gateway.admin.get(path, params=more).text for more in ({}, {"lang": "fr"})] == [
+        "Better",
+        "Meilleure",
+    ]
+    assert gateway.admin.get(path, params={"lang": "de"}).status_code == 400
+    with gateway.client_of("Trudy") as user:
+        assert user.get(path).status_code == 403
+
+
 @pytest.fixture
 def tuned(gateway: Gateway, releases: list[str], tmp_path: Path) -> tuple[str, httpx.Client]:
     """A tuned model of somebody new, a plain user, its files in the store: its digest, and the user's client."""
