@@ -27,22 +27,21 @@ class Kept:
 
 
 async def listing(gateway: Gateway, token: str, w: Words, assistant: str, kept: Kept) -> str:
-    """Releases, newest first, with gate, proof and origin, and the history of what was live, as HTML."""
+    """Releases, newest first, with gate, proof and origin, as HTML."""
     found = await gateway.releases(token, assistant)
     for release in found:
         if release.adapter not in kept.adapters:
             kept.adapters[release.adapter] = await gateway.adapter(token, release.adapter)
         if release.adapter not in kept.lineages:
             kept.lineages[release.adapter] = await gateway.lineage(token, release.adapter)
-    moves = await gateway.history(token, assistant)
     live = next((release for release in found if release.state == "live"), None)
     trial = None
     if any(release.state == "staged" for release in found):
         trial = await gateway.trial(token, assistant)
     origins = {release.id: lineage.drawn(w, release, kept.lineages[release.adapter]) for release in found}
     return render(
-        "releases", w, releases=found, adapters=kept.adapters, origins=origins, moves=moves, live=live,
-        trial=trial, shares=SHARES,
+        "releases", w, releases=found, adapters=kept.adapters, origins=origins, live=live, trial=trial,
+        shares=SHARES,
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The studio: what the feedback can support, training, evaluations and releases of one assistant.
+"""The studio: what the feedback can support, training, evaluations, releases and the story of one assistant.
 
 Owns the screen's events. Each section's reading and drawing lies in the module of its name; long work runs in
 the service's worker and is only looked at here, by a timer.
@@ -12,7 +12,8 @@ from typing import Any
 import gradio as gr
 
 from service.contract.jobs import ENDED
-from ui import datasets, evaluations, jobs, releases, runs
+from ui import datasets, evaluations, jobs, releases, runs, timeline
+from ui.adapters import AdapterSection
 from ui.client import Refused
 from ui.imports import ImportSection
 from ui.panel import panel, read
@@ -22,6 +23,8 @@ from ui.words import Words
 
 LOOK_EVERY = 3.0
 """Seconds between two looks at what is under way."""
+MOVING = ("jobs", "detail", "loss", "ranking", "messages", "evaluations", "releases", "timeline", "seen")
+"""What changes by itself, and what was seen of it at the last look."""
 
 
 class Studio(Screen):
@@ -30,7 +33,11 @@ class Studio(Screen):
     def __init__(self, parts: Parts, w: Words) -> None:
         super().__init__(parts, w)
         self._kept = releases.Kept()
-        self._round, self._imports = RoundSection(self), ImportSection(self)
+        self._round, self._imports, self._adapters = (
+            RoundSection(self),
+            ImportSection(self),
+            AdapterSection(self),
+        )
 
     def build(self) -> gr.Blocks:
         w = self.w
@@ -42,7 +49,7 @@ class Studio(Screen):
         ) as page:
             parts: dict[str, Any] = {"header": panel("header")}
             parts["job"], parts["seen"] = gr.Textbox(visible=False), gr.State({})
-            parts["drawn"] = gr.State(None)
+            parts["drawn"], parts["page"] = gr.State(None), gr.State(timeline.Page())
             with gr.Column(elem_id="studio"):
                 parts["assistant"] = gr.Dropdown(
                     [], label=w("assistant"), elem_id="assistant", interactive=True, filterable=False
@@ -55,7 +62,8 @@ class Studio(Screen):
                     with gr.Tab(w("tab_evaluations"), id="evaluations"):
                         parts["evaluations"] = panel("evaluations")
                     with gr.Tab(w("tab_releases"), id="releases"):
-                        parts["releases"] = panel("releases")
+                        parts["releases"], parts["timeline"] = panel("releases"), panel("timeline")
+                        self._adapters.build()
             parts["clock"] = gr.Timer(LOOK_EVERY)
             self._wire(page, parts)
         return page
@@ -87,10 +95,8 @@ class Studio(Screen):
                 parts["messages"] = panel("messages")
 
     def _wire(self, page: gr.Blocks, p: dict[str, Any]) -> None:
-        place = [p["assistant"], p["job"], p["seen"]]
-        moving = [
-            p[n] for n in ("jobs", "detail", "loss", "ranking", "messages", "evaluations", "releases", "seen")
-        ]
+        place = [p["assistant"], p["job"], p["page"], p["seen"]]
+        moving = [p[name] for name in MOVING]
         chosen = [*place, self._round.choices]
         everything = [*moving, self._round.shown, p["drawn"]]
 
@@ -100,8 +106,14 @@ class Studio(Screen):
             )
 
         redraw_after(page.load(self.load, None, [p["header"], p["assistant"]], **MANY))
-        redraw_after(p["assistant"].input(self.other, None, [p["job"], self._round.choices], **MANY))
+        redraw_after(
+            p["assistant"].input(self.other, None, [p["job"], p["page"], self._round.choices], **MANY)
+        )
         self._imports.wire(page, p["brought"])
+        self._adapters.wire(page, p["assistant"]).success(self.look, place, moving, **MANY)
+        p["timeline"].click(self.turn, None, p["page"], trigger_mode="multiple", **MANY).success(
+            self.look, place, moving, **MANY
+        )
         p["clock"].tick(self.look, place, moving, **MANY)
         p["upload"].upload(self.upload, p["upload"], [p["brought"], p["upload"]], **MANY)
         self._round.wire(p["assistant"], p["brought"], [p["job"], p["tabs"]]).success(
@@ -132,9 +144,14 @@ class Studio(Screen):
             first = everyone[0].name if everyone else None
             return self.header(user), gr.Dropdown(choices, value=first, visible=len(choices) != 1)
 
-    async def other(self, request: gr.Request) -> tuple[str, Choices]:
+    async def other(self, request: gr.Request) -> tuple[str, timeline.Page, Choices]:
         """Another assistant was chosen: the job of the earlier one is closed, and its round begins anew."""
-        return "", Choices()
+        return "", timeline.Page(), Choices()
+
+    async def turn(self, event: gr.EventData, request: gr.Request) -> timeline.Page:
+        """Another page of what happened."""
+        act = read(event)
+        return timeline.Page(after=act.id if act.act == "older" else "", once=act.once)
 
     async def nothing(self, request: gr.Request) -> str:
         """What was compared of the earlier assistant is taken away."""
@@ -149,36 +166,39 @@ class Studio(Screen):
             return await runs.compared(self.gateway, token, self.w, act)
 
     async def redraw(
-        self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str], choices: Choices
-    ) -> list[Any]:
+        self, request: gr.Request, assistant: str | None, job: str, page: timeline.Page, seen: dict[str, str],
+        choices: Choices,
+    ) -> list[Any]:  # fmt: skip
         """Everything, also what changes only when somebody acts."""
         with self.spoken():
             token, _ = await self.person(request)
-            moving = await self._moving(token, assistant or "", job, {})
+            moving = await self._moving(token, assistant or "", job, page, {})
             return [*moving, await self._round.drawn(token, assistant or "", choices), assistant]
 
     async def settle(
-        self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str], choices: Choices,
-        drawn: str | None,
+        self, request: gr.Request, assistant: str | None, job: str, page: timeline.Page, seen: dict[str, str],
+        choices: Choices, drawn: str | None,
     ) -> list[Any]:  # fmt: skip
         """Of two redraws at once the one that began first may end last; then the other assistant is drawn again."""
         if drawn == assistant:
-            return [gr.skip()] * 10
-        return await self.redraw(request, assistant, job, seen, choices)
+            return [gr.skip()] * (len(MOVING) + 2)
+        return await self.redraw(request, assistant, job, page, seen, choices)
 
     async def look(
-        self, request: gr.Request, assistant: str | None, job: str, seen: dict[str, str]
+        self, request: gr.Request, assistant: str | None, job: str, page: timeline.Page, seen: dict[str, str]
     ) -> list[Any]:
         """What is under way. A passing failure of the timer leaves the screen as it is."""
         try:
             token, _ = await self.person(request)
-            return await self._moving(token, assistant or "", job, seen or {})
+            return await self._moving(token, assistant or "", job, page, seen or {})
         except Refused:
-            return [gr.skip()] * 8
+            return [gr.skip()] * len(MOVING)
 
-    async def _moving(self, token: str, assistant: str, job: str, seen: dict[str, str]) -> list[Any]:
+    async def _moving(
+        self, token: str, assistant: str, job: str, page: timeline.Page, seen: dict[str, str]
+    ) -> list[Any]:
         if not assistant:
-            return ["", "", gr.skip(), gr.skip(), "", "", "", {}]
+            return ["", "", gr.skip(), gr.skip(), "", "", "", "", {}]
         listed = await self.gateway.jobs(token, assistant)
         job = job or (listed[0].id if listed else "")
         drawn: dict[str, Any] = {
@@ -186,6 +206,7 @@ class Studio(Screen):
             **await self._detail(token, job, ended=seen.get("ended", "")),
             "evaluations": await evaluations.listing(self.gateway, token, self.w, assistant),
             "releases": await releases.listing(self.gateway, token, self.w, assistant, self._kept),
+            "timeline": await timeline.listing(self.gateway, token, self.w, assistant, page),
         }
         marks = {name: _mark(value) if value is not None else seen[name] for name, value in drawn.items()}
         # What has not changed is not sent again, so that a field being filled in is left alone.

@@ -1,8 +1,8 @@
 """`/api/assistants`: what people talk to, and what its feedback can support."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 
 from service.api.deps import AdministratorDep, CallerDep, HouseDep, NoteDep, ReadDep, ReviewerDep, WriteDep
 from service.api.lists import as_list
@@ -10,6 +10,7 @@ from service.contract.assistants import Assistant, AssistantChange, AssistantCre
 from service.contract.releases import Rollback, Trial
 from service.domain import assistants, releases, staging
 from service.domain import readiness as rules
+from service.domain import timeline as moments
 
 router = APIRouter(prefix="/api/assistants", tags=["assistants"])
 
@@ -53,10 +54,19 @@ async def readiness(name: str, session: ReadDep, house: HouseDep, _: ReviewerDep
     return await rules.readiness(session, name, needed=settings.needed_pairs, share=settings.person_share)
 
 
-@router.get("/{name}/history")
-async def history(name: str, session: ReadDep, _: ReviewerDep) -> dict[str, Any]:
-    """Every promotion and rollback, newest first."""
-    return as_list(await releases.history(session, name))
+@router.get("/{name}/timeline")
+async def timeline(
+    name: str,
+    session: ReadDep,
+    _: ReviewerDep,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 30,
+) -> dict[str, Any]:
+    """What happened to it, newest first: feedback day by day, trainings, releases, evaluations, promotions and
+    rollbacks, trials, and changes of the assistant itself; by whom, when, and with what reason. `after` is the id of
+    the last moment seen."""
+    found, more = await moments.timeline(session, name, after=after, limit=limit)
+    return as_list(found, has_more=more)
 
 
 @router.get("/{name}/trial")

@@ -95,17 +95,3 @@ class Trial(Strict):
 
 class Rollback(Strict):
     reason: str = Field(min_length=1, max_length=2000)
-
-
-class Move(Strict):
-    """One move of an assistant's pointers; the list of them is its history."""
-
-    assistant: str
-    kind: Literal["promotion", "rollback", "staging"]
-    from_release: int | None
-    to_release: int | None
-    share: int | None
-    """Of a staging: of every hundred people, so many; 0 ended it."""
-    by: str
-    reason: str | None
-    created_at: int

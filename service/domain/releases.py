@@ -1,18 +1,18 @@
 """Published adapters, their offers to assistants, and the live pointer's moves. Never commits.
 
 An adapter row is written only after the running engine was seen to serve it. Promotion and rollback
-move a pointer and leave a line in the history; nothing published is ever changed.
+move a pointer and leave a line that `timeline` tells; nothing published is ever changed.
 """
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.evaluations import EvaluationReport
 from service.contract.jobs import TrainingReport
-from service.contract.releases import Adapter, Manifest, Move, Promotion, Release, ReleaseState, ServingProof
+from service.contract.releases import Adapter, Manifest, Promotion, Release, ReleaseState, ServingProof
 from service.db import tables
 from service.domain import assistants
 from service.domain.identity import new_id, now
@@ -168,24 +168,6 @@ async def shown(session: AsyncSession, release: tables.Release) -> Release:
         promoted_at=promotion.created_at if promotion else None, promoted_by=by.name if by else None,
         override_reason=promotion.reason if promotion and promotion.kind == "promotion" else None,
     )  # fmt: skip
-
-
-async def history(session: AsyncSession, name: str) -> list[Move]:
-    """Every move of the assistant's pointer, newest first, with release numbers and names."""
-    await assistants.get_assistant(session, name)
-    query = select(tables.Move).where(tables.Move.assistant == name).order_by(tables.Move.id.desc())
-    numbers = {r.id: r.number for r in await list_releases(session, name)}
-    moves: list[Move] = []
-    for move in await session.scalars(query):
-        user = await session.get_one(tables.User, move.user_id)
-        moves.append(
-            Move(
-                assistant=name, kind=cast(Any, move.kind), from_release=numbers.get(move.from_release_id or ""),
-                to_release=numbers.get(move.to_release_id or ""), share=move.share, by=user.name,
-                reason=move.reason, created_at=move.created_at,
-            )
-        )  # fmt: skip
-    return moves
 
 
 async def list_adapters(session: AsyncSession) -> Sequence[tables.Adapter]:

@@ -137,15 +137,15 @@ def safetensors_header(path: Path) -> dict[str, Any]:
         start = file.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 0 < length < MAX_HEADER:
-            raise BadInput("The adapter's weights are not a safetensors file.")
+            raise _broken("weights are not a safetensors file.")
         try:
             header: dict[str, Any] = json.loads(file.read(length))
             header.pop("__metadata__", None)
             ends = [int(tensor["data_offsets"][1]) for tensor in header.values()]
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
-            raise BadInput("The adapter's weights are not a safetensors file.") from None
+            raise _broken("weights are not a safetensors file.") from None
     if path.stat().st_size != 8 + length + max(ends, default=0):
-        raise BadInput("The adapter's weights are cut short.")
+        raise _broken("weights are cut short.")
     return header
 
 
@@ -174,14 +174,16 @@ def _check_base(manifest: dict[str, Any], servable: Servable) -> None:
     name = manifest.get("base_model")
     if name != servable.base_name:
         raise BadInput(
-            f"The adapter was made for the base model '{name}'; '{servable.base_name}' is served here."
+            f"The adapter was made for the base model '{name}'; '{servable.base_name}' is served here.",
+            code="wrong_base_model",
         )
     # Where the checkpoint is on another machine, only its name can be compared.
     here = (servable.base / "config.json").is_file()
     if here and manifest.get("base_sha256") != fingerprint.base_sha256(servable.base):
         raise BadInput(
             f"The adapter was made for another checkpoint that is called '{name}' too: its fingerprint is not that of "
-            "the one served here. Train it again on this one."
+            "the one served here. Train it again on this one.",
+            code="wrong_base_model",
         )
 
 
@@ -230,35 +232,38 @@ def _check_shapes(tensors: dict[str, Any], servable: Servable, stated: int) -> N
     for name, tensor in tensors.items():
         named = _NAME.fullmatch(name)
         if named is None or tensor.get("dtype") not in _BYTES or len(tensor.get("shape", ())) != 2:
-            raise BadInput(f"The adapter's '{name[:200]}' is no LoRA matrix in fp32, bf16 or fp16.")
+            raise _broken(f"'{name[:200]}' is no LoRA matrix in fp32, bf16 or fp16.")
         pairs.setdefault(named["layer"], {})[named["side"]] = tensor["shape"]
     if not pairs:
-        raise BadInput("The adapter's weights hold no LoRA matrices.")
+        raise _broken("weights hold no LoRA matrices.")
     of_base = _base_shapes(servable.base)
     known = any(layer in of_base for layer in pairs)
     for layer, sides in pairs.items():
         if layer.rpartition(".")[2] not in servable.layers:
             raise BadInput(
-                f"The adapter changes '{layer}'. Served are changes of {', '.join(servable.layers)}."
+                f"The adapter changes '{layer}'. Served are changes of {', '.join(servable.layers)}.",
+                code="adapter_not_served",
             )
         (rank, inward), (outward, columns) = sides.get("A", [0, 0]), sides.get("B", [0, 0])
         if rank < 1 or rank != columns:
-            raise BadInput(f"The adapter's two matrices of '{layer}' are not of one rank.")
+            raise _broken(f"two matrices of '{layer}' are not of one rank.")
         if rank > servable.max_rank:
             raise BadInput(
                 f"The adapter has rank {rank}; at most {servable.max_rank} is served. Train with a lower "
-                "rank, or raise TAILORBIRD_MAX_LORA_RANK."
+                "rank, or raise TAILORBIRD_MAX_LORA_RANK.",
+                code="rank_not_served",
             )
         if rank != stated:
-            raise BadInput(
-                f"The adapter's '{layer}' has rank {rank} and its {CONFIG} says {stated}: it would be scaled wrongly. "
+            raise _broken(
+                f"'{layer}' has rank {rank} and its {CONFIG} says {stated}: it would be scaled wrongly. "
                 "Take both files from one training."
             )
         # A checkpoint that names none of its weights as its layers are named cannot be compared.
         if known and of_base.get(layer) != [outward, inward]:
             raise BadInput(
                 f"The adapter's '{layer}' does not fit the base model's layer of that name: it was made for another "
-                "model. Serve that one, by TAILORBIRD_BASE_MODEL."
+                "model. Serve that one, by TAILORBIRD_BASE_MODEL.",
+                code="wrong_base_model",
             )
 
 
@@ -277,10 +282,13 @@ def _check_finite(path: Path, tensors: dict[str, Any]) -> None:
             begin, end = tensor["data_offsets"]
             rows, columns = tensor["shape"]
             if begin < 0 or end - begin != rows * columns * _BYTES[tensor["dtype"]]:
-                raise BadInput(f"The adapter's '{name[:200]}' is not as large as it says.")
+                raise _broken(f"'{name[:200]}' is not as large as it says.")
             file.seek(start + begin)
             if not _finite(file.read(end - begin), tensor["dtype"]):
-                raise BadInput(f"The adapter's '{name[:200]}' holds a number that is not finite.")
+                raise BadInput(
+                    f"The adapter's '{name[:200]}' holds a number that is not finite.",
+                    code="adapter_not_finite",
+                )
 
 
 _ALL_ONES = {
@@ -304,5 +312,10 @@ def _object(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise BadInput(f"The adapter's {path.name} is not a JSON object.")
+        raise _broken(f"{path.name} is not a JSON object.")
     return value
+
+
+def _broken(what: str) -> BadInput:
+    """Files that are damaged, or not of one adapter."""
+    return BadInput(f"The adapter's {what}", code="adapter_broken")

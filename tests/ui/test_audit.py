@@ -56,7 +56,7 @@ async def test_a_trial_shows_both_releases_and_that_few_opinions_prove_nothing()
     }  # fmt: skip
     answers = {
         "/api/releases": listed(release), "/api/assistants/desk/trial": trial,
-        "/api/assistants/desk/history": listed(), f"/api/adapters/{'ab' * 32}": adapter(),
+        f"/api/adapters/{'ab' * 32}": adapter(),
         f"/api/adapters/{'ab' * 32}/lineage": NO_LINEAGE,
     }  # fmt: skip
     page = await releases.listing(gateway_of(answers), "token", words("en"), "desk", releases.Kept())

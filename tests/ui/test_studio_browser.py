@@ -3,17 +3,22 @@ release, and two training runs side by side. On a desk and on a phone, in both l
 """
 
 import asyncio
+import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, expect
-from sqlalchemy import create_engine, update
+from sqlalchemy import create_engine, func, select, update
 from sqlalchemy.orm import Session
 
 from service.db import tables
-from tests.ui.browsing import PATIENCE, Watched, open_tab, signed_in, sound, words_of
+from tests.fake_engine import BASE
+from tests.service.storage.adapters import brought, lora, servable, settings
+from tests.ui.browsing import DESK, PATIENCE, PHONE, Watched, open_tab, signed_in, sound, words_of
 from tests.ui.screens import Screens, running_screens
 from tests.ui.test_evaluations import change, report
 from tests.ui.test_views import adapter
@@ -25,7 +30,9 @@ pytestmark = pytest.mark.heavy
 @pytest.fixture(scope="module")
 def screens(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> Iterator[Screens]:
     """Of their own: the history below must be all that there is."""
-    with running_screens(tmp_path_factory.mktemp("studio"), schema) as running:
+    base = servable(tmp_path_factory.mktemp("base")).base
+    home = tmp_path_factory.mktemp("studio")
+    with running_screens(home, schema, base_model=str(base), base_name=BASE) as running:
         people = running.gateway.admin.get("/api/users").json()["data"]
         engine = create_engine(f"sqlite:///{running.gateway.settings.home / 'tailorbird.db'}")
         with Session(engine) as session:
@@ -86,6 +93,19 @@ def history(session: Session, person: str) -> None:
         id="eval_2", job_id="evaljob-2", assistant="fanal", release_id="rel_2", cases_file="file-c",
         report=report(changes=changes).model_dump(), created_at=3000, finished_at=3100,
     ))  # fmt: skip
+    for at, kind, before, now, reason in (
+        (4000, "promotion", None, "rel_1", None), (5000, "promotion", "rel_1", "rel_2", "It passes on every topic."),
+        (6000, "rollback", "rel_2", "rel_1", "People found it too short."),
+    ):  # fmt: skip
+        session.add(tables.Move(
+            assistant="fanal", from_release_id=before, to_release_id=now, user_id=person, kind=kind, reason=reason,
+            created_at=at,
+        ))  # fmt: skip
+    for hour in range(31):  # enough for a second page
+        session.add(tables.Move(
+            assistant="fanal", from_release_id="rel_1", to_release_id="rel_2", user_id=person, kind="staging",
+            share=0 if hour % 2 else 10, created_at=10_000 + 3600 * hour,
+        ))  # fmt: skip
     session.execute(
         update(tables.Assistant).where(tables.Assistant.name == "fanal").values(live_release_id="rel_1")
     )
@@ -121,6 +141,27 @@ def test_a_release_leads_back_to_its_data_and_to_what_it_inherited(studio: Watch
     sound(page, "#releases")
 
 
+def test_what_happened_is_told_page_by_page_by_keyboard(studio: Watched):
+    page, w = studio.page, words_of(studio.page)
+    open_tab(page, w("tab_releases"))
+    told = page.locator("#timeline li")
+    expect(told).to_have_count(30)
+    expect(told.first).to_contain_text(w("timeline_staged", number=2, share=10))
+    expect(page.locator("#bring-upload")).to_be_hidden()  # it is for administrators
+    expect(told.first.locator("time")).not_to_contain_text("UTC")  # as the reader's browser writes dates
+    page.locator("#timeline [data-do=older]").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#timeline h2")).to_be_focused()
+    back = page.locator("#timeline [data-what=rollback]")
+    expect(back).to_contain_text("People found it too short.")
+    page.wait_for_timeout(4000)  # the next look leaves the page where it is
+    expect(back).to_be_visible()
+    sound(page, "#timeline")
+    page.locator("#timeline [data-do=newest]").focus()
+    page.keyboard.press("Enter")
+    expect(told).to_have_count(30)
+
+
 def test_two_training_runs_are_set_side_by_side_by_keyboard(studio: Watched):
     page, w = studio.page, words_of(studio.page)
     open_tab(page, w("tab_training"))
@@ -134,6 +175,70 @@ def test_two_training_runs_are_set_side_by_side_by_keyboard(studio: Watched):
     expect(shown).to_contain_text(w("setting_n_epochs"))
     expect(shown).to_contain_text("1.000 → 0.250" if w.language == "en" else "1,000 → 0,250")
     sound(page, "#compared")
+
+
+@pytest.mark.parametrize(("look", "base"), [(DESK, ""), (PHONE, "/fr")], ids=("desk-en", "phone-fr"))
+def test_an_administrator_brings_an_adapter_that_was_trained_elsewhere(
+    browser: Browser, screens: Screens, tmp_path: Path, look: dict[str, Any], base: str
+):
+    watched = signed_in(browser, screens, "Ada", "administrator", **look)
+    page = watched.page
+    page.goto(f"{screens.url}{base}/studio/")
+    expect(page.locator("[data-step='1'] h2")).to_be_visible()
+    w, shown = words_of(page), page.locator("#brought")
+    open_tab(page, w("tab_releases"))
+
+    def choose(name: str, **change: Any) -> None:
+        with page.expect_file_chooser() as chooser:
+            page.locator("#bring-upload").click()
+        chooser.value.set_files(brought(tmp_path / name, **change))
+        expect(shown.locator("h2")).to_have_text(name)
+
+    choose("dora.zip", config=settings(use_dora=True))
+    shown.locator("[data-do=bring]").click()
+    expect(shown.get_by_role("alert")).to_contain_text(w("bring_refused_adapter_not_served"))
+    sound(page, "#brought")
+    number = struct.pack("<f", 0.25 if base else 0.75)
+    choose("harbour.zip", weights=lora(number=number))
+    shown.locator("summary").focus()
+    page.keyboard.press("Enter")
+    sound(page, "#brought")
+    shown.locator("[data-do=bring]").focus()
+    page.keyboard.press("Enter")
+    expect(shown.locator("[data-brought=queued] h2")).to_be_focused()
+    expect(shown).to_contain_text(w("event_waiting"))
+    release = proved(screens)
+    expect(shown).to_contain_text(w("bring_candidate", number=release, title="Fanal"))
+    expect(shown).to_contain_text(w("bring_unknown"))
+    expect(page.locator(f"[data-release='{release}'] .chip").first).to_have_text(w("state_candidate"))
+    expect(page.locator("#timeline li").first).to_contain_text(w("timeline_release", number=release))
+    sound(page, "#brought")
+    watched.close()
+
+
+def proved(screens: Screens) -> int:
+    """What the worker writes when the newest adapter was seen to serve: the number of its release."""
+    engine = create_engine(f"sqlite:///{screens.gateway.settings.home / 'tailorbird.db'}")
+    with Session(engine) as session:
+        job = session.scalars(
+            select(tables.Job).where(tables.Job.kind == "import", tables.Job.status == "queued")
+        ).one()
+        digest = job.request["adapter"]
+        made = adapter()
+        session.add(tables.Adapter(
+            digest=digest, model=f"ft:{digest[:6]}", job_id=job.id, user_id=job.user_id, manifest=made["manifest"],
+            proof=made["proof"], report={}, bytes=1, created_at=200_000, deleted_at=None,
+        ))  # fmt: skip
+        session.flush()
+        number = 1 + (session.scalar(select(func.max(tables.Release.number))) or 0)
+        session.add(tables.Release(
+            id=f"rel_{number}", assistant="fanal", number=number, adapter=digest, job_id=job.id,
+            created_at=int(time.time()) + 60, evaluation_id=None,
+        ))  # fmt: skip
+        job.status, job.adapter, job.fine_tuned_model = "succeeded", digest, f"ft:{digest[:6]}"
+        session.commit()
+    engine.dispose()
+    return number
 
 
 def test_another_assistant_chosen_while_the_first_is_still_drawn_is_the_one_that_stays(

@@ -263,7 +263,7 @@ async def test_only_a_release_that_passed_goes_live_without_a_reason(language: s
     for gate, needs_reason in ((held, True), (None, True), (passed, False)):
         answers = {
             "/api/releases": listed(release(2, "candidate", gate), release(1, "live", passed)),
-            f"/api/adapters/{'d' * 64}": adapter(), "/api/assistants/a/history": listed(),
+            f"/api/adapters/{'d' * 64}": adapter(),
             f"/api/adapters/{'d' * 64}/lineage": NO_LINEAGE,
         }  # fmt: skip
         page = await releases.listing(gateway_of(answers), "t", words(language), "a", releases.Kept())

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
+from service.contract.assistants import AssistantChange
 from service.contract.audit import Action
 from service.contract.duels import Choice, Pairing
 from service.contract.jobs import DpoHyperparameters, Hyperparameters, KtoHyperparameters
@@ -13,6 +14,7 @@ from service.contract.limits import Limits
 from service.contract.releases import ReleaseState
 from service.contract.reviews import SkipReason, Verdict, Why
 from service.contract.status import EngineState
+from service.contract.timeline import Given, What
 from service.domain.hyperparameters import Run, resolve
 from ui import assistants
 from ui.acts import Act
@@ -91,7 +93,19 @@ def test_every_choice_that_the_contract_allows_has_a_sentence():
     names |= {f"engine_{state}" for state in get_args(EngineState)} | {
         f"limit_{name}" for name in Limits.model_fields
     }
-    assert names - ENGLISH.keys() == set()
+    whats = set(get_args(What)) - {"feedback", "training", "staging"}  # said in their parts
+    names |= {f"timeline_{what}" for what in whats} | {f"timeline_given_{one}" for one in Given.model_fields}
+    names |= {f"timeline_training_{method}" for method in ("sft", "dpo", "kto", "import")}
+    names |= {f"timeline_field_{name}" for name in AssistantChange.model_fields}
+    assert names - {"timeline_given_people"} - ENGLISH.keys() == set()
+
+
+def test_every_refusal_of_an_adapter_has_a_sentence():
+    room = ROOM.parent / "service" / "storage"
+    source = "\n".join((room / name).read_text() for name in ("adapters.py", "archive.py"))
+    codes = set(re.findall(r'code="([a-z_]+)"', source))
+    assert {"pickle_refused", "adapter_broken", "rank_not_served", "invalid_file"} <= codes
+    assert {f"bring_refused_{code}" for code in codes} - ENGLISH.keys() == set()
 
 
 def test_every_refusal_of_a_whole_file_has_a_sentence():
@@ -140,6 +154,8 @@ def test_no_sentence_is_there_for_nothing():
         "metric_",
         "wrong_",
         "setting_",
+        "timeline_",
+        "bring_refused_",
         "excluded_",
         "role_",
         "curve_",

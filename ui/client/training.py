@@ -1,9 +1,11 @@
 """The studio's calls: data, jobs, evaluations and releases."""
 
 from pathlib import Path
+from typing import Any
 
 import httpx
 
+from service.contract.adapters import AdapterBrought, AdapterCreate
 from service.contract.assistants import Assistant
 from service.contract.datasets import Dataset
 from service.contract.estimates import Estimate
@@ -12,7 +14,8 @@ from service.contract.files import File
 from service.contract.imports import Import, ImportPlan, Preview
 from service.contract.jobs import Job, JobCreate, JobEvent
 from service.contract.lineage import Lineage
-from service.contract.releases import Adapter, Move, Release, Trial
+from service.contract.releases import Adapter, Release, Trial
+from service.contract.timeline import Moment
 from ui.client.door import Door, Refused, part
 
 LOOK = httpx.Timeout(120)
@@ -108,6 +111,20 @@ class Training(Door):
     async def cancel_job(self, token: str, job_id: str) -> Job:
         return await self.one(Job, token, "POST", f"/v1/fine_tuning/jobs/{part(job_id)}/cancel")
 
+    # Adapters from elsewhere
+
+    async def upload_adapter(self, token: str, path: Path) -> File:
+        """Hand a ZIP on as it lies on disk: it may be large."""
+        with open(path, "rb") as file:
+            form: dict[str, Any] = {
+                "files": {"file": (path.name, file, "application/zip")}, "data": {"purpose": "adapter"}
+            }  # fmt: skip
+            return await self.one(File, token, "POST", "/v1/files", timeout=httpx.Timeout(300), **form)
+
+    async def bring_adapter(self, token: str, wanted: AdapterCreate) -> AdapterBrought:
+        body = wanted.model_dump(exclude_none=True)
+        return await self.one(AdapterBrought, token, "POST", "/api/adapters", json=body, timeout=LOOK)
+
     # Evaluations and releases
 
     async def evaluations(self, token: str, assistant: str) -> list[Evaluation]:
@@ -154,8 +171,12 @@ class Training(Door):
         path = f"/api/assistants/{part(assistant)}/rollback"
         return await self.one(Assistant, token, "POST", path, json={"reason": reason})
 
-    async def history(self, token: str, assistant: str) -> list[Move]:
-        return await self.list(Move, token, f"/api/assistants/{part(assistant)}/history")
+    async def timeline(self, token: str, assistant: str, after: str | None) -> tuple[list[Moment], bool]:
+        """Newest first, and whether older ones follow."""
+        params = {"after": after} if after else {}
+        answer = await self.call(token, "GET", f"/api/assistants/{part(assistant)}/timeline", params=params)
+        found = answer.json()
+        return [Moment.model_validate(item) for item in found["data"]], found["has_more"]
 
     async def adapter(self, token: str, digest: str) -> Adapter:
         return await self.one(Adapter, token, "GET", f"/api/adapters/{part(digest)}")

@@ -3,7 +3,7 @@ from sqlalchemy import select
 
 from service.contract.releases import Promotion
 from service.db import tables
-from service.domain import chat, models, releases
+from service.domain import chat, models, releases, timeline
 from service.domain.identity import now
 from service.domain.keys import Caller
 from service.errors import Conflict, NotAllowed, NotFound
@@ -97,9 +97,10 @@ async def test_rolling_back_goes_to_what_was_live_before_and_then_to_the_base(wo
     async with world.database.writing() as session:
         with pytest.raises(Conflict):
             await releases.roll_back(session, world.admin, "desk", "again")
-        moves = await releases.history(session, "desk")
-    assert [(move.from_release, move.to_release) for move in moves] == [(1, None), (2, 1), (1, 2), (None, 1)]
-    assert moves[0].reason == "it was worse"
+        told, _ = await timeline.timeline(session, "desk", after=None, limit=4)
+    assert [(one.from_release, one.release) for one in told] == [(1, None), (2, 1), (1, 2), (None, 1)]
+    assert [one.what for one in told] == ["rollback", "rollback", "promotion", "promotion"]
+    assert (told[0].reason, told[0].by) == ("it was worse", "Ada")
 
 
 async def test_a_release_can_be_asked_by_number_and_zero_is_the_base(world: World):

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from service.contract.feedback import FeedbackCreate
 from service.contract.releases import Promotion, Rollback, Staging
-from service.domain import chat, feedback, models, releases, staging
+from service.domain import chat, feedback, models, releases, staging, timeline
 from service.errors import Conflict, NotFound
 from tests.service.domain.conftest import World
 from tests.service.domain.test_releases import REASON, offer, promote
@@ -123,9 +123,9 @@ async def test_the_release_on_trial_can_be_promoted_and_the_history_tells_every_
         assert (await releases.shown(session, await releases.get_release(session, second))).state == "staged"
     await promote(world, second, REASON)
     async with world.database.reading() as session:
-        moves = await releases.history(session, "desk")
-    steps = [(move.kind, move.from_release, move.to_release, move.share) for move in moves]
-    assert steps == [("promotion", 1, 2, None), ("staging", 1, 2, 10), ("promotion", None, 1, None)]
+        told, _ = await timeline.timeline(session, "desk", after=None, limit=3)
+    steps = [(one.what, one.from_release, one.release, one.share) for one in told]
+    assert steps == [("promotion", 1, 2, None), ("staging", None, 2, 10), ("promotion", None, 1, None)]
     assert {await answered_by(world, person) for person in PEOPLE[:20]} == {"desk@2"}
 
 

@@ -1,6 +1,7 @@
 """Every sentence in English, by name, in a file for each page. The other language has the same names."""
 
 from ui.words.en import (
+    adapters,
     admin,
     chat,
     duels,
@@ -13,6 +14,7 @@ from ui.words.en import (
     rounds,
     screens,
     studio,
+    timeline,
 )
 
 ENGLISH: dict[str, str] = {
@@ -21,6 +23,8 @@ ENGLISH: dict[str, str] = {
     **chat.SENTENCES,
     **feedback.SENTENCES,
     **studio.SENTENCES,
+    **adapters.SENTENCES,
+    **timeline.SENTENCES,
     **rounds.SENTENCES,
     **events.SENTENCES,
     **failures.SENTENCES,

@@ -1,6 +1,7 @@
 """Every sentence in French, by name, in a file for each page. The other language has the same names."""
 
 from ui.words.fr import (
+    adapters,
     admin,
     chat,
     duels,
@@ -13,6 +14,7 @@ from ui.words.fr import (
     rounds,
     screens,
     studio,
+    timeline,
 )
 
 FRENCH: dict[str, str] = {
@@ -21,6 +23,8 @@ FRENCH: dict[str, str] = {
     **chat.SENTENCES,
     **feedback.SENTENCES,
     **studio.SENTENCES,
+    **adapters.SENTENCES,
+    **timeline.SENTENCES,
     **rounds.SENTENCES,
     **events.SENTENCES,
     **failures.SENTENCES,

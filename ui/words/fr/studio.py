@@ -230,10 +230,6 @@ SENTENCES: dict[str, str] = {
     "proof_engine": "Moteur",
     "model_id": "Identifiant du modèle",
     "digest": "Empreinte",
-    "history": "Historique",
-    "history_when": "Quand",
-    "history_move": "Changement",
-    "history_by": "Par",
     "state_staged": "à l’essai",
     "trial_title": "La version {number} est à l’essai auprès de {share} % des personnes",
     "trial_who": "Version",
@@ -251,6 +247,4 @@ SENTENCES: dict[str, str] = {
     "stage_end": "Mettre fin à l’essai",
     "staged": "La version {number} répond maintenant à {share} % des personnes.",
     "stage_ended": "L’essai de la version {number} est terminé.",
-    "move_staged": "version {number} à l’essai auprès de {share} %",
-    "move_stage_ended": "fin de l’essai de la version {number}",
 }
