@@ -16,7 +16,9 @@ async def create_assistant(
 ) -> tables.Assistant:
     """`reserved` is the base model's name, which no assistant may take."""
     if wanted.name == reserved:
-        raise BadInput(f"'{reserved}' is the base model's name. Choose another.", param="name")
+        raise BadInput(
+            f"'{reserved}' is the base model's name. Choose another.", param="name", code="name_taken"
+        )
     await _check_cases(session, wanted.cases_file)
     assistant = tables.Assistant(
         id=new_id("asst_"),
@@ -31,7 +33,9 @@ async def create_assistant(
         await session.flush()
     except IntegrityError:
         raise BadInput(
-            f"There is an assistant '{wanted.name}' already. Choose another name.", param="name"
+            f"There is an assistant '{wanted.name}' already. Choose another name.",
+            param="name",
+            code="name_taken",
         ) from None
     return assistant
 

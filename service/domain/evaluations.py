@@ -23,10 +23,11 @@ async def create_evaluation(
             f"'{assistant.name}' has no held-out questions to be measured on. Upload some with purpose 'evals' "
             "and set them as the assistant's 'cases_file'.",
             param="cases_file",
+            code="no_cases",
         )
     file = await (files.get_file if cases_file else files.get_kept)(session, file_id)
     if file.kind != "cases":
-        raise BadInput(f"File '{file_id}' holds no held-out questions.", param="cases_file")
+        raise BadInput(f"File '{file_id}' holds no held-out questions.", param="cases_file", code="no_cases")
     job = tables.Job(
         id=new_id("evaljob-"), kind="evaluation", status="queued", user_id=user_id, request={}, settings={},
         model=f"{assistant.name}@{release.number}", assistant=assistant.name, release_id=release.id,

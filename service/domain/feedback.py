@@ -23,7 +23,10 @@ async def give(session: AsyncSession, caller: Caller, wanted: FeedbackCreate) ->
     a preference between the same two answers."""
     completion = await completions.get_visible(session, caller, wanted.completion_id)
     if completion.status == "running":
-        raise Conflict("This answer is still being written. Send the feedback when it has ended.")
+        raise Conflict(
+            "This answer is still being written. Send the feedback when it has ended.",
+            code="answer_not_ended",
+        )
     other = None
     if wanted.preferred_completion_id is not None:
         other = await completions.get_visible(session, caller, wanted.preferred_completion_id)

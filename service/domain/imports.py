@@ -91,7 +91,8 @@ async def start(session: AsyncSession, caller: Caller, found: tables.Import, pla
     """Have the whole file read under this plan. Raises `Conflict` when that is under way or done."""
     if found.status in ("running", "succeeded"):
         raise Conflict(
-            f"The import is '{found.status}' already. Bring the file again to read it in otherwise."
+            f"The import is '{found.status}' already. Bring the file again to read it in otherwise.",
+            code="import_begun",
         )
     if plan.assistant is not None:
         caller.must_be("reviewer")

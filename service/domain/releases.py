@@ -100,7 +100,10 @@ async def roll_back(session: AsyncSession, caller: Caller, name: str, reason: st
     """
     assistant = await assistants.get_assistant(session, name)
     if assistant.live_release_id is None:
-        raise Conflict(f"'{name}' answers with the base model already; there is nothing to roll back.")
+        raise Conflict(
+            f"'{name}' answers with the base model already; there is nothing to roll back.",
+            code="nothing_to_roll_back",
+        )
     arrival = await session.scalar(
         select(tables.Move)
         .where(

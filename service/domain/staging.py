@@ -22,15 +22,21 @@ async def stage(session: AsyncSession, caller: Caller, release_id: str, wanted: 
     release = await releases.get_release(session, release_id)
     assistant = await assistants.get_assistant(session, release.assistant)
     if assistant.live_release_id == release.id:
-        raise Conflict(f"Release {release.number} of '{release.assistant}' is live: it answers everybody.")
+        raise Conflict(
+            f"Release {release.number} of '{release.assistant}' is live: it answers everybody.",
+            code="release_is_live",
+        )
     on_trial = assistant.staged_release_id
     if wanted.share == 0:
         if on_trial != release.id:
-            raise Conflict(f"Release {release.number} of '{release.assistant}' is not on trial.")
+            raise Conflict(
+                f"Release {release.number} of '{release.assistant}' is not on trial.", code="not_on_trial"
+            )
     elif on_trial not in (None, release.id):
         other = await releases.get_release(session, on_trial or "")
         raise Conflict(
-            f"Release {other.number} of '{release.assistant}' is on trial. End its trial first (share 0)."
+            f"Release {other.number} of '{release.assistant}' is on trial. End its trial first (share 0).",
+            code="other_on_trial",
         )
     elif on_trial is None:
         await releases.check_allowed(session, release, wanted.override_reason)

@@ -20,7 +20,9 @@ async def create_user(session: AsyncSession, wanted: UserCreate) -> tables.User:
         await session.flush()
     except IntegrityError:
         raise BadInput(
-            f"There is a user named '{wanted.name}' already. Choose another name.", param="name"
+            f"There is a user named '{wanted.name}' already. Choose another name.",
+            param="name",
+            code="name_taken",
         ) from None
     return user
 
@@ -55,7 +57,10 @@ async def change_user(session: AsyncSession, user_id: str, change: UserChange) -
         change.role not in (None, "administrator") or change.active is False
     )
     if leaves and user.active and await _administrators(session) == 1:
-        raise Conflict("This is the only administrator. Make somebody else administrator first.")
+        raise Conflict(
+            "This is the only administrator. Make somebody else administrator first.",
+            code="last_administrator",
+        )
     if change.role is not None:
         user.role = change.role
     if change.active is not None:

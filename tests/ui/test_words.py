@@ -9,7 +9,7 @@ import pytest
 from service.contract.assistants import AssistantChange
 from service.contract.audit import Action
 from service.contract.duels import Choice, Pairing
-from service.contract.jobs import DpoHyperparameters, Hyperparameters, KtoHyperparameters
+from service.contract.jobs import DpoHyperparameters, EventCode, Hyperparameters, KtoHyperparameters
 from service.contract.limits import Limits
 from service.contract.releases import ReleaseState
 from service.contract.reviews import SkipReason, Verdict, Why
@@ -98,6 +98,25 @@ def test_every_choice_that_the_contract_allows_has_a_sentence():
     names |= {f"timeline_training_{method}" for method in ("sft", "dpo", "kto", "import")}
     names |= {f"timeline_field_{name}" for name in AssistantChange.model_fields}
     assert names - {"timeline_given_people"} - ENGLISH.keys() == set()
+
+
+def test_every_refusal_that_a_screen_may_meet_has_a_sentence():
+    """Of the rooms behind a button of a screen; what has no code of its own is said as the service said it."""
+    names = (
+        "releases",
+        "staging",
+        "evaluations",
+        "users",
+        "assistants",
+        "feedback",
+        "duels",
+        "imports",
+        "rounds",
+    )
+    source = "\n".join((ROOM.parent / "service" / "domain" / f"{name}.py").read_text() for name in names)
+    codes = set(re.findall(r'code="([a-z_]+)"', source)) - set(get_args(EventCode))
+    assert {"nothing_to_roll_back", "name_taken", "other_on_trial", "duel_over"} <= codes
+    assert {f"error_{code}" for code in codes} - ENGLISH.keys() == set()
 
 
 def test_every_refusal_of_an_adapter_has_a_sentence():

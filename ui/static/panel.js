@@ -165,12 +165,17 @@ const tidy = () => {
     if (kept !== undefined) details.open = kept;
   }
   const language = document.documentElement.lang || undefined;
+  // As the reader's own browser writes dates, where it speaks the page's language: en-GB, fr-CA.
+  const locale = navigator.languages.find((one) => one.split('-')[0] === language) ?? language;
   for (const time of element.querySelectorAll('time[datetime]')) {
     const moment = new Date(time.dateTime);
     const today = moment.toDateString() === new Date().toDateString();
     time.textContent = today
-      ? moment.toLocaleTimeString(language, { hour: '2-digit', minute: '2-digit' })
-      : moment.toLocaleString(language, { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' });
+      ? moment.toLocaleTimeString(locale, { hour: '2-digit', minute: '2-digit' })
+      : moment.toLocaleString(locale, {
+        day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit',
+        ...(moment.getFullYear() === new Date().getFullYear() ? {} : { year: 'numeric' }),
+      });
   }
   for (const field of element.querySelectorAll('[data-link]')) field.value = new URL(field.defaultValue, location.origin).href;
   for (const formula of element.querySelectorAll('[data-tex]')) window.tailorbird?.formula(formula);
