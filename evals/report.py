@@ -194,10 +194,10 @@ def _side(answer: Answer, who: Contestant, case: Case, primary: Metric) -> Shown
     return Shown(who, answer, facts, answer.scores.get(primary.name, 0.0))
 
 
-def _failures(board: Scoreboard) -> list[tuple[Contestant, str, str]]:
+def _failures(board: Scoreboard) -> list[tuple[str, str, str]]:
     """Who, which question, why: of every question without a valid answer, and of every broken score."""
     questions = {str(case.id): question_of(case) for case in board.cases}
-    unanswered = [
+    unanswered: list[tuple[str, str, str]] = [
         (who, questions[answer.case], answer.error)
         for who, theirs in board.answers.items()
         for answer in theirs

@@ -64,7 +64,7 @@ async def timeline(
     return page, len(found) > limit
 
 
-def _indexes(name: str) -> list[Select[Any]]:
+def _indexes(name: str) -> list[Select[float, int, str]]:
     """When each moment was: its time, the rank of its reader, its id. Within a second the rank says what followed."""
     told, job, release, move = tables.Feedback, tables.Job, tables.Release, tables.Move
     evaluation, entry = tables.Evaluation, tables.AuditEntry
@@ -81,9 +81,8 @@ def _indexes(name: str) -> list[Select[Any]]:
     ]
 
 
-def _index(rank: int, at: Any, id_: Any) -> Select[Any]:
-    columns = (cast_(at, Float), literal(rank), cast_(id_, String))
-    return select(*(column.label(said) for column, said in zip(columns, ("at", "rank", "id"), strict=True)))
+def _index(rank: int, at: Any, id_: Any) -> Select[float, int, str]:
+    return select(cast_(at, Float).label("at"), literal(rank).label("rank"), cast_(id_, String).label("id"))
 
 
 def _day() -> Any:
