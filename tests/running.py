@@ -84,7 +84,13 @@ def start_service(home: Path, command: str = "run", **extra: str) -> Running:
     argv = [sys.executable, "-m", "service", command]
     with open(home / "run.log", "ab") as log:
         process = subprocess.Popen(
-            argv, env=env, cwd=ROOT, stdout=log, stderr=log, start_new_session=True, preexec_fn=_end_with_tests
+            argv,
+            env=env,
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=_end_with_tests,
         )
     return Running(process, home, f"http://127.0.0.1:{api_port}", f"http://127.0.0.1:{ui_port}", env)
 
