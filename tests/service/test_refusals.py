@@ -233,20 +233,21 @@ async def test_an_answer_that_cannot_be_recorded_is_refused_and_not_half_written
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(
-    ("path", "body", "end"),
+    ("path", "body", "end", "budget"),
     [
-        ("/v1/chat/completions", question("FILL", stream=True), '"code":"disk_full"'),
+        ("/v1/chat/completions", question("FILL", stream=True), '"code":"disk_full"', None),
         (
             "/v1/responses",
             {"model": "fanal", "input": "FILL " + "x" * 400_000, "stream": True},
             "response.failed",
+            9999,
         ),
     ],
 )
 async def test_a_stream_that_cannot_be_recorded_ends_in_an_error_and_never_as_if_it_were_kept(
-    settings: Settings, path: str, body: dict[str, object], end: str
+    settings: Settings, path: str, body: dict[str, object], end: str, budget: int | None
 ):
-    disk = Disk()
+    settings.tokens_per_day, disk = budget, Disk()
     async with on_disk(settings, disk) as (_, client):
         answer = await client.post(path, json=body)
         last = answer.text.strip().split("\n\n")[-1]
@@ -254,6 +255,7 @@ async def test_a_stream_that_cannot_be_recorded_ends_in_an_error_and_never_as_if
         assert "[DONE]" not in answer.text
         assert "response.completed" not in answer.text
     assert recorded(settings) == [("running", "")]
+    assert spent(settings) == ([(1, settings.max_model_len, 1)] if budget else [])
 
 
 async def test_a_mistake_of_ours_is_told_in_openais_form_with_the_id_to_look_for(
