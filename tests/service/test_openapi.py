@@ -84,7 +84,7 @@ def known(gateway: Gateway, things: Things) -> dict[str, list[str]]:
     found["file_id"].append(things.lines())
     found["evaluation_id"].append(things.makers["evaluation_id"]())
     measure(gateway.settings, found["evaluation_id"][0])
-    gateway.admin.post(f"/api/sheets/{found['training_file'][0]}").raise_for_status()
+    gateway.admin.post(f"/api/sheets/{found['file_id'][0]}").raise_for_status()
     trial = {"share": 50, "override_reason": "it is a test"}
     gateway.admin.post(f"/api/releases/{things.release}/stage", json=trial).raise_for_status()
     return found

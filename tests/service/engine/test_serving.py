@@ -156,7 +156,7 @@ async def test_an_adapter_whose_files_vanish_after_it_left_memory_is_refused_and
     await reconciler.look(engine.client)
     await _answer(engine, "victim", QUESTIONS[0])
     await _answers(engine, list(more))  # one more than the engine keeps: the first is pushed out
-    another = _ask(engine.base, QUESTIONS[1], tokens=300) | {"ignore_eos": True}
+    another = _ask(engine.base, QUESTIONS[1], tokens=64) | {"ignore_eos": True}
     async with contextlib.aclosing(engine.client.stream(another)) as stream:
         await anext(stream)
         aside = shutil.move(wanted["victim"], tmp_path / "aside")
