@@ -23,7 +23,8 @@ class Things:
     def __init__(self, gateway: Gateway, reviewer: requests.Session, place: Path) -> None:
         self.gateway, self._reviewer, self._place = gateway, reviewer, place
         self._serial = itertools.count()
-        self.dataset, self.digest, self.release = self._learnt()
+        self.dataset = self._dataset()
+        self.digest, self.release = self.candidate()
         self.makers: dict[str, Callable[[], str]] = {
             "model": lambda: gateway.settings.model_name, "assistant": lambda: "fanal", "name": lambda: "fanal",
             "file_id": self.rows, "training_file": self.rows, "input_file_id": self.lines,
@@ -110,17 +111,19 @@ class Things:
         body = {"url": f"{self.gateway.url}/healthz", "events": ["batch.completed"]}
         return self._made("/api/webhooks", body)["webhook"]["id"]
 
-    def _learnt(self) -> tuple[dict[str, Any], str, str]:
-        """What becomes of feedback: a dataset, an adapter trained on it, and its release."""
+    def candidate(self) -> tuple[str, str]:
+        """`(digest, release)` of an adapter that learnt from the dataset."""
+        learnt = {"training_file": self.dataset["training_file"], "metadata": {"assistant": "fanal"}}
+        _, digest, release = self.published(**learnt)
+        assert release is not None
+        return digest, release
+
+    def _dataset(self) -> dict[str, Any]:
+        """What becomes of feedback."""
         for _ in range(8):
             completion = self.corrected()
         self.judged(completion)
-        dataset = self._made("/api/datasets", {"assistant": "fanal", "kind": "sft"})
-        _, digest, release = self.published(
-            training_file=dataset["training_file"], metadata={"assistant": "fanal"}
-        )
-        assert release is not None
-        return dataset, digest, release
+        return self._made("/api/datasets", {"assistant": "fanal", "kind": "sft"})
 
     def _made(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         return self.gateway.admin.post(path, json=body).raise_for_status().json()

@@ -152,6 +152,11 @@ FORMS: dict[str, dict[str, Any]] = {
     "POST /api/imports": {"files": {"file": ("a.csv", TABLE)}},
 }
 """What is sent as a form, which has no example."""
+UNDONE = {
+    "POST /v1/fine_tuning/jobs/{job_id}/resume": "/v1/fine_tuning/jobs/{job_id}/pause",
+    "DELETE /api/conversations/{conversation_id}/share": "/api/conversations/{conversation_id}/share",
+}
+"""What takes back what another request did."""
 
 
 @pytest.mark.parametrize(("method", "path"), WRITES, ids=lambda part: part)
@@ -184,9 +189,9 @@ def before_it(
         answer.raise_for_status()
         return answer.json()
 
+    if name in UNDONE:
+        asked(UNDONE[name])
     match name:
-        case "POST /v1/fine_tuning/jobs/{job_id}/resume":
-            asked("/v1/fine_tuning/jobs/{job_id}/pause")
         case "POST /v1/uploads/{upload_id}/complete":
             part = asked("/v1/uploads/{upload_id}/parts", files={"data": ("a", ROWS * 3)})
             sent["json"] = {"part_ids": [part["id"]]}
@@ -194,8 +199,8 @@ def before_it(
             ids["model"], _, _ = things.published()
         case "POST /api/assistants/{name}/rollback":
             asked(f"/api/releases/{things.release}/promote", json={"override_reason": "it is a test"})
-        case "DELETE /api/conversations/{conversation_id}/share":
-            asked("/api/conversations/{conversation_id}/share")
+        case "POST /api/releases/{release_id}/stage":  # one that is live already goes on no trial
+            ids["release_id"] = things.candidate()[1]
         case "PUT /api/reviews/golden/{completion_id}":
             things.judged(ids["completion_id"])
         case "DELETE /api/reviews/golden/{completion_id}":
