@@ -35,7 +35,7 @@ DESCRIBED: dict[int | str, dict[str, Any]] = {
 }
 """What every route says in its description beside its own answer."""
 OUTAGES = (OperationalError, NoConnection)
-"""What the database raises when it cannot be reached, or has no connection left to give."""
+"""What the database raises when it cannot be reached, is held by somebody else, or has no connection left to give."""
 
 
 def install(app: FastAPI) -> None:

@@ -31,6 +31,7 @@ from service.domain.endings import Ending
 from service.domain.keys import Caller
 from service.domain.limits import Reservation
 from service.engine.client import CHAT, TEXT, Engine
+from service.engine.reconciler import must_be_there
 from service.errors import EngineError, TailorbirdError, TooMany
 from service.logs import log
 from service.refusals import OUTAGES, of_outage
@@ -170,9 +171,11 @@ async def _prepared(
 
 async def _engine_for(house: House, route: Route) -> Engine:
     """A ready engine that has the adapter; one that lacks it (published a moment ago) is given it now."""
-    waits = route.adapter != chat.BASE and not any(route.adapter in engine.models for engine in house.engines)
-    if waits and house.engines.ready:
-        await house.reconciler.ensure(route.adapter, str(house.store.adapter(route.adapter)))
+    if route.adapter != chat.BASE:
+        files = str(house.store.adapter(route.adapter))
+        must_be_there(files)
+        if house.engines.ready and not any(route.adapter in engine.models for engine in house.engines):
+            await house.reconciler.ensure(route.adapter, files)
     return house.engines.pick(route.engine_model)
 
 

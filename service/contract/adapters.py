@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from service.contract.base import Strict
+from service.contract.base import Strict, example
 from service.contract.jobs import Job, Suffix
 
 UNKNOWN = "Brought from outside: what it was trained on is not known here."
@@ -13,6 +13,8 @@ UNKNOWN = "Brought from outside: what it was trained on is not known here."
 
 class AdapterCreate(Strict):
     """`POST /api/adapters`."""
+
+    model_config = example(file="file-1f0c", assistant="fanal")
 
     file: str
     """A ZIP that was uploaded with the purpose `adapter`."""

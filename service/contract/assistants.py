@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from service.contract.base import Strict
+from service.contract.base import Strict, example
 from service.contract.signal import Signal
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
@@ -34,6 +34,8 @@ class Assistant(Strict):
 
 
 class AssistantCreate(Strict):
+    model_config = example(name="harbour", title="Harbour desk", instructions="You answer in two sentences.")
+
     name: str = Field(pattern=NAME, description="lower-case letters, digits and hyphens")
     title: str = Field(min_length=1, max_length=80)
     description: str = Field(default="", max_length=500)
@@ -46,6 +48,8 @@ class AssistantCreate(Strict):
 
 
 class AssistantChange(Strict):
+    model_config = example(title="Harbour desk", starters=["When does the ferry leave?"])
+
     title: str | None = Field(default=None, min_length=1, max_length=80)
     description: str | None = Field(default=None, max_length=500)
     instructions: str | None = Field(default=None, max_length=20_000)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from service.contract.base import Wire
+from service.contract.base import Wire, example
 from service.contract.chat import ChatRequest
 from service.contract.files import ExpiresAfter
 from service.contract.prompts import PromptRequest
@@ -32,6 +32,10 @@ UNFINISHED = ("validating", "in_progress", "finalizing", "cancelling")
 
 class BatchCreate(Wire):
     """`POST /v1/batches`."""
+
+    model_config = example(
+        input_file_id="file-1f0c", endpoint="/v1/chat/completions", completion_window="24h"
+    )
 
     input_file_id: str
     endpoint: str

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from service.contract.base import Wire
+from service.contract.base import Wire, example
 from service.contract.sampling import Sampling
 from service.contract.tools import ResponseFormat, Tool, check_tool_choice, check_tools
 
@@ -37,6 +37,10 @@ class Message(Wire):
 
 class ChatRequest(Sampling):
     """`POST /v1/chat/completions`. A field that is named neither here nor in `sampling` is refused."""
+
+    model_config = example(
+        model="fanal", messages=[{"role": "user", "content": "When does the ferry leave?"}]
+    )
 
     messages: list[Message] = Field(min_length=1, max_length=1000)
     max_completion_tokens: int | None = Field(default=None, ge=1)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from service.contract.base import Strict
+from service.contract.base import Strict, example
 from service.contract.feedback import Standing
 
 TurnStatus = Literal["running", "complete", "interrupted", "failed"]
@@ -49,12 +49,16 @@ class Conversation(Strict):
 
 
 class ConversationCreate(Strict):
+    model_config = example(assistant="fanal", title="The ferry")
+
     assistant: str
     title: str = Field(default="", max_length=120)
 
 
 class ConversationChange(Strict):
     """At least one of them."""
+
+    model_config = example(title="The ferry", pinned=True)
 
     title: str | None = Field(default=None, min_length=1, max_length=120)
     pinned: bool | None = None

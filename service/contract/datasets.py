@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
-from service.contract.base import Strict, Wire
+from service.contract.base import Strict, Wire, example
 from service.contract.chat import Message
 from service.contract.signal import Signal
 
@@ -135,6 +135,8 @@ class Dataset(Strict):
 
 
 class DatasetCreate(Strict):
+    model_config = example(assistant="fanal", kind="sft")
+
     assistant: str
     kind: Kind = "dpo"
     split_by: SplitBy = "conversation"

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from service.contract.base import Strict
+from service.contract.base import Strict, example
 from service.contract.feedback import Reason
 
 Pairing = Literal["releases", "base", "same"]
@@ -20,12 +20,16 @@ DuelStatus = Literal["writing", "ready", "failed", "decided", "revealed"]
 class DuelCreate(Strict):
     """`POST /api/duels`. Whom it is between is drawn from what the assistant has, or within one pairing."""
 
+    model_config = example(assistant="fanal", question="When does the ferry leave?")
+
     assistant: str = Field(min_length=1, max_length=80)
     question: str = Field(min_length=1, max_length=20_000, pattern=r"\S")
     pairing: Pairing | None = None
 
 
 class Vote(Strict):
+    model_config = example(choice="a", strength=2)
+
     choice: Choice
     strength: int | None = Field(default=None, ge=1, le=3)
     """How much better: slightly, clearly, far. Only with `a` or `b`."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from service.contract.base import Strict, Wire
+from service.contract.base import Strict, Wire, example
 from service.contract.chat import Message
 from service.contract.jobs import JobError
 
@@ -180,6 +180,8 @@ class EvaluationReport(Strict):
 
 class EvaluationCreate(Strict):
     """`POST /api/evaluations`."""
+
+    model_config = example(release="rel_1f0c")
 
     release: str
     cases_file: str | None = Field(default=None, description="default: the assistant's own cases")

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from service.contract.base import Strict
+from service.contract.base import Strict, example
 
 FeedbackType = Literal["rating", "correction", "preference", "retraction"]
 Outcome = Literal["better", "tie", "both_bad"]
@@ -19,6 +19,8 @@ Reason = Literal[
 
 class FeedbackCreate(Strict):
     """`POST /api/feedback`. An `Idempotency-Key` header makes a repeat harmless."""
+
+    model_config = example(completion_id="chatcmpl-1f0c", type="correction", correction="It leaves at nine.")
 
     completion_id: str = Field(min_length=1, max_length=100)
     type: Literal["rating", "correction", "preference"]

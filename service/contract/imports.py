@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from service.contract.base import Strict
+from service.contract.base import Strict, example
 from service.contract.datasets import Kind
 from service.contract.sheets import DataSheet, Touch
 
@@ -42,6 +42,8 @@ class Problem(Strict):
 
 class ImportPlan(Strict):
     """How a file is to be read. What is left out is recognised."""
+
+    model_config = example(format="columns", mapping={"prompt": "question", "completion": "answer"})
 
     format: Format | None = None
     mapping: dict[Column, str] = {}

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from service.contract.base import Strict, Wire
+from service.contract.base import Strict, Wire, example
 from service.contract.datasets import SplitBy
 
 TrainingKind = Literal["sft", "dpo", "kto"]
@@ -90,6 +90,8 @@ class Method(Strict):
 
 class JobCreate(Strict):
     """`POST /v1/fine_tuning/jobs`."""
+
+    model_config = example(model="smollm2-135m-instruct", training_file="file-1f0c", suffix="harbour")
 
     model: str = Field(min_length=1, max_length=200)
     training_file: str
@@ -191,6 +193,8 @@ class Checkpoint(Wire):
 
 class RoundCreate(Strict):
     """`POST /api/rounds`: freeze the feedback on an assistant and train on it, in one call."""
+
+    model_config = example(assistant="fanal", method="sft", override_reason="a first trial of the round")
 
     assistant: str
     method: Literal["dpo", "sft", "kto"] = "dpo"

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
+from service.contract.base import example
 from service.contract.sampling import Sampling
 
 MAX_PROMPTS = 16
@@ -15,6 +16,8 @@ MAX_TOKENS = 1_000_000
 
 class PromptRequest(Sampling):
     """`POST /v1/completions`: text, token ids, or several of either."""
+
+    model_config = example(model="smollm2-135m-instruct", prompt="The ferry leaves", max_tokens=16)
 
     prompt: Any
     logprobs: int | None = Field(default=None, ge=0, le=20)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from service.contract.base import Strict
+from service.contract.base import Strict, example
 from service.contract.evaluations import Gate
 from service.contract.jobs import Manifest
 
@@ -60,11 +60,15 @@ class Release(Strict):
 class Promotion(Strict):
     """A hold, or a release never evaluated, needs a reason from whoever promotes it."""
 
+    model_config = example(override_reason="chosen by the harbour master")
+
     override_reason: str | None = Field(default=None, min_length=10, max_length=2000)
 
 
 class Staging(Strict):
     """Put a release on trial with some of the people; with share 0 the trial ends."""
+
+    model_config = example(share=10, override_reason="a trial on the quay first")
 
     share: int = Field(ge=0, le=99, description="of every hundred people; 100 is a promotion")
     override_reason: str | None = Field(default=None, min_length=10, max_length=2000)
@@ -94,4 +98,6 @@ class Trial(Strict):
 
 
 class Rollback(Strict):
+    model_config = example(reason="it names the wrong pier")
+
     reason: str = Field(min_length=1, max_length=2000)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from service.contract.base import Strict, Wire
+from service.contract.base import Strict, Wire, example
 
 Metadata = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]]
 
@@ -99,6 +99,8 @@ class Text(Strict):
 
 class ResponseCreate(Strict):
     """`POST /v1/responses`. Fields of type `Any` are read only to be refused unless they ask for nothing."""
+
+    model_config = example(model="fanal", input="When does the ferry leave?")
 
     model: str = Field(min_length=1, max_length=200)
     input: list[Item] = Field(min_length=1, max_length=1000)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from service.contract.base import Strict
+from service.contract.base import Strict, example
 
 Verdict = Literal["approve", "reject", "correct", "skip"]
 """Learn from it; do not learn from it; learn this instead; somebody else should decide."""
@@ -18,6 +18,8 @@ Outcome = Literal["approve", "reject", "correct", "disputed"]
 
 class ReviewCreate(Strict):
     """`POST /api/reviews`. An `Idempotency-Key` header makes a repeat harmless."""
+
+    model_config = example(completion_id="chatcmpl-1f0c", verdict="approve")
 
     completion_id: str = Field(min_length=1, max_length=100)
     verdict: Verdict
@@ -110,6 +112,8 @@ class ReviewQueue(Strict):
 
 class GoldenCreate(Strict):
     """An answer whose verdict is agreed on, shown to every reviewer among the others. It never trains."""
+
+    model_config = example(expected="approve", note="as the harbour rules have it")
 
     expected: Literal["approve", "reject", "correct"]
     note: str | None = Field(default=None, max_length=4000)

@@ -4,12 +4,14 @@ from typing import Any, Literal
 
 from pydantic import field_validator
 
-from service.contract.base import Wire
+from service.contract.base import Wire, example
 from service.contract.sampling import check_metadata
 
 
 class StoredChange(Wire):
     """The one thing of a stored completion that may change."""
+
+    model_config = example(metadata={"ticket": "1482"})
 
     metadata: dict[str, str] | None
 

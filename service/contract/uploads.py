@@ -4,12 +4,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from service.contract.base import Wire
+from service.contract.base import Wire, example
 from service.contract.files import ExpiresAfter, File
 
 
 class UploadCreate(Wire):
     """`POST /v1/uploads`: what will be sent."""
+
+    model_config = example(
+        bytes=112, filename="lessons.jsonl", mime_type="application/jsonl", purpose="fine-tune"
+    )
 
     bytes: int = Field(ge=1)
     filename: str = Field(min_length=1, max_length=1000)
@@ -21,6 +25,8 @@ class UploadCreate(Wire):
 
 class UploadComplete(Wire):
     """`POST /v1/uploads/{id}/complete`: the parts in their order."""
+
+    model_config = example(part_ids=["part_1f0c"])
 
     part_ids: list[str] = Field(min_length=1, max_length=10_000)
     md5: str | None = None

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from service.contract.base import Strict
+from service.contract.base import Strict, example
 from service.contract.limits import Limits
 
 Role = Literal["user", "reviewer", "administrator"]
@@ -23,11 +23,15 @@ class User(Strict):
 
 
 class UserCreate(Strict):
+    model_config = example(name="Anna", role="reviewer")
+
     name: str = Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f]+$")
     role: Role = "user"
 
 
 class UserChange(Strict):
+    model_config = example(role="user")
+
     role: Role | None = None
     active: bool | None = None
 
@@ -53,6 +57,8 @@ class Key(Strict):
 
 
 class KeyCreate(Strict):
+    model_config = example(name="ticket desk", expires_in_days=90)
+
     name: str = Field(min_length=1, max_length=80)
     expires_in_days: int | None = Field(default=None, ge=1, le=3650)
     role: Role | None = None
@@ -62,6 +68,8 @@ class KeyCreate(Strict):
 
 
 class KeyChange(Strict):
+    model_config = example(limits={"tokens_per_day": 100_000})
+
     limits: Limits
     """Only the limits that are named are changed; null puts one back to the house's default."""
 
@@ -75,6 +83,8 @@ class NewKey(Strict):
 
 class SignIn(Strict):
     """Exactly one of the two: a one-time link's token, or an API key."""
+
+    model_config = example(link="1f0c")
 
     link: str | None = Field(default=None, max_length=200)
     key: str | None = Field(default=None, max_length=200)

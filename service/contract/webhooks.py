@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, HttpUrl
 
-from service.contract.base import Strict, Wire
+from service.contract.base import Strict, Wire, example
 
 EventType = Literal[
     "fine_tuning.job.succeeded", "fine_tuning.job.failed", "fine_tuning.job.cancelled",
@@ -48,6 +48,8 @@ class Webhook(Strict):
 
 
 class WebhookCreate(Strict):
+    model_config = example(url="http://127.0.0.1:9000/hooks", events=["fine_tuning.job.succeeded"])
+
     url: Address
     events: Events
     everybody: bool = False
@@ -55,6 +57,8 @@ class WebhookCreate(Strict):
 
 
 class WebhookChange(Strict):
+    model_config = example(enabled=True)
+
     url: Address | None = None
     events: Events | None = None
     enabled: bool | None = None

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Executable
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.db.session import Database
+from service.db.session import Database, is_held
 
 Waiting = tuple[Executable, dict[str, Any], "asyncio.Future[None]"]
 
@@ -45,8 +45,11 @@ class GroupCommit:
             together, self._waiting = self._waiting, []
             try:
                 await self._commit(together)
-            except SQLAlchemyError:
-                await self._one_by_one(together)
+            except SQLAlchemyError as error:
+                if is_held(error):  # Each would wait as long again, one after the other.
+                    _refuse(together, error)
+                else:
+                    await self._one_by_one(together)
             finally:
                 for _, _, done in together:
                     done.cancel()  # Nobody waits for ever; one that is done stays as it is.
@@ -57,8 +60,7 @@ class GroupCommit:
             try:
                 await self._commit([one])
             except SQLAlchemyError as error:
-                if not one[2].done():
-                    one[2].set_exception(error)
+                _refuse([one], error)
 
     async def _commit(self, together: list[Waiting]) -> None:
         by_statement: dict[Executable, list[dict[str, Any]]] = {}
@@ -70,3 +72,9 @@ class GroupCommit:
         for _, _, done in together:
             if not done.done():
                 done.set_result(None)
+
+
+def _refuse(waiting: list[Waiting], error: SQLAlchemyError) -> None:
+    for _, _, done in waiting:
+        if not done.done():
+            done.set_exception(error)

@@ -7,17 +7,22 @@ Only an edge commits: a request, a step of the worker, the end of a stream.
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, nullcontext
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import event, make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoTurn
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
 
 from service.db.sqlite import connect
 from service.errors import DatabaseUnavailable
+
+PATIENCE = 15.0
+"""Seconds that a writer stands in line, and then waits for a writer of another process, before it is refused."""
 
 
 class Database:
@@ -26,7 +31,8 @@ class Database:
     On SQLite a writing transaction takes the write lock at its start, since a reading one that turns
     into a writer fails at once when another has written meanwhile (sqlite.org/isolation.html). The writers
     of one process stand in line for it here: SQLite itself polls with growing pauses and serves nobody in
-    order, and each writer that polls keeps a connection from the readers.
+    order, and each writer that polls keeps a connection from the readers. Nobody waits for as long as all who
+    stand before it: who has had no turn after `PATIENCE` is refused, as by a database that cannot be reached.
     """
 
     def __init__(self, url: str) -> None:
@@ -34,7 +40,7 @@ class Database:
         self._engine = create_async_engine(
             url, connect_args={"async_creator_fn": connect} if lite else {}, hide_parameters=True
         )
-        self._turn = asyncio.Lock() if lite else nullcontext()
+        self._line = asyncio.Lock() if lite else None
         if lite:
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
@@ -56,7 +62,7 @@ class Database:
         One that writes `records` of answers, and nothing that decides about later requests, says so.
         """
         try:
-            async with self._turn, self._write() as session, session.begin():
+            async with self._turn(), self._write() as session, session.begin():
                 yield session
         finally:
             self.changes += not records
@@ -64,11 +70,33 @@ class Database:
     @asynccontextmanager
     async def recording(self) -> AsyncIterator[AsyncConnection]:
         """A transaction of plain statements, without objects: see `group_commit`."""
-        async with self._turn, self._record.begin() as connection:
+        async with self._turn(), self._record.begin() as connection:
             yield connection
 
     async def close(self) -> None:
         await self._engine.dispose()
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """The one place among this process's writers, where the database lets one write at a time."""
+        if self._line is None:
+            yield
+            return
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await self._line.acquire()
+        except TimeoutError:
+            raise NoTurn(f"no turn to write in {PATIENCE:.0f} s") from None
+        try:
+            yield
+        finally:
+            self._line.release()
+
+
+def is_held(error: SQLAlchemyError) -> bool:
+    """Whether others held the database all the time that a writer waited, whatever it wanted to write."""
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return isinstance(error, NoTurn) or code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 async def check(url: str) -> None:
@@ -84,7 +112,7 @@ async def check(url: str) -> None:
 
 def _check_sqlite(path: Path) -> None:
     try:
-        with closing(sqlite3.connect(path, timeout=15)) as connection:
+        with closing(sqlite3.connect(path, timeout=PATIENCE)) as connection:
             said = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     except sqlite3.OperationalError:
         return  # locked, or not to be opened: whoever needs it will say so
@@ -109,7 +137,8 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     # FULL: a confirmed rating must survive power loss, not only the death of a process.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=15000"):
+    waits = f"busy_timeout={PATIENCE * 1000:.0f}"
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", waits):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

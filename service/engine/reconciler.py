@@ -9,10 +9,11 @@ the middle of a step, for everybody's requests, and vLLM 0.32 dies of what it do
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
+from service.contract.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from service.engine.client import Engine
 from service.engine.engines import Engines
 from service.errors import EngineError, EngineTimeout, EngineUnavailable, TailorbirdError
@@ -30,7 +31,6 @@ async def _nothing() -> set[str]:
     return set()
 
 
-WEIGHTS = "adapter_model.safetensors"
 _NOT_THERE = "Its files are gone from the store. Put them back from a backup, or delete the model."
 RETRY_AFTER = 30.0
 """Seconds until an adapter that was refused is tried again on the same engine."""
@@ -38,6 +38,13 @@ BEATS = 3
 """Times between two looks that a ready engine is asked whether it lives, so that nobody is sent to a dead one long."""
 PATIENCE = 5
 """Health checks in a row that may time out (2 s each) before a slow engine counts as gone."""
+
+
+def must_be_there(path: str) -> None:
+    """Raise `EngineError` when an adapter's files are gone. Asked before each of its requests as well, at the price of
+    two questions to the disk: between two looks, one request would end the engine."""
+    if not _there(path):
+        raise EngineError(_NOT_THERE)
 
 
 class Reconciler:
@@ -100,8 +107,7 @@ class Reconciler:
         One that is down loads it before it is ready again, if it is wanted by then. Raises `EngineError`
         with the reason if any engine refuses it or its files are gone, `EngineUnavailable` if none is up.
         """
-        if not await asyncio.to_thread(_there, path):
-            raise EngineError(_NOT_THERE)
+        must_be_there(path)
         up = [engine for engine in self._engines if await engine.health()]
         if not up:
             raise EngineUnavailable("No engine is running, so the adapter cannot be loaded. Try again soon.")
@@ -196,5 +202,8 @@ def _lost_files(wanted: dict[str, str]) -> set[str]:
 
 
 def _there(path: str) -> bool:
-    """Whether the folder holds weights."""
-    return (Path(path) / WEIGHTS).is_file()
+    """Whether an engine finds there what it reads; a disk that was full leaves empty files."""
+    try:
+        return all(os.stat(os.path.join(path, name)).st_size for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS))
+    except OSError:
+        return False

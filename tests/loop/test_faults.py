@@ -186,6 +186,53 @@ def test_the_gateway_alone_is_small_and_the_service_stays_under_eight_gigabytes_
     assert child(service, "gateway").memory_info().rss < 250e6
 
 
+async def test_of_hundreds_at_once_those_are_answered_that_there_is_room_for_and_the_rest_is_told_when_to_come(
+    service: Running,
+):
+    room, asked = Settings().max_waiting, 400
+    body = {
+        "model": EMBEDDED, "messages": [{"role": "user", "content": "Hello " * 20}], "max_tokens": 8,
+    }  # fmt: skip
+    under_way: list[int] = []
+    gateway = child(service, "gateway")
+    before = gateway.memory_info().rss
+    async with httpx.AsyncClient(
+        base_url=service.api_url, headers={"authorization": f"Bearer {service.admin_key}"},
+        limits=httpx.Limits(max_connections=None), timeout=300,
+    ) as http:  # fmt: skip
+
+        async def watch() -> None:
+            while True:
+                under_way.append((await http.get("/api/status")).json()["chats_under_way"])
+                await asyncio.sleep(0.2)
+
+        watching = asyncio.create_task(watch())
+        answers = await asyncio.gather(
+            *(http.post("/v1/chat/completions", json=body | {"stream": n % 2 == 1}) for n in range(asked))
+        )
+        watching.cancel()
+        grown = gateway.memory_info().rss - before
+        refused = [answer for answer in answers if answer.status_code == 429]
+        given = [answer for answer in answers if answer.status_code == 200]
+        print(
+            f"of {asked} at once {len(given)} were answered; {max(under_way)} under way, {grown / 1e6:.0f} MB more"
+        )
+        assert len(given) + len(refused) == asked
+        assert room <= len(given) < asked
+        assert room / 2 < max(under_way) <= room
+        assert grown < 100e6
+        for answer in refused:
+            assert answer.json()["error"].keys() == {"message", "type", "param", "code"}
+            assert answer.json()["error"]["code"] == "rate_limit_exceeded"
+            assert float(answer.headers["retry-after"]) >= float(answer.headers["retry-after-ms"]) / 1000 > 0
+        for answer in given:
+            assert '"finish_reason":"' in answer.text
+            assert answer.text.endswith(("}", "data: [DONE]\n\n"))
+            assert '"error"' not in answer.text
+        assert (await http.get("/api/status")).json()["chats_under_way"] == 0
+        assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
+
+
 def test_a_port_in_use_is_one_clear_line(service: Running):
     command = [sys.executable, "-m", "service", "run"]
     taken = subprocess.run(command, env=service.env, cwd=ROOT, capture_output=True, text=True, timeout=60)

@@ -148,53 +148,106 @@ def question(said: str, **more: object) -> dict[str, object]:
     return {"model": "fanal", "messages": [{"role": "user", "content": f"{said} {'x' * 400_000}"}]} | more
 
 
+def spent(settings: Settings) -> list[tuple[int, int, int]]:
+    """Of each budget: requests, tokens, and how many requests still hold some."""
+    with closing(sqlite3.connect(settings.home / "tailorbird.db")) as database:
+        return database.execute(
+            "select requests, tokens, (select count(*) from reservations where open) from spendings"
+        ).fetchall()
+
+
 def recorded(settings: Settings) -> list[tuple[str, str]]:
     with closing(sqlite3.connect(settings.home / "tailorbird.db")) as database:
         return database.execute("select status, output from completions").fetchall()
 
 
 @pytest.mark.heavy
-async def test_nothing_is_asked_or_kept_when_the_disk_is_full_before(settings: Settings):
-    disk = Disk()
+async def test_while_others_hold_the_database_what_writes_is_told_to_come_again_and_what_reads_goes_on(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sessions, "PATIENCE", 0.3)
+    async with on_disk(settings, Disk()) as (_, client):
+        asked = {"model": "fanal", "messages": [{"role": "user", "content": "a"}]}
+        answer = (await client.post("/v1/chat/completions", json=asked)).json()
+        given = {"completion_id": answer["id"], "type": "rating", "rating": 1}
+        key = (await client.post("/api/keys", json={"name": "n", "limits": {"tokens_per_day": 9999}})).json()
+        limited = {"authorization": f"Bearer {key['secret']}"}
+        with closing(sqlite3.connect(settings.home / "tailorbird.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            async with asyncio.timeout(8):
+                refused = await asyncio.gather(
+                    client.post("/v1/chat/completions", json=asked),
+                    client.post("/v1/chat/completions", json=asked | {"stream": True}),
+                    client.post("/v1/chat/completions", json=asked, headers=limited),
+                    *(client.post("/api/feedback", json=given) for _ in range(20)),
+                )
+            assert (await client.get("/api/feedback")).json()["data"] == []
+            assert (await client.get("/readyz")).status_code == 200
+        for one in refused:
+            error, told = one.json()["error"], one.headers
+            assert (one.status_code, error["type"], error["param"]) == (503, "server_error", None)
+            assert error["code"] in ("database_unavailable", "ledger_unavailable")
+            assert (told["retry-after"], told["retry-after-ms"]) == ("2", "2000")
+        assert [one[0] for one in recorded(settings)] == ["complete"]
+        assert spent(settings) == []
+        assert (await client.post("/api/feedback", json=given)).status_code == 201
+        assert len((await client.get("/api/feedback")).json()["data"]) == 1
+        again = await client.post("/v1/chat/completions", json=asked, headers=limited)
+        assert spent(settings) == [(1, again.json()["usage"]["total_tokens"], 0)]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("budget", [None, 9999])
+async def test_nothing_is_asked_or_kept_when_the_disk_is_full_before(settings: Settings, budget: int | None):
+    settings.tokens_per_day, disk = budget, Disk()
     async with on_disk(settings, disk) as (_, client):
         disk.full = True
         refused = await client.post("/v1/chat/completions", json=question("a"))
         assert (refused.status_code, refused.json()["error"]["code"]) == (507, "disk_full")
         disk.full = False
         assert recorded(settings) == []
+        assert all((requests, tokens, open) == (0, 0, 0) for requests, tokens, open in spent(settings))
         assert (await client.post("/v1/chat/completions", json=question("a"))).status_code == 200
     ((status, output),) = recorded(settings)
     assert (status, len(output) > 400_000) == ("complete", True)
 
 
 @pytest.mark.heavy
-async def test_an_answer_that_cannot_be_recorded_is_refused_and_not_half_written(settings: Settings):
-    disk = Disk()
+@pytest.mark.parametrize("budget", [None, 9999])
+async def test_an_answer_that_cannot_be_recorded_is_refused_and_not_half_written(
+    settings: Settings, budget: int | None
+):
+    settings.tokens_per_day, disk = budget, Disk()
     async with on_disk(settings, disk) as (_, client):
         refused = await client.post("/v1/chat/completions", json=question("FILL"))
         assert (refused.status_code, refused.json()["error"]["code"]) == (507, "disk_full")
         assert recorded(settings) == [("running", "")]
+        assert spent(settings) == ([(1, settings.max_model_len, 1)] if budget else []), (
+            "counted at its most until it is written what it took"
+        )
         disk.full = False
     async with on_disk(settings, disk):
         assert recorded(settings) == [("interrupted", "")]
+        assert spent(settings) == ([(0, 0, 0)] if budget else [])
 
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(
-    ("path", "body", "end"),
+    ("path", "body", "end", "budget"),
     [
-        ("/v1/chat/completions", question("FILL", stream=True), '"code":"disk_full"'),
+        ("/v1/chat/completions", question("FILL", stream=True), '"code":"disk_full"', None),
         (
             "/v1/responses",
             {"model": "fanal", "input": "FILL " + "x" * 400_000, "stream": True},
             "response.failed",
+            9999,
         ),
     ],
 )
 async def test_a_stream_that_cannot_be_recorded_ends_in_an_error_and_never_as_if_it_were_kept(
-    settings: Settings, path: str, body: dict[str, object], end: str
+    settings: Settings, path: str, body: dict[str, object], end: str, budget: int | None
 ):
-    disk = Disk()
+    settings.tokens_per_day, disk = budget, Disk()
     async with on_disk(settings, disk) as (_, client):
         answer = await client.post(path, json=body)
         last = answer.text.strip().split("\n\n")[-1]
@@ -202,6 +255,7 @@ async def test_a_stream_that_cannot_be_recorded_ends_in_an_error_and_never_as_if
         assert "[DONE]" not in answer.text
         assert "response.completed" not in answer.text
     assert recorded(settings) == [("running", "")]
+    assert spent(settings) == ([(1, settings.max_model_len, 1)] if budget else [])
 
 
 async def test_a_mistake_of_ours_is_told_in_openais_form_with_the_id_to_look_for(

@@ -1,25 +1,15 @@
-import asyncio
-import os
-import shutil
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from types import SimpleNamespace
 
 import httpx
 import openai
 import pytest
 
-from service import first_start
-from service.app import create_app
-from service.settings import Settings
-from tests.fake_engine import create_fake_engine
 from tests.gateway import Gateway
-from tests.serving import free_port, serving
 
 CLIENT = httpx.Client(timeout=60, limits=httpx.Limits(max_connections=None))
 """One for all: a new one each time costs more than the gateway does."""
@@ -256,54 +246,3 @@ def test_overload_is_refused_with_a_time_to_come_again(gateway: Gateway, monkeyp
     assert len(refused) >= 9 - 3
     assert {answer.json()["error"]["code"] for answer in refused} == {"rate_limit_exceeded"}
     assert all(answer.headers["retry-after"] and answer.headers["retry-after-ms"] for answer in refused)
-
-
-@pytest.mark.heavy
-def test_what_a_killed_gateway_had_reserved_is_free_after_the_next_start(tmp_path, schema):
-    shutil.copy(schema, tmp_path)
-    settings = Settings(home=tmp_path, api_port=free_port(), tokens_per_day=10_000)
-    asyncio.run(first_start.prepare(settings))
-    key = (tmp_path / "admin.key").read_text().strip()
-
-    def counted() -> tuple[list, int]:
-        with closing(sqlite3.connect(tmp_path / "tailorbird.db", timeout=15)) as database:
-            days = database.execute("select requests, tokens > 0 from spendings").fetchall()
-            return days, database.execute("select count(*) from reservations where open").fetchone()[0]
-
-    with serving(create_fake_engine()) as engine:
-        process = gateway_process(settings, engine)
-        try:
-            body = {
-                "model": "fanal",
-                "messages": [{"role": "user", "content": "SLOW " * 200}],
-                "stream": True,
-            }
-            headers = {"authorization": f"Bearer {key}"}
-            with httpx.stream(
-                "POST", f"{settings.api_url}/v1/chat/completions", json=body, headers=headers
-            ) as answer:
-                next(answer.iter_lines())
-                assert counted() == ([(1, 1)], 1)
-                process.kill()
-                process.wait()
-        finally:
-            process.kill()
-        assert counted() == ([(1, 1)], 1)
-        with serving(create_app(settings, [engine])):
-            assert counted() == ([(0, 0)], 0)
-
-
-def gateway_process(settings: Settings, engine: str) -> subprocess.Popen:
-    env = os.environ | {
-        "TAILORBIRD_HOME": str(settings.home), "TAILORBIRD_API_PORT": str(settings.api_port),
-        "TAILORBIRD_ENGINE_URLS": engine, "TAILORBIRD_TOKENS_PER_DAY": str(settings.tokens_per_day),
-    }  # fmt: skip
-    process = subprocess.Popen([sys.executable, "-m", "service", "gateway"], env=env)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with suppress(httpx.HTTPError):
-            if httpx.get(f"{settings.api_url}/readyz").status_code == 200:
-                return process
-        time.sleep(0.1)
-    process.kill()
-    raise AssertionError("the gateway did not become ready")

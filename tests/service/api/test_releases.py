@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.contract.fingerprint import adapter_sha256
+from service.contract.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_sha256
 from tests.gateway import Gateway
 from tests.service.storage.adapters import adapter
 
@@ -57,7 +57,8 @@ def releases(gateway: Gateway) -> list[str]:
             )
             folder = gateway.settings.home / "adapters" / digest
             folder.mkdir()
-            (folder / "adapter_model.safetensors").touch()
+            for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+                (folder / name).write_text("{}")
             httpx.post(f"{engine}/v1/load_lora_adapter", json={"lora_name": digest, "lora_path": "x"})
     gateway.admin.post(
         "/api/releases/rel_1/promote", json={"override_reason": "it is a test"}
@@ -119,6 +120,28 @@ def test_a_report_is_read_in_the_language_asked_for_and_in_english_where_there_i
     assert gateway.admin.get(path, params={"lang": "de"}).status_code == 400
     with gateway.client_of("Trudy") as user:
         assert user.get(path).status_code == 403
+
+
+@pytest.mark.parametrize("name", [ADAPTER_CONFIG, ADAPTER_WEIGHTS])
+def test_a_release_whose_files_are_gone_is_refused_at_the_next_request_and_the_others_are_answered(
+    gateway: Gateway, releases: list[str], name: str
+):
+    """vLLM dies of a file that it does not find again, so nobody may wait for the next look at the store."""
+    body = {"model": "fanal@2", "messages": [{"role": "user", "content": "x"}]}
+    file, before = gateway.settings.home / "adapters" / ("a2" * 32) / name, len(gateway.engine_bodies)
+    file.rename(file.with_suffix(".aside"))
+    try:
+        refused = [
+            gateway.admin.post("/v1/chat/completions", json=body | {"stream": stream})
+            for stream in (True, False)
+        ]
+        assert [one.status_code for one in refused] == [502, 502]
+        assert len(gateway.engine_bodies) == before
+        assert "Its files are gone from the store. Put them back" in refused[0].json()["error"]["message"]
+        assert answering(gateway) == "fanal@1"
+    finally:
+        file.with_suffix(".aside").rename(file)
+    assert answering(gateway, model="fanal@2") == "fanal@2"
 
 
 @pytest.fixture

@@ -1,8 +1,9 @@
 """Many writers share a commit, and none of them another's mistake."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, String, Table, bindparam, insert, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
+from service.db import session
 from service.db.group_commit import GroupCommit
 from service.db.session import Database
 
@@ -70,6 +72,32 @@ async def test_a_database_that_cannot_be_written_is_told_to_everybody_who_waits(
     tries = (group.execute(ADD, {"word": str(n), "n": n}) for n in range(3))
     results = await asyncio.gather(*tries, return_exceptions=True)
     assert {type(result) for result in results} == {OperationalError}
+
+
+async def test_a_database_that_another_process_holds_is_waited_for_once_and_not_by_each_in_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(session, "PATIENCE", 0.2)
+    database, tries, plain = Database(f"sqlite+aiosqlite:///{tmp_path / 'b.db'}"), 0, Database.recording
+
+    def counted(self: Database) -> Any:
+        nonlocal tries
+        tries += 1
+        return plain(self)
+
+    monkeypatch.setattr(Database, "recording", counted)
+    async with database.writing() as opened:
+        await opened.execute(text("CREATE TABLE words (word TEXT PRIMARY KEY, n INTEGER)"))
+    group = GroupCommit(database)
+    with closing(sqlite3.connect(tmp_path / "b.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting = (group.execute(ADD, {"word": str(n), "n": n}) for n in range(20))
+        results = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(result) for result in results} == {OperationalError}
+        assert tries == 1
+    await group.execute(ADD, {"word": "later", "n": 1})
+    assert await words(database) == {"later": 1}
+    await database.close()
 
 
 async def test_somebody_who_leaves_does_not_keep_the_others_waiting(database: Database):

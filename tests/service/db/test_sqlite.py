@@ -2,12 +2,14 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
+from service.db import session as sessions
 from service.db.session import Database
 from service.db.sqlite import Connection
 
@@ -92,6 +94,24 @@ async def test_a_writer_that_is_cancelled_anywhere_gives_the_lock_back(database:
     with sqlite3.connect(tmp_path / "a.db", timeout=1) as other:
         other.execute("INSERT INTO words VALUES ('from outside', 1)")
     assert {"last", "from outside"} <= set(await words(database))
+
+
+async def test_who_stands_in_line_for_a_held_database_is_refused_with_the_first_and_not_long_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sessions, "PATIENCE", 0.2)
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'b.db'}")
+    async with database.writing() as session:
+        await session.execute(text("CREATE TABLE words (word TEXT PRIMARY KEY, n INTEGER)"))
+    with closing(sqlite3.connect(tmp_path / "b.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with asyncio.timeout(5):  # 50 waits one after the other would take ten seconds
+            tries = (write(database, f"word{number}") for number in range(50))
+            refused = await asyncio.gather(*tries, return_exceptions=True)
+    assert all(isinstance(one, SQLAlchemyError) and sessions.is_held(one) for one in refused)
+    await write(database, "later")
+    assert await words(database) == ["later"]
+    await database.close()
 
 
 async def test_a_transaction_of_one_statement_waits_for_the_thread_once_and_a_commit_once_more(

@@ -1,14 +1,16 @@
 """An engine is ready only with all its adapters, and one bad adapter spoils nothing else."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 
 import pytest
 
+from service.contract.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from service.engine.client import Engine
 from service.engine.engines import Engines
-from service.engine.reconciler import WEIGHTS, Reconciler
+from service.engine.reconciler import Reconciler
 from service.errors import EngineError, EngineUnavailable
 from tests.service.engine.double import BASE, double_engine
 
@@ -17,7 +19,8 @@ def _folder(place: Path, name: str) -> str:
     """Where an adapter lies, with what tells that it is there."""
     folder = place / "adapters" / name
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / WEIGHTS).touch()
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+        (folder / name).write_text("{}")
     return str(folder)
 
 
@@ -187,22 +190,26 @@ async def test_an_engine_that_cannot_be_warmed_up_is_ready_all_the_same(tmp_path
         await engine.close()
 
 
-async def test_an_adapter_whose_files_vanish_is_refused_and_served_again_when_they_are_back(tmp_path: Path):
+@pytest.mark.parametrize("name", [ADAPTER_CONFIG, ADAPTER_WEIGHTS])
+@pytest.mark.parametrize("harm", [Path.unlink, lambda file: file.write_bytes(b"")])
+async def test_an_adapter_whose_files_vanish_is_refused_and_served_again_when_they_are_back(
+    tmp_path: Path, name: str, harm: Callable[[Path], object]
+):
     async with double_engine(tmp_path) as double:
         engine = Engine(double.url)
         engines = Engines([engine])
         reconciler = Reconciler(engines, _wants(tmp_path, "a", "b"))
         await reconciler.look(engine)
-        weights = Path(_folder(tmp_path, "a")) / WEIGHTS
-        weights.unlink()
+        file = Path(_folder(tmp_path, "a")) / name
+        harm(file)
         await reconciler.look(engine)
         assert engines.pick("b") is engine
         with pytest.raises(EngineUnavailable):
             engines.pick("a")
         with pytest.raises(EngineError, match="files are gone"):
-            await reconciler.ensure("a", str(weights.parent))
+            await reconciler.ensure("a", str(file.parent))
         assert "files are gone" in reconciler.problems["a"]
-        weights.touch()
+        _folder(tmp_path, "a")
         await reconciler.look(engine)
         assert engines.pick("a") is engine
         assert reconciler.problems == {}

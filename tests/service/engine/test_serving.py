@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -14,7 +15,8 @@ from service.contract.jobs import ProofCase
 from service.engine.client import Engine
 from service.engine.engines import Engines
 from service.engine.proof import prove, verdict
-from service.engine.reconciler import Reconciler
+from service.engine.reconciler import Reconciler, must_be_there
+from service.engine.turns import PATIENCE
 from service.errors import EngineError, EngineUnavailable, NotFound
 from tests.service.engine.adapters import write_adapter
 from tests.service.engine.conftest import RealEngine
@@ -154,37 +156,94 @@ async def test_an_adapter_whose_files_vanish_after_it_left_memory_is_refused_and
     await reconciler.look(engine.client)
     await _answer(engine, "victim", QUESTIONS[0])
     await _answers(engine, list(more))  # one more than the engine keeps: the first is pushed out
-    shutil.rmtree(wanted["victim"])
+    another = _ask(engine.base, QUESTIONS[1], tokens=64) | {"ignore_eos": True}
+    async with contextlib.aclosing(engine.client.stream(another)) as stream:
+        await anext(stream)
+        aside = shutil.move(wanted["victim"], tmp_path / "aside")
+        with pytest.raises(EngineError, match="files are gone"):
+            must_be_there(wanted["victim"])  # what every request asks before, also between two looks
+        await reconciler.look(engine.client)
+        with pytest.raises(EngineUnavailable):
+            engines.pick("victim")
+        assert "files are gone" in reconciler.problems["victim"]
+        assert all(await _answers(engine, [engine.base, *more]))
+        assert [data async for together in stream for data in together][-1] == b"[DONE]"
+    shutil.move(aside, wanted["victim"])
     await reconciler.look(engine.client)
-    with pytest.raises(EngineUnavailable):
-        engines.pick("victim")
-    assert "files are gone" in reconciler.problems["victim"]
-    assert all(await _answers(engine, [engine.base, *more]))
+    assert engines.pick("victim") is engine.client
+    assert await _answer(engine, "victim", QUESTIONS[0]), "read again from where it was put back"
     assert engine.child.pid == pid
 
 
-async def test_an_adapter_that_is_seldom_asked_is_answered_while_others_never_rest(engine: RealEngine):
-    for name in ("strong", "other"):
+async def test_adapters_that_are_seldom_asked_have_their_turn_while_another_never_rests(engine: RealEngine):
+    """The bound: once the first in line has waited `PATIENCE`, of the hot adapter only the answers that are under way
+    come before it, and none between it and who stands behind it."""
+    for name in ("strong", "other", "idle"):
         await engine.client.load(name, engine.adapters[name])
-    client = Engine(engine.client.url, base=engine.base, places=1)
+    client, ended = Engine(engine.client.url, base=engine.base, places=1), []
 
     async def never_rests(question: str) -> None:
         while True:
             await client.chat(_ask("strong", question))
+            ended.append(monotonic())
+
+    async def first_token(name: str) -> float:
+        async with contextlib.aclosing(client.stream(_ask(name, QUESTIONS[0]))) as stream:
+            await anext(stream)
+            at = monotonic()
+            async for _ in stream:
+                pass
+        return at
 
     hot = [asyncio.create_task(never_rests(question)) for question in QUESTIONS]
     try:
         while client.in_flight < len(hot):  # noqa: ASYNC110 - a plain attribute
             await asyncio.sleep(0.01)
+        cold = [asyncio.create_task(first_token(name)) for name in ("other", "idle")]
+        while client.in_flight < len(hot) + len(cold):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        waited = monotonic() + PATIENCE
         async with asyncio.timeout(120):
-            assert (await client.chat(_ask("other", QUESTIONS[0])))["choices"]
             assert (await client.chat(_ask(engine.base, QUESTIONS[0])))["choices"]
+            first, second = await asyncio.gather(*cold)
+        assert first < second
+        assert sum(waited < at < second for at in ended) <= len(hot)
         assert not any(task.done() for task in hot)
     finally:
         for task in hot:
             task.cancel()
         await asyncio.gather(*hot, return_exceptions=True)
         await client.close()
+
+
+async def test_what_is_deleted_while_it_answers_and_while_it_stands_in_line_ends_every_answer_first(
+    full_precision: RealEngine,
+):
+    """More adapters are asked for than have a place, and all are deleted: each is forgotten after its last answer."""
+    real, names = full_precision, ("strong", "other", "idle")
+    for name in names:
+        await real.client.load(name, real.adapters[name])
+    alone = [await _answer(real, name, QUESTIONS[0]) for name in names]
+    client = Engine(real.client.url, base=real.base, places=1)
+
+    async def desired() -> dict[str, str]:
+        return {}
+
+    async def gone() -> set[str]:
+        return set(names)
+
+    reconciler = Reconciler(Engines([client]), desired, gone)
+    asks = [asyncio.create_task(client.chat(_ask(name, QUESTIONS[0]))) for name in names for _ in range(3)]
+    while client.in_flight < len(asks):  # noqa: ASYNC110 - a plain attribute
+        await asyncio.sleep(0)
+    await reconciler.look(client)
+    assert await client.served() >= set(names)
+    assert await client.waiting() >= 2 * 3, "two of the three stand in line still"
+    answers = [answer["choices"][0]["message"]["content"] for answer in await asyncio.gather(*asks)]
+    assert answers == [answer for answer in alone for _ in range(3)]
+    await reconciler.look(client)
+    assert not await client.served() & set(names)
+    await client.close()
 
 
 async def test_after_a_kill_the_engine_comes_back_and_has_its_adapters_before_it_is_ready(engine: RealEngine):
