@@ -12,7 +12,7 @@ from ui.words import Words, figure
 
 PLAIN = (
     "n_epochs", "batch_size", "learning_rate_multiplier", "beta", "sft_weight", "desirable_weight",
-    "early_stopping_patience",
+    "early_stopping_patience", "replay",
 )  # fmt: skip
 """Settings that everybody is told of; the others mean something to specialists alone."""
 LESS_OFTEN = ("non_preferred", "undesirable")

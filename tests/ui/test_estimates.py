@@ -40,11 +40,13 @@ def estimate(**change: Any) -> Estimate:
         "model": "fanal", "method": "dpo", "seed": 0, "held_out": 3, "ready": not look["findings"],
         "notes": ["A note."],
         "hyperparameters": {
-            "n_epochs": 2, "batch_size": 4, "beta": 0.1, "early_stopping_patience": 0, "loss_type": "s",
+            "n_epochs": 2, "batch_size": 4, "beta": 0.1, "early_stopping_patience": 0, "replay": 0.25,
+            "loss_type": "s",
         },
         "hyperparameter_reasons": {"n_epochs": "Sent."},
         "hyperparameter_codes": {
             "n_epochs": "few_passes", "beta": "beta_dpo", "early_stopping_patience": "few_held_out",
+            "replay": "replay_later",
         },
         "look": Look.model_validate(look), "servable": Servable(rank=True, max_rank=16, modules=None),
         "seconds": Range(low=95, high=5000, basis="earlier_jobs", jobs=3, because="Sent."),
@@ -57,7 +59,7 @@ def estimate(**change: Any) -> Estimate:
 def test_settings_are_said_without_a_specialists_words_and_each_with_its_reason(language: str):
     w = words(language)
     found = {one.name: one for one in estimates.settings(w, estimate())}
-    assert list(found) == ["n_epochs", "batch_size", "beta", "early_stopping_patience"]
+    assert list(found) == ["n_epochs", "batch_size", "beta", "early_stopping_patience", "replay"]
     assert found["n_epochs"].why == w("because_few_passes")
     assert found["batch_size"].why == w("because_you")  # nobody else gave a reason
     assert found["early_stopping_patience"].what == w("how_early_stopping_patience_off")
