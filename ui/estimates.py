@@ -70,7 +70,7 @@ def settings(w: Words, estimate: Estimate) -> list[Setting]:
         why = w("because_you") if code is None else ""
         if w.has(f"because_{code}"):
             why = w(f"because_{code}", n=estimate.look.rows, held_out=estimate.held_out)
-        found.append(Setting(name, w(sentence, n=value), why))
+        found.append(Setting(name, w(sentence, n=value, replayed=estimate.look.replay_rows), why))
     return found
 
 

@@ -62,6 +62,7 @@ def test_a_prompt_that_asks_a_held_out_question_is_not_replayed_and_a_learnt_one
     assert general_prompts.measured(learnt) == list(general_prompts.MEASURED[1:])
 
 
+@pytest.mark.heavy
 def test_the_base_model_answers_greedily_once_and_is_no_distance_from_itself(
     make_run: MakeRun, tiny_base: Path
 ) -> None:
@@ -75,7 +76,11 @@ def test_the_base_model_answers_greedily_once_and_is_no_distance_from_itself(
         assert found.same.all()
         with torch.no_grad():
             logits = policy(input_ids=torch.tensor([row.prompt_tokens + row.answer_tokens])).logits[0]
-        assert logits.argmax(-1)[len(row.prompt_tokens) - 1 : -1].tolist() == row.answer_tokens
+        likely = logits[len(row.prompt_tokens) - 1 : -1].float()
+        said = likely.gather(-1, torch.tensor(row.answer_tokens)[:, None])
+        assert (
+            likely.max(-1).values - said[:, 0]
+        ).max() < 0.1  # answered with others beside it: rounding differs
     assert ready.measure(policy) == (0.0, 1.0)
     replay.prepare(policy, run, spec, chat, rows.read(run, spec), lines)
     assert (run / folder.REPLAY).read_bytes() == written

@@ -32,7 +32,7 @@ def estimate(**change: Any) -> Estimate:
         "kind": "dpo", "rows": 1200, "rows_looked_at": 1000, "sampled": False, "tokens": 15_000,
         "tokens_with_loss": 5000, "longest": 200, "max_length": 1024, "too_long": 0, "steps": 600,
         "end_learned": True, "trained_as_served": True, "template_sha256": "t" * 64, "base_sha256": "b", "findings": [],
-        "not_looked_at": ["wrong_reference"], "rank": 16, "shape": None, "memory_low": 1, "memory_high": 2,
+        "not_looked_at": ["wrong_reference"], "rank": 16, "shape": None, "replay_rows": 24, "memory_low": 1, "memory_high": 2,
         "shown": [ShownRow(row="train.jsonl line 12", sequences=[sequence("preferred"), sequence("non_preferred", 7)])],
     }  # fmt: skip
     look |= change.pop("look", {})
@@ -64,6 +64,7 @@ def test_settings_are_said_without_a_specialists_words_and_each_with_its_reason(
     assert found["batch_size"].why == w("because_you")  # nobody else gave a reason
     assert found["early_stopping_patience"].what == w("how_early_stopping_patience_off")
     assert "3" in found["early_stopping_patience"].why
+    assert "(24)" in found["replay"].what
     told = " ".join(f"{one.what} {one.why}" for one in found.values()).lower()
     assert not [
         word for word in ("lora", "dpo", "epoch", "beta", "token", "loss", "hyper") if word in told.split()
