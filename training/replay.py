@@ -29,7 +29,9 @@ from training.rows import Rows, held_out_cases
 
 TOGETHER = 32
 """Questions that are answered at once."""
-ANSWER = 48
+MEASURED = 8
+"""Rows that are compared at once where nothing is learned: their logits take memory."""
+ANSWER = 32
 """Tokens of an answer at most. One that is broken off teaches nothing of its end."""
 
 
@@ -55,13 +57,14 @@ def prepare(model: Any, run: Path, spec: TrainingSpec, chat: Chat, found: Rows, 
     return replay
 
 
-def compare(model: Any, row: ReplayRow) -> "Figures":
-    """The tuned model beside the base model, which it is without its adapter, along the base model's answer."""
+def compare(model: Any, rows: Sequence[ReplayRow]) -> list["Figures"]:
+    """Of each row: the tuned model beside the base model, which it is without its adapter, along the base's answer."""
     with torch.no_grad(), model.disable_adapter():
-        base = _logprobs(model, row)
-    tuned = _logprobs(model, row)
-    distance = (base.exp() * (base - tuned)).sum(-1)
-    return Figures(distance, base.argmax(-1) == tuned.argmax(-1))
+        base = _logprobs(model, rows)
+    return [
+        Figures((one.exp() * (one - other)).sum(-1), one.argmax(-1) == other.argmax(-1))
+        for one, other in zip(base, _logprobs(model, rows), strict=True)
+    ]
 
 
 class Figures(NamedTuple):
@@ -95,7 +98,11 @@ class Replay:
         """The mean distance from the base model on questions that are never replayed, and the share it says alike."""
         model.eval()
         with torch.no_grad():
-            found = [compare(model, row) for row in self._measured]
+            found = [
+                figures
+                for at in range(0, len(self._measured), MEASURED)
+                for figures in compare(model, self._measured[at : at + MEASURED])
+            ]
         distance, same = (torch.cat(part).float().mean().item() for part in zip(*found, strict=True))
         return distance, same
 
@@ -128,10 +135,10 @@ class Replaying:
         if step != self._replayed_at:
             self._replayed_at = step
             self.model.train()
-            for row in self.replay.of_step(step):
-                loss = compare(self.model, row).distance.mean()
+            if rows := self.replay.of_step(step):
+                loss = sum(row.distance.mean() for row in compare(self.model, rows))
                 (loss / self.replay.batch_size).backward()
-                self._metrics["train"]["replay_distance"].append(loss.item())
+                self._metrics["train"]["replay_distance"].append(loss.item() / len(rows))
         return super().training_step(*args, **kwargs)  # pyright: ignore
 
 
@@ -153,12 +160,21 @@ def _answered(model: Any, chat: Chat, wanted: Sequence[tuple[Any, str]], base: s
     ]  # fmt: skip
 
 
-def _logprobs(model: Any, row: ReplayRow) -> torch.Tensor:
-    """For each token of the answer, of the whole vocabulary in its place."""
-    ids = torch.tensor([row.prompt_tokens + row.answer_tokens], device=model.device)
+def _logprobs(model: Any, rows: Sequence[ReplayRow]) -> list[torch.Tensor]:
+    """For each token of each answer, of the whole vocabulary in its place."""
+    starts = [len(row.prompt_tokens) for row in rows]
+    whole = [row.prompt_tokens + row.answer_tokens for row in rows]
+    width, first = max(map(len, whole)), min(starts) - 1
+    ids = torch.tensor([row + [0] * (width - len(row)) for row in whole], device=model.device)
+    mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in whole], device=model.device)
     with _precision(model):
-        logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(row.answer_tokens) + 1).logits
-    return logits[0, :-1].float().log_softmax(-1)
+        found = model(
+            input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=width - first
+        ).logits
+    return [
+        logits[start - 1 - first : len(row) - 1 - first].float().log_softmax(-1)
+        for logits, start, row in zip(found, starts, whole, strict=True)
+    ]
 
 
 def _precision(model: Any) -> torch.autocast:

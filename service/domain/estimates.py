@@ -29,7 +29,7 @@ START = (5.0, 60.0)
 """Seconds until the first step, where nothing was measured: a process starts, a model is read, rows are checked."""
 HELD_OUT = 0.4
 """What a held-out token costs beside one that is learned from: it is only read."""
-REPLAY_TOKENS = 90
+REPLAY_TOKENS = 75
 """Of a replayed row, about."""
 
 

@@ -70,8 +70,9 @@ def test_the_base_model_answers_greedily_once_and_is_no_distance_from_itself(
     policy, chat, lines = model.load_policy(spec), model.load_chat(tiny_base), StepLines(run)
     ready = replay.prepare(policy, run, spec, chat, rows.read(run, spec), lines)
     written = (run / folder.REPLAY).read_bytes()
-    for row in read(run)[::5]:
-        found = replay.compare(policy, row)
+    some = read(run)[::5]
+    for row, found in zip(some, replay.compare(policy, some), strict=True):
+        assert len(found.same) == len(row.answer_tokens)
         assert found.distance.abs().max() == 0
         assert found.same.all()
         with torch.no_grad():

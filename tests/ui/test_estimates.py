@@ -32,7 +32,8 @@ def estimate(**change: Any) -> Estimate:
         "kind": "dpo", "rows": 1200, "rows_looked_at": 1000, "sampled": False, "tokens": 15_000,
         "tokens_with_loss": 5000, "longest": 200, "max_length": 1024, "too_long": 0, "steps": 600,
         "end_learned": True, "trained_as_served": True, "template_sha256": "t" * 64, "base_sha256": "b", "findings": [],
-        "not_looked_at": ["wrong_reference"], "rank": 16, "shape": None, "replay_rows": 24, "memory_low": 1, "memory_high": 2,
+        "not_looked_at": ["wrong_reference"], "rank": 16, "shape": None, "replay_rows": 24,
+        "memory_low": 1, "memory_high": 2,
         "shown": [ShownRow(row="train.jsonl line 12", sequences=[sequence("preferred"), sequence("non_preferred", 7)])],
     }  # fmt: skip
     look |= change.pop("look", {})
