@@ -29,8 +29,8 @@ from training.rows import Rows, held_out_cases
 
 TOGETHER = 32
 """Questions that are answered at once."""
-MEASURED = 8
-"""Rows that are compared at once where nothing is learned: their logits take memory."""
+PART = 8
+"""Rows that are compared at once: their logits take memory."""
 ANSWER = 32
 """Tokens of an answer at most. One that is broken off teaches nothing of its end."""
 
@@ -87,22 +87,17 @@ class Replay:
         random.Random(spec.settings.seed).shuffle(self._replayed)
         self.before: tuple[float, float] = (0.0, 1.0)
 
-    def of_step(self, step: int) -> list[ReplayRow]:
-        """What the step after `step` steps reads, beside its own rows."""
+    def of_step(self, step: int) -> list[list[ReplayRow]]:
+        """What the step after `step` steps reads beside its own rows, in parts."""
         begin, end = (general_prompts.reads(self._settings, self._count, at) for at in (step, step + 1))
-        return (
-            [self._replayed[at % len(self._replayed)] for at in range(begin, end)] if self._replayed else []
-        )
+        count = len(self._replayed)
+        return _parts([self._replayed[at % count] for at in range(begin, end if count else begin)])
 
     def measure(self, model: Any) -> tuple[float, float]:
         """The mean distance from the base model on questions that are never replayed, and the share it says alike."""
         model.eval()
         with torch.no_grad():
-            found = [
-                figures
-                for at in range(0, len(self._measured), MEASURED)
-                for figures in compare(model, self._measured[at : at + MEASURED])
-            ]
+            found = [figures for rows in _parts(self._measured) for figures in compare(model, rows)]
         distance, same = (torch.cat(part).float().mean().item() for part in zip(*found, strict=True))
         return distance, same
 
@@ -135,10 +130,10 @@ class Replaying:
         if step != self._replayed_at:
             self._replayed_at = step
             self.model.train()
-            if rows := self.replay.of_step(step):
-                loss = sum(row.distance.mean() for row in compare(self.model, rows))
-                (loss / self.replay.batch_size).backward()
-                self._metrics["train"]["replay_distance"].append(loss.item() / len(rows))
+            for rows in self.replay.of_step(step):
+                distances = torch.stack([row.distance.mean() for row in compare(self.model, rows)])
+                (distances.sum() / self.replay.batch_size).backward()
+                self._metrics["train"]["replay_distance"] += distances.tolist()
         return super().training_step(*args, **kwargs)  # pyright: ignore
 
 
@@ -158,6 +153,10 @@ def _answered(model: Any, chat: Chat, wanted: Sequence[tuple[Any, str]], base: s
         )
         for (use, question), prompt, answer in zip(wanted, prompts, answers, strict=True)
     ]  # fmt: skip
+
+
+def _parts(rows: list[ReplayRow]) -> list[list[ReplayRow]]:
+    return [rows[at : at + PART] for at in range(0, len(rows), PART)]
 
 
 def _logprobs(model: Any, rows: Sequence[ReplayRow]) -> list[torch.Tensor]:
