@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from service.contract.jobs import (
+    Chosen,
     DpoHyperparameters,
     Hyperparameters,
     KtoHyperparameters,
@@ -31,7 +32,7 @@ def chosen(kind: TrainingKind, given: Hyperparameters = AUTO, **more: Any) -> Tr
 
 def reasoned(
     kind: TrainingKind, given: Hyperparameters = AUTO, **more: Any
-) -> tuple[TrainingSettings, dict[str, str]]:
+) -> tuple[TrainingSettings, dict[str, Chosen]]:
     run = Run(**{"kind": kind, "rows": 600, "held_out": 50, "width": WIDTH} | more)
     return resolve(run, given, seed=1, max_length=512)
 
