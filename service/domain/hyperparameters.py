@@ -163,8 +163,9 @@ def _patience(run: Run, chosen: _Choices) -> int:
 
 
 def _replay(run: Run, chosen: _Choices) -> float:
-    """A first round is off as published recipes of a single round have it, and so that it stays comparable. Figures of
-    both stand in training/README.md.
+    """In later rounds, where what is forgotten adds up. On 20 rows of the sample, from the base model, a quarter left a
+    fifth of the distance from the base model that training without it made (0.59 and 2.98 nats), and the facts were
+    learnt as well: where a first round matters for more than its own field, ask for it there too.
     """
     if run.start is None:
         return chosen.take("replay", 0.0, "replay_first")
