@@ -237,10 +237,10 @@ async def _write_news(session: Any, job_id: str, progress: Progress) -> None:
 
 
 def _lay_out(place: Path, spec: dict[str, Any], inputs: dict[str, Path | str]) -> None:
-    """A fresh run folder: what an earlier attempt left is removed, but for its checkpoints; `job.json` comes last."""
+    """A fresh run folder: of an earlier attempt only what it goes on from is left; `job.json` comes last."""
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in place.iterdir():
-        if left.name.startswith(folder.CHECKPOINT):
+        if left.name.startswith(folder.CHECKPOINT) or left.name == folder.REPLAY:
             continue
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     for name, source in inputs.items():

@@ -166,8 +166,9 @@ def _job(run: Path, spec: TrainingSpec) -> str:
     """SHA-256 of all that decides what a run computes, but for the machine."""
     spec = spec.model_copy(update={"threads": None, "checkpoint_seconds": 0.0})
     digest = hashlib.sha256(spec.model_dump_json().encode())
-    if (run / folder.VALIDATION).exists():
-        digest.update((run / folder.VALIDATION).read_bytes())
+    for name in (folder.VALIDATION, folder.REPLAY):
+        if (run / name).exists():
+            digest.update((run / name).read_bytes())
     return digest.hexdigest()
 
 

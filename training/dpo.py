@@ -22,6 +22,7 @@ from training import data, export, model, rows, steps
 from training.checkpoint import Resumable
 from training.data import PairTokens
 from training.progress import StepLines
+from training.replay import Replaying
 
 
 def train(run: Path, spec: TrainingSpec) -> None:
@@ -81,7 +82,7 @@ def make_trainer(
     )
 
 
-class _TokenisedDPOTrainer(Resumable, DPOTrainer):
+class _TokenisedDPOTrainer(Replaying, Resumable, DPOTrainer):
     """`DPOTrainer` that takes token ids as they are: TRL would tokenise the text again, its own way."""
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:

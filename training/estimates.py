@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from service.contract import fingerprint, folder
+from service.contract.blocklist import Blocklist
 from service.contract.datasets import BadRow, PreferencePair, check_row, read_objects
 from service.contract.estimates import Finding, Look, Shape, ShownRow, ShownSequence, ShownToken
 from service.contract.fingerprint import base_sha256
 from service.contract.jobs import TrainingSettings, TrainingSpec
-from training import data, reading_back, rows, start_adapter, tokenizer
+from training import data, general_prompts, reading_back, rows, start_adapter, tokenizer
 from training.data import IGNORED, Chat, ExampleTokens, PairTokens, RatedTokens
 from training.refusal import Refused
 from training.rows import NamedRow, Rows
@@ -77,6 +78,8 @@ def look(run: Path, spec: TrainingSpec) -> Look:
         tokens_with_loss=round(sum(token.learned for token in tokens) * share), longest=longest,
         max_length=spec.settings.max_length, too_long=faults.count("row_too_long"),
         steps=math.ceil(count / spec.settings.batch_size) * spec.settings.n_epochs,
+        replay_rows=len(general_prompts.replayed(spec.settings, count, _cases(run, spec))),
+        replay_reads=general_prompts.reads(spec.settings, count),
         end_learned=bool(tokens) and not faults.any(
             "no_end_of_turn", "no_end_of_sequence", "pad_is_end_of_sequence", "end_of_turn_inside", "no_loss"
         ),
@@ -128,6 +131,11 @@ def _look_for_held_out(run: Path, spec: TrainingSpec, found: Rows, faults: _Faul
     cases = faults.of(lambda: rows.held_out_cases(run, spec))
     if cases is not None:
         faults.of(lambda: rows.refuse_cases(found, cases))
+
+
+def _cases(run: Path, spec: TrainingSpec) -> Blocklist:
+    """The held-out questions; none where they cannot be read, which is a finding of its own."""
+    return _Faults().of(lambda: rows.held_out_cases(run, spec)) or Blocklist([])
 
 
 def _look_for_both_labels(tokens: Sequence[Any], settings: TrainingSettings) -> None:

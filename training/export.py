@@ -16,6 +16,7 @@ from peft import PeftModel
 from service.contract import fingerprint, folder
 from service.contract.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from service.contract.jobs import Manifest, TrainingReport, TrainingSpec
+from service.contract.replay import Replayed
 from training import checkpoint, proof
 from training.data import Chat
 from training.rows import Rows
@@ -30,14 +31,14 @@ def write(
 
     Raises `Refused` with code `adapter_changes_nothing` when the saved adapter equals the base model.
     """
-    adapter = _save(run, spec, model)
+    adapter = _save(run, spec, model, report.replay)
     cases = proof.of_rows(Path(spec.base_model), adapter, chat, rows)
     proof.write(run, cases, mend="Raise the learning rate or the epochs.")
     folder.write_json(run / folder.REPORT, report.model_dump())
     checkpoint.forget(run)
 
 
-def _save(run: Path, spec: TrainingSpec, model: PeftModel) -> Path:
+def _save(run: Path, spec: TrainingSpec, model: PeftModel, replay: Replayed | None) -> Path:
     """Write `adapter/`: safetensors weights, PEFT's config and the manifest, and nothing else."""
     side, final = run / f".{folder.ADAPTER}.{os.getpid()}", run / folder.ADAPTER
     # The config is part of the adapter's digest: a name instead of this machine's path, a list instead of a set.
@@ -49,14 +50,14 @@ def _save(run: Path, spec: TrainingSpec, model: PeftModel) -> Path:
         for file in side.iterdir():
             if file.name not in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
                 file.unlink()  # PEFT's model card
-        folder.write_json(side / folder.MANIFEST, _manifest(spec).model_dump())
+        folder.write_json(side / folder.MANIFEST, _manifest(spec, replay).model_dump())
         os.rename(side, final)
     finally:
         shutil.rmtree(side, ignore_errors=True)
     return final
 
 
-def _manifest(spec: TrainingSpec) -> Manifest:
+def _manifest(spec: TrainingSpec, replay: Replayed | None) -> Manifest:
     base = Path(spec.base_model)
     return Manifest(
         kind=spec.kind,
@@ -67,6 +68,8 @@ def _manifest(spec: TrainingSpec) -> Manifest:
         parent=spec.start_digest,
         job=spec.id,
         settings=spec.settings,
+        replay_rows=replay.rows if replay else 0,
+        replay_sha256=replay.sha256 if replay else None,
         versions={name: importlib.metadata.version(name) for name in VERSIONS},
         created_at=int(time.time()),
     )

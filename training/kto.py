@@ -23,6 +23,7 @@ from training.checkpoint import Resumable
 from training.data import IGNORED, RatedTokens
 from training.progress import StepLines
 from training.refusal import Refused
+from training.replay import Replaying
 
 TOGETHER = 2
 """Rows in a forward pass at least, but for the last of an epoch: TRL's KL estimate is a mean over them."""
@@ -101,7 +102,7 @@ def make_trainer(
     )
 
 
-class _TokenisedKTOTrainer(Resumable, KTOTrainer):
+class _TokenisedKTOTrainer(Replaying, Resumable, KTOTrainer):
     """`KTOTrainer` that takes token ids as they are, and measures all held-out rows against one KL estimate."""
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:

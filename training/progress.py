@@ -27,6 +27,7 @@ NAMES = {
     "rewards/desirable": "reward_desirable",
     "rewards/undesirable": "reward_undesirable",
     "kl": "kl",
+    "replay_distance": "replay_distance",
     "eval_loss": "valid_loss",
     "eval_mean_token_accuracy": "valid_mean_token_accuracy",
     "eval_rewards/accuracies": "valid_reward_accuracy",

@@ -44,7 +44,7 @@ def prove(run: Path, spec: AdapterSpec) -> None:
     says("Asking the adapter, and the base model without it.", code="asking_adapter")
     conversations = [[Message.model_validate(message) for message in prompt] for prompt in spec.prompts]
     asked = [_fitting(chat, messages, spec.max_length) for messages in conversations]
-    answers = _greedy(model, chat, [ids for _, ids in asked])
+    answers = greedy(model, chat, [ids for _, ids in asked], TOKENS)
     cases = [
         _case(model, messages, ids, answer) for (messages, ids), answer in zip(asked, answers, strict=True)
     ]
@@ -75,6 +75,19 @@ def logprobs(model: Any, prompt: list[int], completion: list[int]) -> list[float
         return [round(value, 6) for value in chosen.squeeze(-1).tolist()]
 
 
+def greedy(model: Any, chat: Chat, prompts: list[list[int]], tokens: int) -> list[list[int]]:
+    """What a model says to each, all at once, up to and with the token that ends it, or so many tokens."""
+    stops, width = sorted(chat.stops), max(map(len, prompts))
+    ids = [[stops[0]] * (width - len(prompt)) + prompt for prompt in prompts]
+    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    with torch.no_grad():
+        said = model.generate(
+            input_ids=torch.tensor(ids, device=model.device), do_sample=False, eos_token_id=stops,
+            attention_mask=torch.tensor(mask, device=model.device), max_new_tokens=tokens, pad_token_id=stops[0],
+        )  # fmt: skip
+    return [_ended(row, chat.stops) for row in said[:, width:].tolist()]
+
+
 def _load(base: Path, adapter: Path) -> Any:
     dtype = torch.bfloat16 if multiplies_bf16() else torch.float32
     model = PeftModel.from_pretrained(load_base(base, dtype), adapter, autocast_adapter_dtype=False)
@@ -103,19 +116,6 @@ def _fitting(chat: Chat, messages: list[Message], max_length: int) -> tuple[list
         f"A question has {len(ids)} tokens; {max_length - TOKENS} leave room for an answer. Send a shorter one.",
         "prompts",
     )
-
-
-def _greedy(model: Any, chat: Chat, prompts: list[list[int]]) -> list[list[int]]:
-    """What the adapter says to each, all at once, up to and with the token that ends it."""
-    stops, width = sorted(chat.stops), max(map(len, prompts))
-    ids = [[stops[0]] * (width - len(prompt)) + prompt for prompt in prompts]
-    mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
-    with torch.no_grad():
-        said = model.generate(
-            input_ids=torch.tensor(ids, device=model.device), do_sample=False, eos_token_id=stops,
-            attention_mask=torch.tensor(mask, device=model.device), max_new_tokens=TOKENS, pad_token_id=stops[0],
-        )  # fmt: skip
-    return [_ended(row, chat.stops) for row in said[:, width:].tolist()]
 
 
 def _ended(answer: list[int], stops: frozenset[int]) -> list[int]:

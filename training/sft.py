@@ -14,6 +14,7 @@ from training import data, export, model, rows, steps
 from training.checkpoint import Resumable
 from training.data import ExampleTokens
 from training.progress import StepLines
+from training.replay import Replaying
 
 
 def train(run: Path, spec: TrainingSpec) -> None:
@@ -68,7 +69,7 @@ def make_trainer(
     )
 
 
-class _ResumableSFTTrainer(Resumable, SFTTrainer):
+class _ResumableSFTTrainer(Replaying, Resumable, SFTTrainer):
     """`SFTTrainer` that goes on where it was interrupted."""
 
 

@@ -11,7 +11,8 @@ from transformers import PrinterCallback
 
 from service.contract import folder
 from service.contract.jobs import TrainingReport, TrainingSpec
-from training import checkpoint, model, preflight
+from service.contract.replay import Forgetting
+from training import checkpoint, model, preflight, replay
 from training.data import Chat
 from training.early_stopping import EarlyStopping
 from training.progress import StepLines
@@ -32,6 +33,7 @@ def make(ready: Ready, run: Path, spec: TrainingSpec, lines: StepLines) -> None:
     """Train. The trainer's model holds the kept adapter afterwards, `lines` its figures. Raises `Refused`, `Paused`."""
     trainer = ready.trainer
     check(ready, spec)
+    trainer.replay = replay.prepare(trainer.model, run, spec, ready.chat, ready.found, lines)
     trainer.moments = checkpoint.Moments(run, spec, lines)
     trainer.early_stopping = EarlyStopping(trainer.model, spec.settings.early_stopping_patience)
     trainer.remove_callback(PrinterCallback)
@@ -59,8 +61,8 @@ def check(ready: Ready, spec: TrainingSpec) -> None:
 
 
 def report(ready: Ready, lines: StepLines, metrics: dict[str, float]) -> TrainingReport:
-    """What the run did, once its steps are made; `metrics` are the method's own figures."""
-    state = ready.trainer.state
+    """What the run did, once its steps are made, and what it forgot; `metrics` are the method's own figures."""
+    trainer, state = ready.trainer, ready.trainer.state
     return TrainingReport(
         steps=state.global_step,
         epochs=state.global_step / steps_a_pass(ready),
@@ -71,7 +73,21 @@ def report(ready: Ready, lines: StepLines, metrics: dict[str, float]) -> Trainin
         metrics=metrics,
         kept_step=lines.kept_step,
         kept_because=lines.kept_because,
+        replay=trainer.replay.replayed(lines.kept_step or state.global_step),
+        forgetting=_forgetting(trainer, lines),
     )
+
+
+def _forgetting(trainer: Any, lines: StepLines) -> Forgetting | None:
+    found: Forgetting | None = trainer.replay.forgetting(trainer.model)
+    if found is not None:
+        now, before = round(found.same * 100), round(found.same_before * 100)
+        lines(
+            f"Of 100 words of the base model's own answers to {found.questions} general questions that it never learnt "
+            f"from, the tuned model would say {now} too; before this job {before}.",
+            "forgetting", n=found.questions, now=now, before=before,
+        )  # fmt: skip
+    return found
 
 
 def steps_a_pass(ready: Ready) -> int:

@@ -12,7 +12,7 @@ from ui.words import Words, figure
 
 PLAIN = (
     "n_epochs", "batch_size", "learning_rate_multiplier", "beta", "sft_weight", "desirable_weight",
-    "early_stopping_patience",
+    "early_stopping_patience", "replay",
 )  # fmt: skip
 """Settings that everybody is told of; the others mean something to specialists alone."""
 LESS_OFTEN = ("non_preferred", "undesirable")
@@ -70,7 +70,7 @@ def settings(w: Words, estimate: Estimate) -> list[Setting]:
         why = w("because_you") if chosen is None else ""
         if chosen is not None and w.has(f"because_{chosen.code}"):
             why = w(f"because_{chosen.code}", n=estimate.look.rows, held_out=estimate.held_out)
-        found.append(Setting(name, w(sentence, n=value), why))
+        found.append(Setting(name, w(sentence, n=value, replayed=estimate.look.replay_rows), why))
     return found
 
 

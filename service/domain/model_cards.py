@@ -7,6 +7,7 @@ than the API tells them. Never commits.
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,6 +17,7 @@ from service.contract.evaluations import EvaluationReport
 from service.contract.jobs import Manifest
 from service.contract.lineage import Lineage
 from service.contract.releases import Adapter, ServingProof
+from service.contract.replay import Forgetting
 from service.db import tables
 from service.domain import lineage
 from service.domain.keys import Caller
@@ -43,6 +45,7 @@ async def of_adapter(session: AsyncSession, caller: Caller, adapter: Adapter, *,
     else:
         measured = known = FOR_REVIEWERS
     settings = adapter.manifest.settings
+    trained = (await session.get_one(tables.Adapter, adapter.digest)).report
     brought = any(job.kind == "import" and job.adapter == adapter.digest for job in made_of.jobs)
     sections = [
         _head(adapter, brought=brought),
@@ -51,7 +54,7 @@ async def of_adapter(session: AsyncSession, caller: Caller, adapter: Adapter, *,
             "## Settings",
             _table(("setting", "value"), settings.model_dump().items()) if settings else "Not known here.",
         ),
-        *("## Evaluation", measured),
+        *("## Evaluation", "\n\n".join(filter(None, (measured, _forgotten(trained))))),
         *("## Proof of serving", _proved(adapter.proof)),
         *("## Limits", _limits(adapter.manifest, known)),
         *("## Licence of the base model", f"The base model is `{adapter.manifest.base_model}`. {licence}"),
@@ -118,6 +121,11 @@ async def _data(session: AsyncSession, caller: Caller, manifest: Manifest, made_
         said += " Files of others and what came of feedback are for reviewers to read."
     if any(use.kind == "import" for use in made_of.jobs):
         said += " It went on from an adapter that was brought from outside: what that learnt is not known."
+    if manifest.replay_rows:
+        rows.append(
+            ("general questions of Tailorbird, answered by the base model (replay of the last job)",
+             manifest.replay_rows, "", "", f"`{manifest.replay_sha256}`")
+        )  # fmt: skip
     if not rows:
         return said
     inherited = (
@@ -155,6 +163,19 @@ def _measured(evaluation: tables.Evaluation | None, report: EvaluationReport | N
     if scores:
         said.append(_table(("metric", "who", "mean", "95 % interval"), scores))
     return "\n\n".join(said)
+
+
+def _forgotten(report: dict[str, Any]) -> str:
+    """What the trainer measured on general questions, which are nobody's data."""
+    if not report.get("forgetting"):
+        return ""
+    found = Forgetting.model_validate(report["forgetting"])
+    return (
+        f"Forgetting, on the base model's own answers to {found.questions} general questions that it never learnt from "
+        f"({found.tokens} tokens): the same next token as the base model's for {found.same:.0%} of them "
+        f"({found.same_before:.0%} before the last job), and {found.distance:.3f} nats from it in the mean "
+        f"({found.distance_before:.3f} before; Kullback-Leibler divergence)."
+    )
 
 
 def _proved(proof: ServingProof) -> str:

@@ -59,15 +59,20 @@ def test_a_run_folder_is_fresh_at_each_attempt_and_its_spec_comes_last(tmp_path:
     assert folder.read_json(place / folder.JOB) == {"id": "ftjob-1"}
 
 
-def test_a_fresh_run_folder_keeps_the_checkpoints_of_an_earlier_attempt(tmp_path: Path):
+def test_a_fresh_run_folder_keeps_the_checkpoints_of_an_earlier_attempt_and_what_it_replays(tmp_path: Path):
     place = tmp_path / "ftjob-1"
     assert _reached(place) == 0
     (place / f"{folder.CHECKPOINT}3").mkdir(parents=True)
     assert _reached(place) == 3
     (place / folder.ADAPTER).mkdir()
     (place / folder.PAUSE).touch()
+    (place / folder.REPLAY).touch()
     _lay_out(place, {"id": "ftjob-1"}, {})
-    assert sorted(path.name for path in place.iterdir()) == [f"{folder.CHECKPOINT}3", folder.JOB]
+    assert sorted(path.name for path in place.iterdir()) == [
+        f"{folder.CHECKPOINT}3",
+        folder.JOB,
+        folder.REPLAY,
+    ]
 
 
 def test_a_subprocess_tells_why_it_failed_or_where_to_look(tmp_path: Path):

@@ -71,7 +71,7 @@ def mixed(kind: str) -> tuple[Rows, Rows]:
 
 def make(make_run: MakeRun, name: str, kind: str, base: Path, **more: Any) -> tuple[Path, TrainingSpec]:
     train, held_out = mixed(kind)
-    run, spec = make_run(name, kind, base, train, held_out, n_epochs=PASSES, **more)
+    run, spec = make_run(name, kind, base, train, held_out, n_epochs=PASSES, **{"replay": 0.5, **more})
     spec.checkpoint_seconds = 0
     (run / folder.JOB).write_text(spec.model_dump_json())
     return run, spec

@@ -26,7 +26,9 @@ LONG = {
 def test_a_sound_file_has_no_fault_and_the_trainers_own_tokens(
     kind: str, make_run: MakeRun, tiny_base: Path
 ) -> None:
-    run, spec = make_run("run", kind, tiny_base, ROWS[kind](10), ROWS[kind](4, start=50), n_epochs=3)
+    run, spec = make_run(
+        "run", kind, tiny_base, ROWS[kind](10), ROWS[kind](4, start=50), n_epochs=3, replay=0.5
+    )
     look = estimates.look(run, spec)
     make: Any = {"sft": data.examples, "dpo": data.pairs, "kto": data.rated}[kind]
     tokens = make(model.load_chat(tiny_base), rows.read(run, spec).train, 512)
@@ -36,6 +38,7 @@ def test_a_sound_file_has_no_fault_and_the_trainers_own_tokens(
     assert look.tokens_with_loss == sum(token.learned for token in tokens)
     assert (look.longest, look.too_long, look.truncated) == (max(token.length for token in tokens), 0, 0)
     assert look.steps == 9  # three passes of 4 + 4 + 2 rows
+    assert (look.replay_rows, look.replay_reads) == (18, 18)
     assert look.end_learned
     assert look.trained_as_served
     assert look.template_sha256 == fingerprint.template_sha256(tiny_base)

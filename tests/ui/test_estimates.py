@@ -32,7 +32,8 @@ def estimate(**change: Any) -> Estimate:
         "kind": "dpo", "rows": 1200, "rows_looked_at": 1000, "sampled": False, "tokens": 15_000,
         "tokens_with_loss": 5000, "longest": 200, "max_length": 1024, "too_long": 0, "steps": 600,
         "end_learned": True, "trained_as_served": True, "template_sha256": "t" * 64, "base_sha256": "b", "findings": [],
-        "not_looked_at": ["wrong_reference"], "rank": 16, "shape": None, "memory_low": 1, "memory_high": 2,
+        "not_looked_at": ["wrong_reference"], "rank": 16, "shape": None, "replay_rows": 24,
+        "memory_low": 1, "memory_high": 2,
         "shown": [ShownRow(row="train.jsonl line 12", sequences=[sequence("preferred"), sequence("non_preferred", 7)])],
     }  # fmt: skip
     look |= change.pop("look", {})
@@ -40,11 +41,13 @@ def estimate(**change: Any) -> Estimate:
         "model": "fanal", "method": "dpo", "seed": 0, "held_out": 3, "ready": not look["findings"],
         "notes": ["A note."],
         "hyperparameters": {
-            "n_epochs": 2, "batch_size": 4, "beta": 0.1, "early_stopping_patience": 0, "loss_type": "s",
+            "n_epochs": 2, "batch_size": 4, "beta": 0.1, "early_stopping_patience": 0, "replay": 0.25,
+            "loss_type": "s",
         },
         "chosen": {
             "n_epochs": {"because": "Sent.", "code": "few_passes"}, "beta": {"because": "Sent.", "code": "beta_dpo"},
             "early_stopping_patience": {"because": "Sent.", "code": "few_held_out", "values": {"held_out": 3}},
+            "replay": {"because": "Sent.", "code": "replay_later", "values": {"every": 4}},
         },
         "look": Look.model_validate(look), "servable": Servable(rank=True, max_rank=16, modules=None),
         "seconds": Range(low=95, high=5000, basis="earlier_jobs", jobs=3, because="Sent."),
@@ -57,11 +60,12 @@ def estimate(**change: Any) -> Estimate:
 def test_settings_are_said_without_a_specialists_words_and_each_with_its_reason(language: str):
     w = words(language)
     found = {one.name: one for one in estimates.settings(w, estimate())}
-    assert list(found) == ["n_epochs", "batch_size", "beta", "early_stopping_patience"]
+    assert list(found) == ["n_epochs", "batch_size", "beta", "early_stopping_patience", "replay"]
     assert found["n_epochs"].why == w("because_few_passes")
     assert found["batch_size"].why == w("because_you")  # nobody else gave a reason
     assert found["early_stopping_patience"].what == w("how_early_stopping_patience_off")
     assert "3" in found["early_stopping_patience"].why
+    assert "(24)" in found["replay"].what
     told = " ".join(f"{one.what} {one.why}" for one in found.values()).lower()
     assert not [
         word for word in ("lora", "dpo", "epoch", "beta", "token", "loss", "hyper") if word in told.split()

@@ -59,6 +59,17 @@ def test_earlier_jobs_make_the_range_narrower_and_are_named():
     assert "(2) made 100 to 150 tokens a second" in found.because
 
 
+def test_replayed_rows_are_told_with_their_origin_and_cost_time():
+    without, found = estimate(look(), [100.0]), estimate(look(replay_rows=96, replay_reads=100), [100.0])
+    assert (
+        "replays 96 general questions, written for Tailorbird and answered by the base model, 100"
+        in " ".join(found.notes)
+    )
+    assert found.seconds.low is not None
+    assert without.seconds.low is not None
+    assert found.seconds.low > 1.2 * without.seconds.low
+
+
 def test_held_out_rows_cost_time_and_early_stopping_may_spare_some():
     plain = estimate(look(), [100.0]).seconds
     watched = estimate(look(), [100.0], validation=tables.File(rows=50)).seconds

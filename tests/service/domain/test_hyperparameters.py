@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from service.contract.jobs import (
+    Chosen,
     DpoHyperparameters,
     Hyperparameters,
     KtoHyperparameters,
@@ -14,6 +15,7 @@ from service.contract.jobs import (
 from service.domain.hyperparameters import (
     BASE_RATE,
     ENOUGH_HELD_OUT,
+    REPLAY,
     WIDTH,
     Run,
     label_weights,
@@ -30,7 +32,7 @@ def chosen(kind: TrainingKind, given: Hyperparameters = AUTO, **more: Any) -> Tr
 
 def reasoned(
     kind: TrainingKind, given: Hyperparameters = AUTO, **more: Any
-) -> tuple[TrainingSettings, dict[str, str]]:
+) -> tuple[TrainingSettings, dict[str, Chosen]]:
     run = Run(**{"kind": kind, "rows": 600, "held_out": 50, "width": WIDTH} | more)
     return resolve(run, given, seed=1, max_length=512)
 
@@ -38,7 +40,7 @@ def reasoned(
 def test_what_was_given_is_kept_and_needs_no_reason():
     given = DpoHyperparameters(
         n_epochs=2, batch_size=7, learning_rate_multiplier=2.0, beta=0.3, early_stopping_patience=3,
-        use_rslora=False, loss_type="robust", label_smoothing=0.2, sft_weight=0,
+        use_rslora=False, loss_type="robust", label_smoothing=0.2, sft_weight=0, replay=0.1,
     )  # fmt: skip
     settings, reasons = reasoned("dpo", given)
     assert {name: getattr(settings, name, 2.0) for name in type(given).model_fields} == given.model_dump()
@@ -84,6 +86,17 @@ def test_an_adapter_is_gone_on_with_as_it_is_scaled():
     with pytest.raises(BadInput, match="is scaled by the root of its rank") as refusal:
         chosen("dpo", DpoHyperparameters(use_rslora=False), start=start)
     assert refusal.value.param == "use_rslora"
+
+
+def test_general_questions_are_replayed_in_later_rounds_alone_unless_asked_for():
+    first, reasons = reasoned("dpo", DpoHyperparameters())
+    assert first.replay == 0
+    assert "first round" in reasons["replay"].because
+    later, reasons = reasoned("sft", start=first)
+    assert later.replay == REPLAY
+    assert f"one for {round(1 / REPLAY)} rows" in reasons["replay"].because
+    assert chosen("sft", Hyperparameters(replay=0), start=first).replay == 0
+    assert chosen("sft", Hyperparameters(replay=1)).replay == 1
 
 
 def test_an_adapter_scaled_by_the_root_of_its_rank_learns_at_a_rate_lower_by_that_root():

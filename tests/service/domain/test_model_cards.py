@@ -4,6 +4,7 @@ from sqlalchemy import select
 from service.contract.adapters import UNKNOWN
 from service.contract.jobs import Manifest, TrainingSettings
 from service.contract.releases import ServingProof
+from service.contract.replay import Forgetting
 from service.db import tables
 from service.domain import model_cards, releases
 from service.domain.keys import Caller
@@ -21,11 +22,15 @@ async def describe(world: World, digest: str, parent: str | None = None) -> None
     manifest = Manifest(
         kind="dpo", base_model="base", base_sha256="b5" * 32, template_sha256="7e" * 32, train_sha256="da" * 32,
         parent=parent, job="ftjob-x", settings=TrainingSettings(n_epochs=2, batch_size=4, learning_rate=1e-4),
-        versions={"peft": "0.21.2"}, created_at=1,
+        versions={"peft": "0.21.2"}, created_at=1, replay_rows=96, replay_sha256="4e" * 32,
     )  # fmt: skip
+    forgetting = Forgetting(
+        questions=16, tokens=700, distance=0.25, distance_before=0.03, same=0.91, same_before=0.97
+    )
     async with world.database.writing() as session:
         row = await session.get_one(tables.Adapter, digest)
         row.manifest, row.proof = manifest.model_dump(), PROOF.model_dump()
+        row.report = {**row.report, "forgetting": forgetting.model_dump()}
 
 
 async def evaluate(world: World, digest: str, name: str, verdict: str, at: int) -> None:
@@ -127,6 +132,8 @@ async def test_a_card_names_the_base_every_version_with_its_hash_the_settings_an
     for fact in (
         two,
         one,
+        "answered by the base model (replay of the last job) | 96 |  |  | `" + "4e" * 32,
+        "for 91% of them (97% before the last job), and 0.250 nats from it in the mean (0.030 before",
         "b5" * 32,
         "da" * 32,
         "| learning_rate | 0.0001 |",
