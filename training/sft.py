@@ -10,7 +10,7 @@ from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from service.contract.jobs import TrainingSpec
-from training import data, export, model, rows, steps
+from training import data, export, model, output_head, rows, steps
 from training.checkpoint import Resumable
 from training.data import ExampleTokens
 from training.progress import StepLines
@@ -57,7 +57,7 @@ def make_trainer(
     lines: StepLines,
 ) -> SFTTrainer:
     """TRL's trainer over tokenised examples."""
-    model.score_labels_only()
+    output_head.score_labels_only()
     return _ResumableSFTTrainer(
         model=model.load_policy(spec),
         args=SFTConfig(**model.trainer_arguments(run, spec.settings, learned, held_out)),
