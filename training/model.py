@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 from service.contract.jobs import TrainingSettings, TrainingSpec
 from training import start_adapter
 from training.lora_linear import join_adapters
+from training.norm import join_norms
 from training.shared_prefix import share_prefixes
 from training.tokenizer import load_chat as load_chat
 
@@ -60,6 +61,7 @@ def load_policy(spec: TrainingSpec) -> PeftModel:
         policy = PeftModel.from_pretrained(load_base(base, dtype), start, is_trainable=True)
     share_prefixes(policy)
     join_adapters(policy)
+    join_norms(policy)
     return policy  # pyright: ignore[reportReturnType]
 
 
