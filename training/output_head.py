@@ -53,16 +53,22 @@ class _LogProbs(torch.autograd.Function):
         first = torch.empty(len(hidden), dtype=torch.bool)
         learns = ctx.needs_input_grad[0]
         slope = torch.empty(hidden.shape, dtype=torch.float32) if learns else None
+        narrow = torch.empty(min(BLOCK, len(hidden)), len(weight), dtype=weight.dtype)
+        scores = torch.empty(narrow.shape, dtype=torch.float32)
         with torch.autocast("cpu", enabled=False):
             for at in range(0, len(hidden), BLOCK):
                 block, wanted = slice(at, at + BLOCK), targets[at : at + BLOCK]
-                logits = hidden[block].to(weight.dtype) @ weight.T
-                first[block] = logits.argmax(-1) == wanted
-                likely = torch.log_softmax(logits, -1, dtype=torch.float32)
-                found[block] = likely.gather(-1, wanted[:, None])[:, 0]
+                narrow, scores = narrow[: len(wanted)], scores[: len(wanted)]
+                torch.mm(hidden[block].to(weight.dtype), weight.T, out=narrow)
+                scores.copy_(narrow)
+                scores -= scores.amax(-1, keepdim=True)  # the likeliest word's is 0
+                told = scores.gather(-1, wanted[:, None])
+                first[block] = told[:, 0] == 0
+                whole = scores.exp_().sum(-1, keepdim=True)
+                found[block] = (told - whole.log())[:, 0]
                 if slope is not None:
-                    mean = likely.exp_().to(weight.dtype) @ weight
-                    slope[block] = weight[wanted].float() - mean.float()
+                    mean = (narrow.copy_(scores) @ weight).float() / whole
+                    slope[block] = weight[wanted].float() - mean
         ctx.save_for_backward(slope)
         ctx.number = hidden.dtype
         ctx.mark_non_differentiable(first)
