@@ -80,6 +80,7 @@ def _trl(job: Path, spec: TrainingSpec, way: Connection) -> tuple[Any, list[Any]
     What decides how well it learns, and not how fast, is the job's: rank, layers, rate, passes and batch (which is
     also TRL's own). The rows are given as token ids, so that both learn the same tokens.
     """
+    import torch
     import trl
     from datasets import Dataset
     from peft import LoraConfig
@@ -102,7 +103,7 @@ def _trl(job: Path, spec: TrainingSpec, way: Connection) -> tuple[Any, list[Any]
         args=config_of(
             output_dir=str(job), learning_rate=settings.learning_rate, num_train_epochs=settings.n_epochs,
             per_device_train_batch_size=settings.batch_size, seed=settings.seed, report_to="none",
-            save_strategy="no",
+            save_strategy="no", use_cpu=not torch.cuda.is_available(),  # or it asks for a GPU and ends
         ),
         train_dataset=rows,
         peft_config=LoraConfig(
