@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _clear(run)
         spec = _read(run)
-        _set_up(spec.threads)
+        set_up(spec.threads)
         if isinstance(spec, AdapterSpec):
             importlib.import_module("training.proof").prove(run, spec)
         else:
@@ -76,6 +76,26 @@ def main(arguments: list[str] | None = None) -> int:
         message = f"Training failed ({what}). The run's log says more; mend it and start again."
         return _fail(run, RunError(code="training_failed", message=message))
     return 0
+
+
+def set_up(threads: int | None) -> None:
+    """Environment that torch, transformers, datasets and trl read while they are imported."""
+    os.environ.update(
+        HF_HUB_OFFLINE="1",
+        HF_DATASETS_OFFLINE="1",
+        HF_HUB_DISABLE_TELEMETRY="1",
+        DO_NOT_TRACK="1",
+        TRANSFORMERS_VERBOSITY="error",
+        HF_HUB_DISABLE_PROGRESS_BARS="1",
+        HF_DATASETS_DISABLE_PROGRESS_BARS="1",
+        TQDM_DISABLE="1",
+        TOKENIZERS_PARALLELISM="false",
+        # Threads that wait for the next matrix spin for a moment, then give the core away: without the moment
+        # a step of four short rows took half as long again, and the engine lives on the same machine.
+        GOMP_SPINCOUNT="100000",
+    )
+    if threads:
+        os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
 
 
 def _read(run: Path) -> TrainingSpec | AdapterSpec:
@@ -99,26 +119,6 @@ def _read_training(run: Path) -> TrainingSpec:
     return spec
 
 
-def _set_up(threads: int | None) -> None:
-    """Environment that torch, transformers, datasets and trl read while they are imported."""
-    os.environ.update(
-        HF_HUB_OFFLINE="1",
-        HF_DATASETS_OFFLINE="1",
-        HF_HUB_DISABLE_TELEMETRY="1",
-        DO_NOT_TRACK="1",
-        TRANSFORMERS_VERBOSITY="error",
-        HF_HUB_DISABLE_PROGRESS_BARS="1",
-        HF_DATASETS_DISABLE_PROGRESS_BARS="1",
-        TQDM_DISABLE="1",
-        TOKENIZERS_PARALLELISM="false",
-        # Threads that wait for the next matrix spin for a moment, then give the core away: without the moment
-        # a step of four short rows took half as long again, and the engine lives on the same machine.
-        GOMP_SPINCOUNT="100000",
-    )
-    if threads:
-        os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
-
-
 def _method(spec: TrainingSpec) -> Any:
     """The module of a method, imported now: torch reads the environment when it is."""
     return importlib.import_module(f"training.{spec.kind}")
@@ -128,7 +128,7 @@ def _check(run: Path) -> int:
     """Everything that comes before the first step; nothing is written. Returns 0 when no fault was found."""
     try:
         spec = _read_training(run)
-        _set_up(spec.threads)
+        set_up(spec.threads)
         from training import progress, steps
 
         steps.check(_method(spec).prepare(run, spec, progress.Spoken(run)), spec)
@@ -145,7 +145,7 @@ def _look(run: Path) -> int:
         (run / name).unlink(missing_ok=True)
     try:
         spec = _read_training(run)
-        _set_up(spec.threads)
+        set_up(spec.threads)
         # transformers brings torch along wherever it finds it: two thirds of the time, and a tokenizer needs none.
         sys.modules.setdefault("torch", None)  # pyright: ignore
         from training import estimates

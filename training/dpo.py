@@ -18,7 +18,7 @@ from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
 
 from service.contract.jobs import TrainingSpec
-from training import data, export, model, rows, steps
+from training import data, export, model, output_head, rows, steps
 from training.checkpoint import Resumable
 from training.data import PairTokens
 from training.progress import StepLines
@@ -64,7 +64,7 @@ def make_trainer(
     lines: StepLines,
 ) -> DPOTrainer:
     """TRL's trainer over tokenised pairs, the reference's log-probabilities already in its datasets."""
-    model.score_labels_only()
+    output_head.score_labels_only()
     return _TokenisedDPOTrainer(
         model=model.load_policy(spec),
         args=DPOConfig(

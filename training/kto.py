@@ -18,7 +18,7 @@ from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
 
 from service.contract.jobs import TrainingSpec
-from training import data, export, model, rows, steps
+from training import data, export, model, output_head, rows, steps
 from training.checkpoint import Resumable
 from training.data import IGNORED, RatedTokens
 from training.progress import StepLines
@@ -83,7 +83,7 @@ def make_trainer(
             "more than one row.",
             "batch_size",
         )
-    model.score_labels_only()
+    output_head.score_labels_only()
     shared = model.trainer_arguments(run, settings, learned, held_out, together=TOGETHER)
     shared["train_sampling_strategy"] = "sequential"  # in the order of `data.in_turn`; TRL asks for it too
     return _TokenisedKTOTrainer(

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import trl.trainer.utils as fused_head
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from service.contract.jobs import TrainingSettings, TrainingSpec
 from training import start_adapter
+from training.lora_linear import join_adapters
+from training.norm import join_norms
 from training.shared_prefix import share_prefixes
 from training.tokenizer import load_chat as load_chat
 
@@ -59,6 +60,8 @@ def load_policy(spec: TrainingSpec) -> PeftModel:
         start_adapter.check(start, spec)
         policy = PeftModel.from_pretrained(load_base(base, dtype), start, is_trainable=True)
     share_prefixes(policy)
+    join_adapters(policy)
+    join_norms(policy)
     return policy  # pyright: ignore[reportReturnType]
 
 
@@ -126,16 +129,6 @@ def trainer_arguments(
         "dataloader_pin_memory": gpu,
         "max_length": None,  # rows that are too long have been refused by name
     }
-
-
-def score_labels_only() -> None:
-    """Have TRL project only the tokens that carry loss onto the vocabulary, on a processor as on a GPU.
-
-    TRL's fused head leaves the others out only where Triton runs. The log-probabilities are the same; the
-    step above took 3.9 s of processor time instead of 4.7 s.
-    """
-    if hasattr(fused_head, "_use_triton"):
-        fused_head._use_triton = lambda device: True  # pyright: ignore
 
 
 def largest_divisor(number: int, limit: int) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch.nn.functional import cross_entropy
 
 from service.contract.chat import Message
 from service.contract.datasets import PreferencePair, Row
@@ -22,6 +23,8 @@ from training.rows import NamedRow
 BATCH = 8
 SOME = 4
 """Rows whose probabilities are computed here: the longest."""
+AT_ONCE = 128
+"""Tokens whose probabilities stand in fp32 at once: those of a long row would be the run's peak of memory."""
 AGREE = {torch.bfloat16: 0.05, torch.float32: 0.005}
 """How far, a token, a policy that has learned nothing may be from its reference: mean log-probabilities."""
 
@@ -89,8 +92,9 @@ def _check_probabilities(trainer: Any, spec: TrainingSpec, names: Sequence[str])
 def _logprob(model: Any, prompt: list[int], completion: list[int]) -> float:
     ids = torch.tensor([prompt + completion], device=model.device)
     with torch.autocast(model.device.type, torch.bfloat16, enabled=multiplies_bf16()):
-        logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
-    return logits.log_softmax(-1).gather(-1, ids[0, len(prompt) :, None]).sum().item()
+        logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1]
+    parts = zip(logits.split(AT_ONCE), ids[0, len(prompt) :].split(AT_ONCE), strict=True)
+    return -sum(cross_entropy(told.float(), said, reduction="sum").item() for told, said in parts)
 
 
 def _refuse_nan(name: str, value: float) -> None:

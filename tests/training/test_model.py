@@ -61,26 +61,6 @@ def test_another_template_or_weight_file_changes_the_fingerprint(tiny_base: Path
     assert fingerprint.base_sha256(copy) != fingerprint.base_sha256(tiny_base)
 
 
-def test_scoring_only_the_learned_tokens_changes_no_log_probability(
-    monkeypatch: pytest.MonkeyPatch, tiny_base: Path
-) -> None:
-    import torch
-    import trl.trainer.utils as fused_head
-    from trl.kernels.chunked_logprob import _use_triton
-
-    monkeypatch.setattr(fused_head, "_use_triton", _use_triton)
-    base = model.load_base(tiny_base, torch.float32)
-    fused_head.add_fused_lm_head(base)
-    ids = torch.arange(3, 43).reshape(2, 20)
-    labels = ids.clone()
-    labels[:, :12] = -100
-    every = base(input_ids=ids, labels=labels, fused_lm_head=True).log_probs
-    model.score_labels_only()
-    assert fused_head._use_triton is not _use_triton
-    few = base(input_ids=ids, labels=labels, fused_lm_head=True).log_probs
-    assert torch.allclose(every, few, atol=1e-5)
-
-
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_ends_the_run(loss: float, tmp_path: Path) -> None:
     class State:

@@ -1,0 +1,48 @@
+"""A batch computed in parts of so many tokens is the batch."""
+
+import functools
+
+import pytest
+import torch
+
+from tests.training.conftest import MakeRun, examples
+from training import data, model, rows, sft
+from training.progress import StepLines
+
+pytestmark = pytest.mark.heavy
+
+
+def test_parts_hold_so_many_tokens_and_every_row_once() -> None:
+    lengths = [7, 5, 4, 4, 2, 9]
+    mask = torch.tensor([[1] * length + [0] * (9 - length) for length in lengths])
+    batch = {"input_ids": torch.arange(54).view(6, 9), "attention_mask": mask}
+    found = sft.parts(batch, 10)
+    assert [len(part["input_ids"]) for part in found] == [1, 2, 2, 1]
+    assert [part["input_ids"].shape[1] for part in found] == [7, 5, 4, 9]
+    assert torch.equal(torch.cat([part["input_ids"][:, 0] for part in found]), batch["input_ids"][:, 0])
+
+
+def test_loss_and_gradient_do_not_depend_on_the_parts(
+    make_run: MakeRun, tiny_base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, spec = make_run("parts", "sft", tiny_base, examples(8), batch_size=8)
+    chat = model.load_chat(tiny_base)
+    learned = data.examples(chat, rows.read(run, spec).train, spec.settings.max_length)
+    trainer = sft.make_trainer(run, spec, chat, learned, [], StepLines(run))
+    for name, weight in trainer.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    trainer.create_optimizer_and_scheduler(1)
+    batch = trainer.data_collator([trainer.train_dataset[at] for at in range(8)])
+    counted = (batch["labels"] != data.IGNORED).sum()
+    seen = []
+    whole = sft.parts
+    for most in (10_000, 60):
+        monkeypatch.setattr(sft, "parts", functools.partial(whole, most=most))
+        trainer.model.zero_grad()
+        loss = trainer.training_step(trainer.model, dict(batch), counted)
+        seen.append((loss, [w.grad for w in trainer.model.parameters() if w.grad is not None]))
+    assert len(whole(batch, 60)) > 2
+    torch.testing.assert_close(seen[0][0], seen[1][0], rtol=1e-2, atol=1e-3)
+    for one, other in zip(seen[0][1], seen[1][1], strict=True):
+        assert (one - other).norm() <= 0.05 * one.norm()
