@@ -5,6 +5,7 @@ all its pages to whoever may see one of them.
 """
 
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -70,6 +71,8 @@ def _mount(app: FastAPI, page: gr.Blocks, path: str, role: Role, people: People)
     # What `page.queue(api_open=False)` sets, without building Gradio's application once more.
     page.api_open = False
     page._queue.max_thread_count = AT_ONCE
+    # After every event Gradio 6.31 sums up the last ten thousand of them with pandas, for a page that is switched off.
+    page._queue.ANAYLTICS_CACHE_FREQUENCY = sys.maxsize
     # Gradio 6.31 itself looks a thousand times a second for work, and a hundred times for progress.
     page._queue.sleep_when_free, page._queue.progress_update_sleep_when_free = QUEUE_PAUSE, NEVER
     look: dict[str, Any] = {

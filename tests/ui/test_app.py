@@ -16,3 +16,4 @@ def test_a_page_that_nobody_uses_seldom_looks_for_work_and_runs_many_events_at_o
     assert len(queues) == 10
     assert min(min(one.sleep_when_free, one.progress_update_sleep_when_free) for one in queues) >= 0.02
     assert min(len(one.active_jobs) for one in queues) >= 500
+    assert min(one.ANAYLTICS_CACHE_FREQUENCY for one in queues) > 10**9

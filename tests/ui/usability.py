@@ -357,6 +357,7 @@ def picture(place: Path) -> Callable[[Page], None]:
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     looks = {"desk-light": DESK, "desk-dark": DESK, "phone-light": PHONE, "phone-dark": PHONE}
+    costs: dict[str, Cost] = {}
     for look, options in looks.items() if folder else [("", DESK)]:
         with tempfile.TemporaryDirectory() as home:
             schema = Path(home) / "schema" / "tailorbird.db"
@@ -367,7 +368,6 @@ def main() -> None:
                 sync_playwright() as playwright,
                 chromium(playwright) as browser,
             ):
-                costs = {}
                 for task in TASKS:
                     place = folder / f"{task.name}-{look}.png" if folder else PICTURES / f"{task.name}.png"
                     scheme = {"color_scheme": look.rpartition("-")[2] or "light"}
