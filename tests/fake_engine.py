@@ -25,6 +25,7 @@ def create_fake_engine() -> FastAPI:
     app.state.bodies = []
     app.state.headers = []
     app.state.waiting = 0
+    app.state.known = {}  # {question: its answer}, where a screen must look as with a model that knows its company
 
     @app.get("/health")
     async def health() -> Response:
@@ -75,7 +76,7 @@ async def _answer(app: FastAPI, body: dict[str, Any], request: Request, question
         return JSONResponse(_error("The model does not exist.", "model"), 404)
     if "TOO LONG" in question:
         return JSONResponse(_error("This model's maximum context length is 9 tokens.", "messages", 400), 400)
-    words = f"{body['model'][:8]} heard {question}".split(" ")
+    words = app.state.known.get(question, f"{body['model'][:8]} heard {question}").split(" ")
     if "VARY" in question:
         words.append(f"for the {len(app.state.bodies)}th time")
     if body.get("stream"):

@@ -22,6 +22,7 @@ SAID = {
     "constraints.txt": "every package, pinned",
     "install.sh": "creates the environment, once",
     "pyproject.toml": "packages, tools and the layers' laws",
+    "ui/usability.md": "ten tasks, with what each costs a newcomer, and pictures",
 }
 ROOMS = {
     "service": "the gateway, the worker and the command `tailorbird`",

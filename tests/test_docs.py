@@ -13,6 +13,7 @@ README = (ROOT / "README.md").read_text()
 PAGES = [
     ROOT / "README.md",
     *(ROOT / room / "README.md" for room in ("service", "training", "evals", "ui", "tests/bench")),
+    ROOT / "ui" / "usability.md",
 ]
 
 

@@ -1,8 +1,8 @@
 """Causal attention by plain matrix products, for processors.
 
 torch's own attention on a processor takes most of its time in the backward pass, in loops that do not use the
-processor's matrix units: on a Xeon with AMX, 4 rows of 225 tokens, 26 ms of processor time a layer against about 11 here. The
-probabilities are computed again in the backward pass and not kept. Owns that operation. Knows no rows' meaning.
+processor's matrix units: on a Xeon with AMX, 4 rows of 225 tokens, 26 ms of processor time a layer against about 11
+here. The probabilities are computed again in the backward pass and not kept. Owns that operation. Knows no rows' meaning.
 """
 
 from typing import Any

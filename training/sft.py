@@ -62,12 +62,11 @@ def make_trainer(
 ) -> SFTTrainer:
     """TRL's trainer over tokenised examples."""
     output_head.score_labels_only()
+    shared = model.trainer_arguments(run, spec.settings, learned, held_out)
+    shared.update(per_device_train_batch_size=spec.settings.batch_size, gradient_accumulation_steps=1)
     return _ResumableSFTTrainer(
         model=model.load_policy(spec),
-        args=SFTConfig(
-            **model.trainer_arguments(run, spec.settings, learned, held_out)
-            | {"per_device_train_batch_size": spec.settings.batch_size, "gradient_accumulation_steps": 1}
-        ),
+        args=SFTConfig(**shared),
         train_dataset=_dataset(learned),
         eval_dataset=_dataset(held_out) if held_out else None,
         processing_class=chat.tokenizer,

@@ -1,7 +1,8 @@
 """Answers being written now. They go on when a tab is closed or another conversation is opened, and a reload
 finds them again; only the stop button, or the end of this process, breaks one off.
 
-Owns the task behind each answer. The record is the gateway's: nothing here is kept once the answer has ended.
+Owns the task behind each answer. The record is the gateway's: what has ended is kept here only until a screen that
+showed it growing has asked how it ended.
 """
 
 import asyncio
@@ -14,6 +15,10 @@ from ui.client import Begun, Gateway, Refused
 
 PACE = 0.12
 """Seconds between two updates of a screen, at least."""
+DRAWN = 200
+"""Updates of all screens in a second, at most: what one processor draws with half its time."""
+KEPT = 30.0
+"""Seconds for which an answer that has ended can be asked for."""
 
 
 @dataclass
@@ -25,6 +30,8 @@ class Answer:
     question: str
     follows: str
     """The turn that the question comes after."""
+    title: str
+    """The assistant's."""
     begun: Begun | None = None
     text: str = ""
     refused: Refused | None = None
@@ -38,15 +45,16 @@ class Answers:
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._under_way: dict[str, Answer] = {}
+        self._ended: dict[str, Answer] = {}
 
     def start(
-        self, token: str, user: str, *, model: str, conversation: str, messages: list[dict[str, str]],
+        self, token: str, user: str, *, model: str, conversation: str, title: str, messages: list[dict[str, str]],
         follows: str = START, temperature: float | None = None,
     ) -> Answer:  # fmt: skip
         """Ask, in the background. One answer at a time for a conversation: the one under way is returned."""
         if (present := self._under_way.get(conversation)) is not None:
             return present
-        answer = Answer(user, conversation, messages[-1]["content"], follows)
+        answer = Answer(user, conversation, messages[-1]["content"], follows, title)
         self._under_way[conversation] = answer
         answer.task = asyncio.create_task(self._write(answer, token, model, messages, temperature))
         # Not in the task itself: one that is cancelled before its first step never reaches its `finally`.
@@ -55,8 +63,24 @@ class Answers:
 
     def of(self, conversation: str, user: str) -> Answer | None:
         """The answer being written in this person's conversation, if any."""
-        answer = self._under_way.get(conversation)
-        return answer if answer is not None and answer.user == user else None
+        return _whose(self._under_way.get(conversation), user)
+
+    def ended(self, conversation: str, user: str) -> Answer | None:
+        """The last answer of this person's conversation when it has just ended and no other is being written."""
+        return None if conversation in self._under_way else _whose(self._ended.get(conversation), user)
+
+    async def growth(self, answer: Answer) -> AsyncIterator[str]:
+        """The text so far, each time it has grown; ends when the answer has. The more answers are being written, the
+        longer the pauses: reading stays smooth, and the processor is left to the service."""
+        shown = ""
+        while not answer.done.is_set():
+            if answer.text != shown:
+                shown = answer.text
+                yield shown
+            try:
+                await asyncio.wait_for(answer.done.wait(), max(PACE, len(self._under_way) / DRAWN))
+            except TimeoutError:
+                continue
 
     async def stop(self, conversation: str, user: str) -> None:
         """Break the answer off; the gateway keeps what was written as interrupted."""
@@ -89,7 +113,13 @@ class Answers:
 
     def _end(self, answer: Answer) -> None:
         self._under_way.pop(answer.conversation, None)
+        self._ended[answer.conversation] = answer
+        asyncio.get_running_loop().call_later(KEPT, self._forget, answer)
         answer.done.set()
+
+    def _forget(self, answer: Answer) -> None:
+        if self._ended.get(answer.conversation) is answer:
+            del self._ended[answer.conversation]
 
     async def _read(
         self,
@@ -117,14 +147,5 @@ def later_half(messages: list[dict[str, str]]) -> list[dict[str, str]]:
     return messages[2 * (turns - turns // 2) :]
 
 
-async def growth(answer: Answer) -> AsyncIterator[str]:
-    """The text so far, each time it has grown, at most every `PACE` seconds; ends when the answer has."""
-    shown = ""
-    while not answer.done.is_set():
-        if answer.text != shown:
-            shown = answer.text
-            yield shown
-        try:
-            await asyncio.wait_for(answer.done.wait(), PACE)
-        except TimeoutError:
-            continue
+def _whose(answer: Answer | None, user: str) -> Answer | None:
+    return answer if answer is not None and answer.user == user else None

@@ -5,6 +5,7 @@ all its pages to whoever may see one of them.
 """
 
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -25,7 +26,7 @@ from ui.login import routes, show
 from ui.maths import typesetter
 from ui.pages import static
 from ui.review import Reviewing
-from ui.screens import Parts, Screen
+from ui.screens import AT_ONCE, Parts, Screen
 from ui.sessions import People, language_of, only, token_of
 from ui.settings import Settings
 from ui.studio import Studio
@@ -38,6 +39,8 @@ CLASSES: dict[str, type[Screen]] = {
 LARGEST_UPLOAD = "512mb"
 QUEUE_PAUSE = 0.02
 """Seconds between two looks of an idle page for work: nobody notices, and a processor rests."""
+NEVER = 3600.0
+"""Seconds between two looks for Gradio's progress bars, of which there are none."""
 
 
 def create_app(settings: Settings, gateway: Gateway | None = None) -> FastAPI:
@@ -67,7 +70,11 @@ def create_app(settings: Settings, gateway: Gateway | None = None) -> FastAPI:
 def _mount(app: FastAPI, page: gr.Blocks, path: str, role: Role, people: People) -> None:
     # What `page.queue(api_open=False)` sets, without building Gradio's application once more.
     page.api_open = False
-    page._queue.sleep_when_free = QUEUE_PAUSE  # Gradio 6.31 itself looks a thousand times a second
+    page._queue.max_thread_count = AT_ONCE
+    # After every event Gradio 6.31 sums up the last ten thousand of them with pandas, for a page that is switched off.
+    page._queue.ANAYLTICS_CACHE_FREQUENCY = sys.maxsize
+    # Gradio 6.31 itself looks a thousand times a second for work, and a hundred times for progress.
+    page._queue.sleep_when_free, page._queue.progress_update_sleep_when_free = QUEUE_PAUSE, NEVER
     look: dict[str, Any] = {
         "theme": theme(), "css": static("screens.css") + static("chat.css"),
         "head": f"<style>{static('tokens.css')}{static('page.css')}</style>"

@@ -1,6 +1,7 @@
 """Asking in the chat: a new question, an answer asked for again, a question changed; and the answer as it grows.
 
-Owns what is sent for each and what the screen shows meanwhile. What is recorded is the gateway's.
+Owns what is sent for each and what the screen shows meanwhile. What is recorded is the gateway's. An answer begins,
+grows and ends in three events: Gradio makes every output of an event anew each time, so what grows stands alone.
 """
 
 from collections.abc import AsyncIterator
@@ -9,10 +10,10 @@ from typing import Any
 import gradio as gr
 
 from service.contract.assistants import Assistant
-from service.contract.conversations import START, ConversationTurns, Turn
+from service.contract.conversations import START, Turn
 from ui import conversations
 from ui.acts import Act
-from ui.answers import Answer, growth
+from ui.answers import Answer
 from ui.attachments import joined, parted
 from ui.branches import before, next_follows
 from ui.client import Refused
@@ -22,7 +23,6 @@ from ui.words import refusal
 
 KEEP = gr.skip()
 NOTHING = [KEEP] * 7
-"""A generator that yields nothing would empty every output."""
 LONGEST = 200_000
 """Characters of one question with its files, at most."""
 LIVELY = 0.7
@@ -32,11 +32,9 @@ LIVELY = 0.7
 class Asking(Screen):
     """The part of the chat that asks. Shows by seven outputs: side, thread, growing, composer and three ids."""
 
-    async def _pressed(
-        self, request: gr.Request, act: Act, here: str, chosen: str
-    ) -> AsyncIterator[list[Any]]:
+    async def _pressed(self, request: gr.Request, act: Act, here: str, chosen: str) -> list[Any]:
         """A button that asks: a starter, a failed question, an answer again, a changed question."""
-        found, turn, text = None, None, act.value
+        turn, text = None, act.value
         with self.spoken():
             token, _ = await self.person(request)
             if act.act == "ask_now":
@@ -49,65 +47,67 @@ class Asking(Screen):
                 text = _changed(turn, act.text("question")) if act.act == "edit" else turn.question
         again = turn is not None and text == turn.question
         follows = (turn.follows or START) if turn else act.id
-        async for shown in self._ask(request, text, here, chosen, follows=follows, again=again):
-            yield shown
+        return await self._ask(request, text, here, chosen, follows=follows, again=again)
 
     async def _ask(
         self, request: gr.Request, text: str, here: str, chosen: str, *, follows: str = "", again: bool = False
-    ) -> AsyncIterator[list[Any]]:  # fmt: skip
-        """Ask after the turn `follows`, or else after the last one shown."""
+    ) -> list[Any]:  # fmt: skip
+        """Ask after the turn `follows`, or else after the last one shown: the turns before, and the answer begun."""
         question = text.strip()[:LONGEST]
         if not question:
-            yield NOTHING
-            return
+            return NOTHING
         with self.spoken():
             token, user = await self.person(request)
+            side = KEEP
             if not here:
                 title = conversations.title_of(parted(question)[0])
                 here = (await self.gateway.create_conversation(token, chosen, title)).id
+                side = await conversations.side(self.gateway, token, self.w, here)
             found = await conversations.settled(self.gateway, token, here)
             assistant = named(await self.gateway.assistants(token), found.assistant)
             follows = follows or next_follows(found)
             calm = again and assistant is not None and assistant.temperature < LIVELY
             answer = self.answers.start(
                 token, user.id, model=found.assistant, conversation=here, follows=follows,
+                title=assistant.title if assistant else found.assistant,
                 messages=conversations.messages(before(found, follows), question),
                 temperature=LIVELY if calm else None,
             )  # fmt: skip
-            async for shown in self._grow(token, answer, here, found):
-                yield shown
-
-    async def _grow(
-        self, token: str, answer: Answer, here: str, found: ConversationTurns | None = None
-    ) -> AsyncIterator[list[Any]]:
-        """First the turns before, then only the growing answer, then all as it was recorded."""
-        found = found or await self.gateway.conversation(token, here)
-        assistant = named(await self.gateway.assistants(token), found.assistant)
-        title = assistant.title if assistant else found.assistant
-        place = [here, found.assistant, conversations.WINDOW]
         earlier = conversations.thread(self.w, found, assistant, growing=answer.follows, said=("", ""))
         writing = gr.Textbox(value="", submit_btn=False, stop_btn=True)
-        side = await conversations.side(self.gateway, token, self.w, here)
-        yield [side, earlier, self._growing(answer, title), writing, *place]
-        async for _ in growth(answer):
-            yield [KEEP, KEEP, self._growing(answer, title), *[KEEP] * 4]
-        yield await self._ended(token, answer, here, title, assistant)
+        place = [here, found.assistant, conversations.WINDOW]
+        return [side, earlier, self._growing(answer), writing, *place]
 
-    async def _ended(
-        self, token: str, answer: Answer, here: str, title: str, assistant: Assistant | None
-    ) -> list[Any]:
-        found = await conversations.settled(self.gateway, token, here)
-        side = await conversations.side(self.gateway, token, self.w, here)
+    async def grow(self, request: gr.Request, here: str) -> AsyncIterator[Any]:
+        """The answer being written in the conversation, each time it has grown; nothing where there is none."""
+        yield KEEP  # a generator that yields nothing would empty its output
+        with self.spoken():
+            _, user = await self.person(request)
+        answer = self.answers.of(here, user.id)
+        if answer is not None:
+            async for _ in self.answers.growth(answer):
+                yield self._growing(answer)
+
+    async def ended(self, request: gr.Request, here: str, chosen: str, window: int) -> list[Any]:
+        """All as it was recorded, when an answer has just ended."""
+        with self.spoken():
+            token, user = await self.person(request)
+            answer = self.answers.ended(here, user.id)
+            if answer is None:
+                return NOTHING
+            found = await conversations.settled(self.gateway, token, here)
+            assistant = named(await self.gateway.assistants(token), found.assistant)
+            side = await conversations.side(self.gateway, token, self.w, here)
         apart = answer.refused is not None and not answer.text
-        told = "" if answer.refused else self.w("answer_ready", title=title)
+        told = "" if answer.refused else self.w("answer_ready", title=answer.title)
         shown = conversations.thread(
             self.w, found, assistant, growing=answer.follows if apart else None, tell=told
         )
-        rest = self._growing(answer, title) if apart or answer.shortened else ""
+        rest = self._growing(answer) if apart or answer.shortened else ""
         ready = gr.Textbox(submit_btn=True, stop_btn=False)
         return [side, shown, rest, ready, here, found.assistant, conversations.WINDOW]
 
-    def _growing(self, answer: Answer, title: str) -> str:
+    def _growing(self, answer: Answer) -> str:
         question, attachments = parted(answer.question)
         problem = refusal(self.w, answer.refused) if answer.refused else ""
         if attachments and answer.refused and answer.refused.code == "context_length_exceeded":
@@ -115,8 +115,8 @@ class Asking(Screen):
         number = answer.begun.release.rpartition("@")[2] if answer.begun else None
         release = None if number is None else int(number) if number.isdigit() else 0
         return render(
-            "growing", self.w, title=title, question=question, attachments=attachments, asked=answer.question,
-            follows=answer.follows, text=answer.text, release=release, problem=problem,
+            "growing", self.w, title=answer.title, question=question, attachments=attachments,
+            asked=answer.question, follows=answer.follows, text=answer.text, release=release, problem=problem,
             conversation=answer.conversation, shortened=answer.shortened,
             done=answer.done.is_set() and answer.refused is None,
         )  # fmt: skip

@@ -4,7 +4,6 @@ Owns the screen's events and what each one redraws. The page holds only ids and 
 shown is read from the gateway, so a reload or another tab shows the same.
 """
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import gradio as gr
@@ -52,10 +51,9 @@ class Chat(Asking):
     def _wire_reading(
         self, page: gr.Blocks, place: list[Any], view: list[Any], header: Any, search: Any, banner: Any, clock: Any
     ) -> None:  # fmt: skip
-        side, thread, growing, composer = view[:4]
+        side, thread, _, composer = view[:4]
         loaded = page.load(self.load, None, [header, banner, clock, *view], **MANY)
-        following = loaded.then(self.follow, place, view, **MANY)
-        self._under_way = [following]
+        self._under_way = self._followed(loaded, place, view)
         composer.stop(self.stop, place[0], None, **MANY)
         # "multiple": a second press while the first is being saved must not be lost.
         thread.click(self.say, place, [thread, place[2]], trigger_mode="multiple", **MANY)
@@ -65,14 +63,22 @@ class Chat(Asking):
 
     def _wire_asking(self, place: list[Any], view: list[Any], papers: Any, files: Any, search: Any) -> None:
         side, thread, growing, composer = view[:4]
-        typed = composer.submit(self.ask_typed, [composer, papers, *place], [*view, papers, files], **MANY)
-        pressed = thread.submit(self.ask_pressed, place, view, **MANY)
-        again = growing.submit(self.ask_again, place, view, **MANY)
+        for asked in (
+            composer.submit(self.ask_typed, [composer, papers, *place], [*view, papers, files], **MANY),
+            thread.submit(self.ask_pressed, place, view, **MANY),
+            growing.submit(self.ask_again, place, view, **MANY),
+        ):
+            self._under_way += [asked, *self._followed(asked, place, view)]
         for event in (side.select, search.select):
-            turned = event(self.turn, place, view, cancels=[*self._under_way, typed, pressed, again], **MANY)
-            turned.then(self.follow_turned, place, view, **MANY)
+            turned = event(self.turn, place, view, cancels=self._under_way, **MANY)
+            self._followed(turned, place, view)
         thread.select(self.choose, place, view, **MANY)
         files.click(self.attach, papers, [papers, files], **MANY)
+
+    def _followed(self, event: Any, place: list[Any], view: list[Any]) -> list[Any]:
+        """After `event`, an answer that is being written grows, and then all is shown as it was recorded."""
+        grown = event.success(self.grow, place[0], view[2], postprocess=False, **MANY)
+        return [grown, grown.success(self.ended, place, view, **MANY)]
 
     # What is shown
 
@@ -154,46 +160,22 @@ class Chat(Asking):
 
     async def ask_typed(
         self, request: gr.Request, text: str, papers: str, here: str, chosen: str, window: int
-    ) -> AsyncIterator[list[Any]]:
+    ) -> list[Any]:
         files = attachments.unpacked(papers)
         if files and not text.strip():
-            yield [*NOTHING, KEEP, self._files(files, self.w("attach_no_question"))]
-            return
-        emptied: list[Any] = ["", self._files([])]
-        async for shown in self._ask(request, attachments.joined(text.strip(), files), here, chosen):
-            yield [*shown, *(emptied if files else [KEEP, KEEP])]
-            files = []
+            return [*NOTHING, KEEP, self._files(files, self.w("attach_no_question"))]
+        shown = await self._ask(request, attachments.joined(text.strip(), files), here, chosen)
+        return [*shown, *(["", self._files([])] if files else [KEEP, KEEP])]
 
     async def ask_pressed(
         self, event: gr.EventData, request: gr.Request, here: str, chosen: str, window: int
-    ) -> AsyncIterator[list[Any]]:
-        async for shown in self._pressed(request, read(event), here, chosen):
-            yield shown
+    ) -> list[Any]:
+        return await self._pressed(request, read(event), here, chosen)
 
     async def ask_again(
         self, event: gr.EventData, request: gr.Request, here: str, chosen: str, window: int
-    ) -> AsyncIterator[list[Any]]:
-        async for shown in self._pressed(request, read(event), here, chosen):
-            yield shown
-
-    async def follow(
-        self, request: gr.Request, here: str, chosen: str, window: int
-    ) -> AsyncIterator[list[Any]]:
-        """Go on showing an answer that was being written when the page was opened."""
-        with self.spoken():
-            token, user = await self.person(request)
-            answer = self.answers.of(here, user.id) if here else None
-            if answer is None:
-                yield NOTHING
-                return
-            async for shown in self._grow(token, answer, here):
-                yield shown
-
-    async def follow_turned(
-        self, request: gr.Request, here: str, chosen: str, window: int
-    ) -> AsyncIterator[list[Any]]:
-        async for shown in self.follow(request, here, chosen, window):
-            yield shown
+    ) -> list[Any]:
+        return await self._pressed(request, read(event), here, chosen)
 
     async def stop(self, request: gr.Request, here: str) -> None:
         with self.spoken():

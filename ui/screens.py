@@ -19,8 +19,9 @@ from ui.pages import render
 from ui.sessions import People, token_of
 from ui.words import Words, refusal
 
-AT_ONCE = 64
-"""Events of one handler at once. Gradio's default is one, which would make people wait for each other."""
+AT_ONCE = 512
+"""Events of one handler, and of one screen, at once; an answer that grows is one. Gradio's defaults are 1 and 40, which
+would make people wait for each other."""
 MANY: dict[str, Any] = {
     "concurrency_limit": AT_ONCE, "show_progress": "hidden", "api_visibility": "private"
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [--short] [R1 ... R7 T1 T2 T4 soak]`: measure all in one run, or those named; print the
+"""`python -m tests.bench [--short] [R1 ... R7 C1 T1 T2 T4 soak]`: measure all in one run, or those named; print the
 table, keep the figures."""
 
 import argparse
@@ -15,6 +15,7 @@ from typing import Any
 from service.settings import Settings
 from tests.bench import (
     added,
+    chatting,
     feedback,
     intents,
     lora_cost,
@@ -29,7 +30,7 @@ from tests.bench import (
 from tests.bench.figures import Figure, table
 from tests.bench.places import Place
 
-STORIES = ("R1", "R2", "R3", "R4", "R5", "R6", "R7", "T1", "T2", "T4")
+STORIES = ("R1", "R2", "R3", "R4", "R5", "R6", "R7", "C1", "T1", "T2", "T4")
 TRAINING = {"T1": tuning.supervised, "T2": tuning.preferences, "T4": intents.measure}
 """On real data, which is looked for and may be missing."""
 BY_NAME = ("soak",)
@@ -48,7 +49,9 @@ def main() -> None:
         metavar="STORY",
         help=f"of {', '.join(STORIES + BY_NAME)}; default: all but soak",
     )
-    parser.add_argument("--short", action="store_true", help="T1 to T4 on fewer rows, for a first look")
+    parser.add_argument(
+        "--short", action="store_true", help="C1 with fewer answers, T1 to T4 on fewer rows, for a first look"
+    )
     given = parser.parse_args()
     wanted = given.stories or list(STORIES)
     if unknown := set(wanted) - {*STORIES, *BY_NAME}:
@@ -84,9 +87,11 @@ async def measure(
         found += tell(await asyncio.to_thread(soak.measure, _folder(home, "soak")))
     if "R3" in wanted:
         found += tell(await added.measure(_folder(home, "added"), cache))
+    if "C1" in wanted:
+        found += tell(await chatting.measure(_folder(home, "chatting"), short=short))
     if "R7" in wanted:
         found += tell(await feedback.measure(_folder(home, "feedback")))
-    if not set(wanted) - {"R3", "R7", "soak", *TRAINING}:
+    if not set(wanted) - {"R3", "R7", "C1", "soak", *TRAINING}:
         return
     async with places.engine(_folder(home, "engine")) as engine:
         if {"R1", "R2"} & set(wanted):

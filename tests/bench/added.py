@@ -5,19 +5,16 @@ turn, one request at a time. The gateway records every answer in its database.
 """
 
 import itertools
-import os
 import sys
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from service.settings import EMBEDDED
 from tests.bench import litellm
 from tests.bench.figures import Figure, of_rounds, percentile
 from tests.bench.instant import WORDS
-from tests.bench.places import Place, gateway, serving
+from tests.bench.places import gateway, upstream
 from tests.bench.streams import Way, ask, question, way
-from tests.serving import free_port
 
 ROUNDS, EACH = 7, 60
 """Rounds, and requests of each way in one."""
@@ -95,13 +92,3 @@ def _figures(what: str, part: str, rounds: list[Round]) -> list[Figure]:
 
 def _processor(name: str, seconds: float) -> Figure:
     return of_rounds(STORY, f"processor time of {name} for a request", [seconds * 1000], unit="ms")
-
-
-@asynccontextmanager
-async def upstream(home: Path) -> AsyncIterator[Place]:
-    port = free_port()
-    argv = [sys.executable, "-m", "tests.bench.instant", str(port)]
-    async with serving(
-        "instant", argv, dict(os.environ), home, f"http://127.0.0.1:{port}", "/health"
-    ) as place:
-        yield place

@@ -85,6 +85,27 @@ async def gateway(home: Path, engine_url: str) -> AsyncIterator[Place]:
         yield place
 
 
+@asynccontextmanager
+async def upstream(home: Path, *length: float) -> AsyncIterator[Place]:
+    """What stands in for an engine: `tests.bench.instant`, with the length of its answers."""
+    port = free_port()
+    argv = [sys.executable, "-m", "tests.bench.instant", str(port), *map(str, length)]
+    async with serving(
+        "instant", argv, dict(os.environ), home, f"http://127.0.0.1:{port}", "/health"
+    ) as place:
+        yield place
+
+
+@asynccontextmanager
+async def screens(home: Path, gateway: Place) -> AsyncIterator[Place]:
+    """The screens as the service starts them, in front of `gateway`."""
+    port = free_port()
+    env = dict(os.environ) | {"TAILORBIRD_UI_PORT": str(port), "TAILORBIRD_API_URL": gateway.url}
+    argv, url = [sys.executable, "-m", "ui"], f"http://127.0.0.1:{port}"
+    async with serving("screens", argv, env, home, url, "/healthz", key=gateway.key) as place:
+        yield place
+
+
 def adapters(home: Path, count: int) -> dict[str, str]:
     """{name: folder} of adapters as the trainer shapes them, rank 16 on all linear layers, weights by chance."""
     from tests.service.engine.adapters import write_adapter  # brings torch, which R1 to R3 do without

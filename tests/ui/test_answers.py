@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.ui.screens import Screens
-from ui.answers import Answers, growth, later_half
+from ui.answers import Answers, later_half
 from ui.client import Begun, Gateway, Refused
 
 pytestmark = pytest.mark.heavy  # the screens themselves
@@ -27,6 +27,7 @@ async def asked(gateway: Gateway, token: str, question: str) -> tuple[Answers, s
         "me",
         model="fanal",
         conversation=conversation,
+        title="Fanal",
         messages=[{"role": "user", "content": question}],
     )
     return answers, conversation
@@ -46,13 +47,16 @@ async def test_an_answer_grows_and_is_recorded_without_anybody_watching(screens:
     answers, conversation = await asked(gateway, screens.gateway.key, "SLOW " + "word " * 8)
     answer = answers.of(conversation, "me")
     assert answer is not None
-    seen = [text async for text in growth(answer)]
+    assert answers.ended(conversation, "me") is None
+    seen = [text async for text in answers.growth(answer)]
     assert len(seen) >= 2
     assert all(later.startswith(earlier) for earlier, later in zip(seen, seen[1:], strict=False))
     assert answer.begun is not None
     assert answer.begun.release == "fanal@base"
     assert await recorded(gateway, screens.gateway.key, conversation) == ("complete", answer.text)
     assert answers.of(conversation, "me") is None
+    assert answers.ended(conversation, "me") is answer
+    assert answers.ended(conversation, "another") is None
 
 
 async def test_a_stopped_answer_is_recorded_as_interrupted_with_what_was_written(
@@ -61,7 +65,7 @@ async def test_a_stopped_answer_is_recorded_as_interrupted_with_what_was_written
     answers, conversation = await asked(gateway, screens.gateway.key, "SLOW " + "word " * 200)
     answer = answers.of(conversation, "me")
     assert answer is not None
-    async for _ in growth(answer):
+    async for _ in answers.growth(answer):
         break
     await answers.stop(conversation, "me")
     status, text = await recorded(gateway, screens.gateway.key, conversation)

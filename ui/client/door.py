@@ -31,7 +31,8 @@ class Door:
         self.http = httpx.AsyncClient(
             base_url=api_url, transport=transport, trust_env=False,
             timeout=httpx.Timeout(30, connect=5, pool=60),
-            limits=httpx.Limits(max_connections=500, max_keepalive_connections=50),
+            # Few at rest: httpx asks the system after each of them before every request.
+            limits=httpx.Limits(max_connections=500, max_keepalive_connections=8),
         )  # fmt: skip
 
     async def close(self) -> None:

@@ -104,6 +104,11 @@ if (!window.tailorbird) {
   const sent = (event) => {
     const entered = event.key === 'Enter' && !event.shiftKey && isComposer(event.target);
     if (!entered && !event.target.closest?.(SEND)) return;
+    // While an answer grows the next question waits in its field.
+    if (document.querySelector('#growing [aria-busy=true]')) {
+      event.preventDefault();
+      return event.stopImmediatePropagation();
+    }
     if (document.querySelector('#main [data-address]')) return sessionStorage.removeItem(place());
     // Sent before its conversation is on the screen it would begin another one: it waits.
     event.preventDefault();
