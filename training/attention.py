@@ -2,7 +2,8 @@
 
 torch's own attention on a processor takes most of its time in the backward pass, in loops that do not use the
 processor's matrix units: on a Xeon with AMX, 4 rows of 225 tokens, 26 ms of processor time a layer against about 11
-here. The probabilities are computed again in the backward pass and not kept. Owns that operation. Knows no rows' meaning.
+here. The probabilities are computed again in the backward pass and not kept. Owns that operation.
+Knows no rows.
 """
 
 from typing import Any
@@ -47,7 +48,7 @@ class _Attention(torch.autograd.Function):
         likely = _probabilities(query, key, later, ctx.scaling)
         of_value = torch.bmm(likely.transpose(1, 2), gradient)
         of_likely = torch.bmm(gradient, value.transpose(1, 2))
-        of_scores = torch._softmax_backward_data(of_likely, likely, -1, likely.dtype).mul_(ctx.scaling)
+        of_scores = torch.ops.aten._softmax_backward_data(of_likely, likely, -1, likely.dtype).mul_(ctx.scaling)
         of_query = torch.bmm(of_scores, key).view(shape)
         of_key = torch.bmm(of_scores.transpose(1, 2), query)
         return of_query, of_key.unflatten(0, (rows, -1)), of_value.unflatten(0, (rows, -1)), None, None
