@@ -48,7 +48,9 @@ class _Attention(torch.autograd.Function):
         likely = _probabilities(query, key, later, ctx.scaling)
         of_value = torch.bmm(likely.transpose(1, 2), gradient)
         of_likely = torch.bmm(gradient, value.transpose(1, 2))
-        of_scores = torch.ops.aten._softmax_backward_data(of_likely, likely, -1, likely.dtype).mul_(ctx.scaling)
+        of_scores = torch.ops.aten._softmax_backward_data(of_likely, likely, -1, likely.dtype).mul_(
+            ctx.scaling
+        )
         of_query = torch.bmm(of_scores, key).view(shape)
         of_key = torch.bmm(of_scores.transpose(1, 2), query)
         return of_query, of_key.unflatten(0, (rows, -1)), of_value.unflatten(0, (rows, -1)), None, None
