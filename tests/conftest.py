@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from tests.gateway import Gateway
     from tests.running import Running
 
-TOGETHER = ("tests/loop/", "tests/service/engine/")
+ROUNDS = {f"tests/loop/test_{name}.py" for name in ("real_data", "screens", "whole_loop")}
+"""Whole rounds of training, minutes each: they have a service of their own where there are several processes."""
+TOGETHER = ("rounds", "tests/loop/", "tests/service/engine/")
 WHOLLY_HEAVY = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.heavy\b", re.MULTILINE)
 
 
@@ -48,6 +50,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _together(nodeid: str) -> str:
     """The part of the tests that one process runs by itself."""
     module = nodeid.partition("::")[0]
+    if module in ROUNDS:
+        return "rounds"
     return next((room for room in TOGETHER if module.startswith(room)), module)
 
 

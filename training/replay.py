@@ -121,13 +121,14 @@ class Replay:
 class Replaying:
     """A trainer of transformers that replays: stands before it as a parent."""
 
-    replay: Replay
+    replay: Replay | None = None
+    """Every run gives one (`training.steps`); a single step, computed apart, has none."""
     _replayed_at = -1
 
     def training_step(self: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Before the first batch of a step, while no other gradient is there that the base model's turn could touch."""
         step = self.state.global_step
-        if step != self._replayed_at:
+        if self.replay is not None and step != self._replayed_at:
             self._replayed_at = step
             self.model.train()
             for rows in self.replay.of_step(step):

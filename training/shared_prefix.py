@@ -22,8 +22,9 @@ from training.attention import LONGEST, attend, hide_later
 
 ATTENTION = "shared_prefix"
 """The name under which transformers knows our attention."""
-TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-"""How far a folded batch may be from a plain one, as a share of the largest hidden value."""
+TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 1e-1, torch.float16: 1e-2}
+"""How far a folded batch may be from a plain one, as a share of the largest hidden value: a wrong tree is as far as the
+value itself, and in bf16 the two ways of attention round apart in every layer."""
 
 log = logging.getLogger(__name__)
 

@@ -37,6 +37,8 @@ class Answer:
     refused: Refused | None = None
     shortened: bool = False
     """The conversation was too long for the model, so its earliest messages were not sent."""
+    screens: set[str | None] = field(default_factory=set)
+    """The pages, by their sessions, that show it as being written and have to draw it once more."""
     done: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
 
@@ -65,9 +67,19 @@ class Answers:
         """The answer being written in this person's conversation, if any."""
         return _whose(self._under_way.get(conversation), user)
 
-    def ended(self, conversation: str, user: str) -> Answer | None:
-        """The last answer of this person's conversation when it has just ended and no other is being written."""
-        return None if conversation in self._under_way else _whose(self._ended.get(conversation), user)
+    def show(self, conversation: str, user: str, screen: str | None) -> None:
+        """A page shows the conversation's last answer as being written, so it will have to draw it once more."""
+        answer = _whose(self._under_way.get(conversation) or self._ended.get(conversation), user)
+        if answer is not None:
+            answer.screens.add(screen)
+
+    def ended(self, conversation: str, user: str, screen: str | None) -> Answer | None:
+        """The last answer of this person's conversation when it has ended, once for each page that showed it before."""
+        answer = None if conversation in self._under_way else _whose(self._ended.get(conversation), user)
+        if answer is None or screen not in answer.screens:
+            return None
+        answer.screens.discard(screen)
+        return answer
 
     async def growth(self, answer: Answer) -> AsyncIterator[str]:
         """The text so far, each time it has grown; ends when the answer has. The more answers are being written, the

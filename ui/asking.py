@@ -73,6 +73,7 @@ class Asking(Screen):
                 messages=conversations.messages(before(found, follows), question),
                 temperature=LIVELY if calm else None,
             )  # fmt: skip
+            self.answers.show(here, user.id, request.session_hash)
         earlier = conversations.thread(self.w, found, assistant, growing=answer.follows, said=("", ""))
         writing = gr.Textbox(value="", submit_btn=False, stop_btn=True)
         place = [here, found.assistant, conversations.WINDOW]
@@ -92,7 +93,7 @@ class Asking(Screen):
         """All as it was recorded, when an answer has just ended."""
         with self.spoken():
             token, user = await self.person(request)
-            answer = self.answers.ended(here, user.id)
+            answer = self.answers.ended(here, user.id, request.session_hash)
             if answer is None:
                 return NOTHING
             found = await conversations.settled(self.gateway, token, here)

@@ -203,6 +203,8 @@ class Chat(Asking):
         side = await conversations.side(self.gateway, token, self.w, found.id if found else here)
         answer = self.answers.of(found.id, user.id) if found else None
         writing = answer is not None
+        if found is not None and (writing or (found.turns and found.turns[-1].status == "running")):
+            self.answers.show(found.id, user.id, request.session_hash)
         composer = gr.Textbox(interactive=bool(everyone), submit_btn=not writing, stop_btn=writing)
         if found is not None:
             assistant = named(everyone, found.assistant)

@@ -219,7 +219,7 @@ async def test_of_hundreds_at_once_those_are_answered_that_there_is_room_for_and
         )
         assert len(given) + len(refused) == asked
         assert room <= len(given) < asked
-        assert room / 2 < max(under_way) <= room
+        assert max(under_way) <= room
         assert grown < 100e6
         for answer in refused:
             assert answer.json()["error"].keys() == {"message", "type", "param", "code"}

@@ -81,7 +81,7 @@ def test_the_base_model_answers_greedily_once_and_is_no_distance_from_itself(
         said = likely.gather(-1, torch.tensor(row.answer_tokens)[:, None])
         assert (
             likely.max(-1).values - said[:, 0]
-        ).max() < 0.1  # answered with others beside it: rounding differs
+        ).max() < 0.2  # answered with others beside it: rounding differs
     assert ready.measure(policy) == (0.0, 1.0)
     replay.prepare(policy, run, spec, chat, rows.read(run, spec), lines)
     assert (run / folder.REPLAY).read_bytes() == written

@@ -8,7 +8,6 @@ import torch
 from tests.training.conftest import MakeRun, examples
 from training import data, model, rows, sft
 from training.progress import StepLines
-from training.replay import Replay
 
 pytestmark = pytest.mark.heavy
 
@@ -30,7 +29,6 @@ def test_loss_and_gradient_do_not_depend_on_the_parts(
     chat = model.load_chat(tiny_base)
     learned = data.examples(chat, rows.read(run, spec).train, spec.settings.max_length)
     trainer = sft.make_trainer(run, spec, chat, learned, [], StepLines(run))
-    trainer.replay = Replay(spec, len(learned), [], "")
     for name, weight in trainer.model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.1)

@@ -47,7 +47,10 @@ async def test_an_answer_grows_and_is_recorded_without_anybody_watching(screens:
     answers, conversation = await asked(gateway, screens.gateway.key, "SLOW " + "word " * 8)
     answer = answers.of(conversation, "me")
     assert answer is not None
-    assert answers.ended(conversation, "me") is None
+    for screen in ("page", "second tab"):
+        answers.show(conversation, "me", screen)
+    answers.show(conversation, "another", "a stranger's")
+    assert answers.ended(conversation, "me", "page") is None
     seen = [text async for text in answers.growth(answer)]
     assert len(seen) >= 2
     assert all(later.startswith(earlier) for earlier, later in zip(seen, seen[1:], strict=False))
@@ -55,8 +58,11 @@ async def test_an_answer_grows_and_is_recorded_without_anybody_watching(screens:
     assert answer.begun.release == "fanal@base"
     assert await recorded(gateway, screens.gateway.key, conversation) == ("complete", answer.text)
     assert answers.of(conversation, "me") is None
-    assert answers.ended(conversation, "me") is answer
-    assert answers.ended(conversation, "another") is None
+    assert answers.ended(conversation, "another", "page") is None
+    assert answers.ended(conversation, "me", "a stranger's") is None
+    for screen in ("page", "second tab"):
+        assert answers.ended(conversation, "me", screen) is answer
+        assert answers.ended(conversation, "me", screen) is None  # what is drawn as recorded keeps still
 
 
 async def test_a_stopped_answer_is_recorded_as_interrupted_with_what_was_written(
