@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from service import first_start
 from service.app import create_app
+from service.contract.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from service.settings import Settings
 from service.storage.local import Store
 from tests.fake_engine import create_fake_engine
@@ -57,7 +58,8 @@ def pair(tmp_path: Path, schema: Path) -> Iterator[tuple[Gateway, list[Replica]]
         gateway = Gateway(url, settings, [], admin, [], None)
         folder = Store(settings.home).adapter(DIGEST)
         folder.mkdir(parents=True)
-        (folder / "adapter_model.safetensors").write_bytes(b"weights")
+        for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+            (folder / name).write_bytes(b"of an adapter")
         tuned(gateway, "admin")
         _until(lambda: all(DIGEST in replica.app.state.loaded for replica in replicas))
         _until(lambda: _status(gateway, MODEL) == 200)
@@ -99,7 +101,7 @@ def _status(gateway: Gateway, model: str) -> int:
 
 
 def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 30
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)
