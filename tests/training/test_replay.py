@@ -7,21 +7,15 @@ import pytest
 import torch
 
 from service.contract import folder
-from service.contract.blocklist import Blocklist
-from service.contract.datasets import Example
-from service.contract.evaluations import Case
-from service.contract.jobs import Manifest, Progress, TrainingReport, TrainingSettings
+from service.contract.jobs import Manifest, Progress, TrainingReport
 from service.contract.replay import ReplayRow
 from tests.training.conftest import MakeRun, examples, pairs, rated
-from training import dpo, general_prompts, kto, model, replay, rows, sft
+from training import dpo, kto, model, replay, rows, sft
 from training.progress import StepLines
-from training.rows import NamedRow
+
+pytestmark = pytest.mark.heavy
 
 METHODS = {"dpo": (dpo, pairs), "kto": (kto, rated)}
-
-
-def settings(**more: float) -> TrainingSettings:
-    return TrainingSettings.model_validate({"n_epochs": 2, "batch_size": 4, "learning_rate": 1e-3, **more})
 
 
 def read(run: Path) -> list[ReplayRow]:
@@ -32,37 +26,6 @@ def report(run: Path) -> TrainingReport:
     return TrainingReport.model_validate(folder.read_json(run / folder.REPORT))
 
 
-def test_no_general_prompt_is_both_replayed_and_measured_and_the_languages_take_turns() -> None:
-    everything = general_prompts.REPLAYED + general_prompts.MEASURED
-    assert len(set(everything)) == len(everything)
-    assert general_prompts.REPLAYED[:2] == (
-        "Explain in simple words why the sky is blue.", "Explique simplement pourquoi la mer est salée.",
-    )  # fmt: skip
-
-
-def test_a_step_reads_its_share_of_rows_and_never_asks_for_more_than_all_passes_read() -> None:
-    quarter, tenth = settings(replay=0.25), settings(replay=0.1)
-    assert [general_prompts.reads(quarter, 10, step) for step in range(4)] == [0, 1, 2, 3]
-    assert [general_prompts.reads(tenth, 10, step) for step in range(6)] == [0, 0, 0, 1, 1, 2]
-    assert general_prompts.reads(quarter, 10) == 6
-    assert len(general_prompts.replayed(quarter, 10, Blocklist([]))) == 6
-    assert general_prompts.replayed(settings(), 10, Blocklist([])) == []
-
-
-def test_a_prompt_that_asks_a_held_out_question_is_not_replayed_and_a_learnt_one_does_not_measure() -> None:
-    first = general_prompts.REPLAYED[0]
-    cases = Blocklist([Case(question=first.upper(), facts=["air"])])
-    assert first not in general_prompts.replayed(settings(replay=1.0), 200, cases)
-    assert (
-        len(general_prompts.replayed(settings(replay=1.0), 200, cases)) == len(general_prompts.REPLAYED) - 1
-    )
-    asked = [("user", general_prompts.MEASURED[0]), ("assistant", "It.")]
-    messages = [{"role": role, "content": text} for role, text in asked]
-    learnt = [NamedRow("line 1", Example.model_validate({"messages": messages}))]
-    assert general_prompts.measured(learnt) == list(general_prompts.MEASURED[1:])
-
-
-@pytest.mark.heavy
 def test_the_base_model_answers_greedily_once_and_is_no_distance_from_itself(
     make_run: MakeRun, tiny_base: Path
 ) -> None:
@@ -88,7 +51,6 @@ def test_the_base_model_answers_greedily_once_and_is_no_distance_from_itself(
     assert [line["code"] for line in folder.read_lines(run / folder.PROGRESS)] == ["replaying"]
 
 
-@pytest.mark.heavy
 def test_replay_lowers_what_is_forgotten(make_run: MakeRun, tiny_base: Path) -> None:
     forgotten = {}
     for share in (0.0, 1.0):
@@ -102,7 +64,6 @@ def test_replay_lowers_what_is_forgotten(make_run: MakeRun, tiny_base: Path) -> 
     assert held.same > without.same
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("kind", ["dpo", "kto"])
 def test_preferences_replay_too_and_the_report_and_the_manifest_own_up_to_it(
     kind: str, make_run: MakeRun, tiny_base: Path
