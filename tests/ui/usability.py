@@ -22,7 +22,7 @@ from service import sample
 from service.db.session import migrate
 from service.settings import EMBEDDED, Settings
 from tests.published import measure, publish
-from tests.ui.browsing import Watched, chromium
+from tests.ui.browsing import DESK, PHONE, Watched, chromium
 from tests.ui.newcomer import Newcomer
 from tests.ui.screens import Screens, running_screens
 from ui.sessions import COOKIE
@@ -30,8 +30,6 @@ from ui.sessions import COOKIE
 ROOT = Path(__file__).parents[2]
 PAGE, PICTURES = ROOT / "ui" / "usability.md", ROOT / "ui" / "pictures"
 BEGIN, END = "<!-- tasks: begin -->\n", "<!-- tasks: end -->"
-DESK: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}}
-PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 BICYCLE, PARCEL = "How much does it cost to take a bicycle?", "How much luggage can I take?"
 BETTER = "A bicycle travels for 9 euros since May."
 Who = Literal["Business user", "Reviewer", "Administrator"]
@@ -267,7 +265,7 @@ def play(
 ) -> Cost:
     """One task by somebody new, from where such a person begins. Raises what fails."""
     name, role = NAMES[TASKS.index(task)], ROLES[task.who]
-    watched = Watched(browser, screens.url, **{"locale": "en-GB", "color_scheme": "light", **DESK, **options})
+    watched = Watched(browser, screens.url, **{**DESK, **options})
     hand = Newcomer(watched.page, look)
     if task.play is ask_first:
         admin = screens.gateway.admin
@@ -370,8 +368,8 @@ def main() -> None:
             ):
                 for task in TASKS:
                     place = folder / f"{task.name}-{look}.png" if folder else PICTURES / f"{task.name}.png"
-                    scheme = {"color_scheme": look.rpartition("-")[2] or "light"}
-                    costs[task.name] = play(browser, screens, task, picture(place), **options, **scheme)
+                    read = {"color_scheme": look.rpartition("-")[2] or "light", "locale": "en-GB"}
+                    costs[task.name] = play(browser, screens, task, picture(place), **(options | read))
                     print(f"{look} {task.title}: {costs[task.name]}", flush=True)
     if folder is None:
         head, _, rest = PAGE.read_text().partition(BEGIN)
