@@ -46,6 +46,7 @@ from service.api import (
 from service.api.deps import House, must_be_sound
 from service.batches import Batches
 from service.db.session import Database
+from service.domain import adapters as brought
 from service.domain import completions, limits
 from service.domain import duels as duel_records
 from service.domain.identity import now
@@ -55,11 +56,12 @@ from service.door import Door
 from service.engine import server
 from service.engine.client import Engine
 from service.engine.engines import Engines
-from service.engine.reconciler import Reconciler
+from service.engine.reconciler import Reconciler, must_be_there
 from service.imports import Imports
 from service.logs import log
 from service.metrics import REQUESTS
 from service.settings import Settings
+from service.storage.adapters import must_fit
 from service.storage.local import Store
 from service.upkeep import keep_sorted, keep_tidy
 from service.webhooks import Webhooks
@@ -149,7 +151,13 @@ def _open_house(settings: Settings, engine_urls: list[str]) -> House:
         async with database.reading() as session:
             return await deleted_adapters(session, before=now() - GRACE)
 
-    reconciler = Reconciler(engines, desired, gone, base=settings.model_name)
+    servable = brought.servable(settings)
+
+    def check(files: str) -> None:
+        must_be_there(files)
+        must_fit(Path(files), servable)
+
+    reconciler = Reconciler(engines, desired, gone, check=check, base=settings.model_name)
     return House(
         settings, database, store, Hasher.of_home(settings.home), engines, reconciler,
         width=server.hidden_size(Path(settings.base_folder)),

@@ -31,7 +31,6 @@ from service.domain.endings import Ending
 from service.domain.keys import Caller
 from service.domain.limits import Reservation
 from service.engine.client import CHAT, TEXT, Engine
-from service.engine.reconciler import must_be_there
 from service.errors import EngineError, TailorbirdError, TooMany
 from service.logs import log
 from service.refusals import OUTAGES, of_outage
@@ -173,8 +172,12 @@ async def _engine_for(house: House, route: Route) -> Engine:
     """A ready engine that has the adapter; one that lacks it (published a moment ago) is given it now."""
     if route.adapter != chat.BASE:
         files = str(house.store.adapter(route.adapter))
-        must_be_there(files)
+        house.reconciler.check(files)
         if house.engines.ready and not any(route.adapter in engine.models for engine in house.engines):
+            if why := house.reconciler.problems.get(
+                route.adapter
+            ):  # it is tried again there, and not for each caller
+                raise EngineError(why)
             await house.reconciler.ensure(route.adapter, files)
     return house.engines.pick(route.engine_model)
 
@@ -247,7 +250,7 @@ async def relay(asked: Asked) -> AsyncGenerator[bytes, None]:
 async def chunks(asked: Asked) -> AsyncGenerator[list[dict[str, Any]], None]:
     """The answer's chunks on OpenAI's wire, those that came at once together; its end is recorded before the iterator
     ends or raises."""
-    ending, noted = Ending(), time.monotonic()
+    ending, noted = Ending(status="failed"), time.monotonic()
     try:
         async with aclosing(asked.engine.stream(asked.body, asked.path, _told(asked))) as stream:
             async for together in stream:
@@ -263,7 +266,9 @@ async def chunks(asked: Asked) -> AsyncGenerator[list[dict[str, Any]], None]:
         _complete(asked, ending)
     except TailorbirdError as error:
         _failed(asked, error)
-        ending.status = "failed"
+        raise
+    except (asyncio.CancelledError, GeneratorExit):
+        ending.status = "interrupted"
         raise
     finally:
         await asyncio.shield(_end(asked, ending))

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import aiohttp
@@ -37,6 +37,9 @@ STEPS = "vllm:iteration_tokens_total_count"
 """vLLM's count of steps, in its figures."""
 _JSON = {"content-type": "application/json"}
 _NONE: Mapping[str, str] = {}
+_OPENING = aiohttp.ClientTimeout(sock_connect=5.0)
+AGAIN = 10.0
+"""Seconds for the one token by which an engine that was hung shows that it is not."""
 GONE = "The engine is starting or gone. Try again in a few seconds."
 _BROKE = "The engine stopped in the middle of the answer. Send the request again."
 _ENDING = "The service is ending. Send the request again in a minute."
@@ -48,7 +51,8 @@ class Engine:
 
     `ready`, `models` (what it serves now, base model included) and `release` (as `vllm 0.32.0`, noted
     whenever it comes up, for the record of its answers) are set by the reconciler;
-    `in_flight` is the number of chats it is answering for us.
+    `in_flight` is the number of chats it is answering for us. `hung` says that an answer was given up because the
+    engine made no step; nothing is sent there until the reconciler has seen it answer again.
     """
 
     def __init__(
@@ -60,8 +64,8 @@ class Engine:
         base: str | None = None,
         places: int | None = None,
     ) -> None:
-        """Timeouts in seconds: to a stream's first byte and between its bytes, and without a step of the engine while a
-        whole answer is waited for, which says nothing before it is whole; such an answer at all.
+        """Timeouts in seconds: without a step of the engine while an answer's first words are waited for, or a whole
+        one, and between the words of a stream; a whole answer at all.
 
         `places` is how many adapters may be at work at once for us, any but `base`; see `turns`. None: any number.
 
@@ -73,12 +77,12 @@ class Engine:
         self.ready = False
         self.models: set[str] = set()
         self.in_flight = 0
+        self.hung = False
         self._using: Counter[str] = Counter()
         self._base_name, self._turns = base, Turns(places) if places is not None else None
         self.release = "unknown"
         self._socket = url.removeprefix("unix:") if url.startswith("unix:") else None
         self._base = "http://engine" if self._socket else url.rstrip("/")
-        self._stream_limit = aiohttp.ClientTimeout(sock_connect=5.0, sock_read=stream_timeout)
         self._patience, self._answer = stream_timeout, answer_timeout
         self._session: aiohttp.ClientSession | None = None
         self._ending = False
@@ -183,19 +187,23 @@ class Engine:
         Closing the iterator (`contextlib.aclosing`) closes the connection at once, and vLLM aborts.
         """
         async with self._counted(body["model"]):
-            asked = body | {"stream": True}
-            async with self._request("POST", path, asked, self._stream_limit, headers) as response:
-                async for together in events(response.content.iter_any()):
-                    failed = next(
-                        (at for at, data in enumerate(together) if data.startswith(b'{"error"')), None
-                    )
-                    if good := together[:failed]:
-                        yield good
-                    if failed is not None:
-                        raise _refusal(500, together[failed])
-                    if together[-1] == b"[DONE]":
+            async with aclosing(self._events(body | {"stream": True}, path, headers)) as stream:
+                first = asyncio.ensure_future(anext(stream))
+                try:
+                    await self._while_it_steps(first)
+                    yield await first
+                finally:
+                    first.cancel()
+                    await asyncio.gather(first, return_exceptions=True)
+                while True:
+                    try:
+                        async with asyncio.timeout(self._patience):
+                            together = await anext(stream, None)
+                    except TimeoutError:
+                        raise EngineTimeout(_SLOW) from None
+                    if together is None:
                         return
-            raise EngineUnavailable(_BROKE)
+                    yield together
 
     def in_use(self, model: str) -> bool:
         """Whether it is answering for us with this model now, or is about to."""
@@ -212,6 +220,16 @@ class Engine:
                              "prompt_logprobs": 0, "logprobs": 0}, TEXT)  # fmt: skip
         except (BadInput, NotFound, TooMany, EngineError) as error:
             logger.warning("the engine at %s was not warmed up: %s", self.url, error)
+
+    async def answers_again(self, model: str) -> bool:
+        """Whether one token is answered at once by an engine that was hung. Raises nothing."""
+        body = {"model": model, "prompt": ".", "max_tokens": 1}
+        try:
+            await self._json("POST", TEXT, body, timeout=AGAIN)
+        except TailorbirdError:
+            return False
+        self.hung = False
+        return True
 
     async def tokenize(self, model: str, messages: list[dict[str, Any]]) -> list[int]:
         """Token ids of the prompt that the engine would render for `messages`, ready for an answer."""
@@ -234,15 +252,31 @@ class Engine:
             for entry, token in zip(entries, completion_tokens, strict=True)
         ]
 
+    async def _events(
+        self, asked: dict[str, Any], path: str, headers: Mapping[str, str]
+    ) -> AsyncGenerator[list[bytes], None]:
+        """The events of one stream, however long each may take."""
+        async with self._request("POST", path, asked, _OPENING, headers) as response:
+            async for together in events(response.content.iter_any()):
+                failed = next((at for at, data in enumerate(together) if data.startswith(b'{"error"')), None)
+                if good := together[:failed]:
+                    yield good
+                if failed is not None:
+                    raise _refusal(500, together[failed])
+                if together[-1] == b"[DONE]":
+                    return
+        raise EngineUnavailable(_BROKE)
+
     async def _while_it_steps(self, asking: asyncio.Task[Any]) -> None:
-        """Until the answer is there. A long one is no hung engine: its steps are looked at from time to time, and
-        `EngineTimeout` raised after so long without one."""
+        """Until the answer, or its first words, are there. A long wait is no hung engine: its steps are looked at from
+        time to time. After so long without one `EngineTimeout` is raised, and the engine counts as hung."""
         moved, steps = time.monotonic(), None
         while not (await asyncio.wait({asking}, timeout=self._patience / 4))[0]:
             before, steps = steps, await self.steps()
             if None not in (before, steps) and steps != before:
                 moved = time.monotonic()
             if time.monotonic() - moved >= self._patience:
+                self.hung = True
                 raise EngineTimeout(_SLOW)
 
     async def close(self) -> None:
@@ -323,8 +357,10 @@ class Engine:
             raise EngineTimeout(_SLOW) from None
         except EventTooLong as error:
             raise EngineError(f"The engine's answer cannot be read: {error}.") from None
-        except (aiohttp.ClientError, OSError):
+        except (aiohttp.ClientError, OSError) as error:
             broke = _BROKE if response is not None else GONE
+            if not self._ending:
+                logger.warning("%s of the engine at %s failed: %s", route, self.url, type(error).__name__)
             raise EngineUnavailable(_ENDING if self._ending else broke) from None
         finally:
             if response is not None:

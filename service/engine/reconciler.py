@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 Desired = Callable[[], Awaitable[dict[str, str]]]
 """Gives {adapter's engine name: folder with its files}."""
 
+Check = Callable[[str], None]
+"""Takes the folder of an adapter; raises what is wrong with it, as `must_be_there`."""
+
 Gone = Callable[[], Awaitable[set[str]]]
 """Gives the engine names of adapters that no request may ask for any more."""
 
@@ -56,13 +59,14 @@ class Reconciler:
         desired: Desired,
         gone: Gone = _nothing,
         *,
+        check: Check = must_be_there,
         base: str | None = None,
         interval: float = 1.0,
     ) -> None:
-        """`base` is the base model's name: an engine that comes up is asked it for the kinds of work it compiles at
+        """`check` is asked of each wanted adapter before an engine sees it, and again for each request; `base` is the base model's name: an engine that comes up is asked it for the kinds of work it compiles at
         first use, so that nobody waits for that later."""
         self.problems: dict[str, str] = {}
-        self._base = base
+        self.check, self._base = check, base
         self._engines, self._desired, self._gone, self._interval = engines, desired, gone, interval
         self._dropped: set[tuple[str, str]] = set()
         self._slow: dict[str, int] = {}
@@ -76,7 +80,7 @@ class Reconciler:
 
     async def look(self, engine: Engine) -> None:
         """One look: is it alive, what does it serve, what is missing; then ready, or not. Raises nothing."""
-        if not await self._alive(engine):
+        if not await self._alive(engine) or not await self._moves(engine):
             self._lost(engine)
             return
         try:
@@ -105,9 +109,10 @@ class Reconciler:
         """Load one adapter on every engine that is up, now.
 
         One that is down loads it before it is ready again, if it is wanted by then. Raises `EngineError`
-        with the reason if any engine refuses it or its files are gone, `EngineUnavailable` if none is up.
+        with the reason if any engine refuses it or its files are gone, `EngineUnavailable` if none is up, and what
+        `check` does.
         """
-        must_be_there(path)
+        self.check(path)
         up = [engine for engine in self._engines if await engine.health()]
         if not up:
             raise EngineUnavailable("No engine is running, so the adapter cannot be loaded. Try again soon.")
@@ -136,6 +141,13 @@ class Reconciler:
         self._slow.pop(engine.url, None)
         return True
 
+    async def _moves(self, engine: Engine) -> bool:
+        """One that hung has to answer first; its `/health` says nothing of a core that stands still."""
+        if not engine.hung or self._base is None:
+            return True
+        self._lost(engine)  # nobody is sent there while it is asked
+        return await engine.answers_again(self._base)
+
     def _lost(self, engine: Engine) -> None:
         if engine.ready:
             logger.warning("the engine at %s is gone", engine.url)
@@ -149,10 +161,10 @@ class Reconciler:
         self, engine: Engine, served: set[str], wanted: dict[str, str], gone: set[str]
     ) -> set[str]:
         """What the engine serves after loading what is missing and forgetting what is gone."""
-        lost = await asyncio.to_thread(_lost_files, wanted)
+        unfit = await asyncio.to_thread(self._unfit, wanted)
         for name, path in wanted.items():
-            if name in lost:
-                self._note(engine, name, _NOT_THERE)
+            if name in unfit:
+                self._note(engine, name, unfit[name])
                 served.discard(name)
             elif name not in served and await self._load(engine, name, path):
                 served.add(name)
@@ -163,6 +175,16 @@ class Reconciler:
         for name in self.problems.keys() - (wanted.keys() - served):
             del self.problems[name]
         return served
+
+    def _unfit(self, wanted: dict[str, str]) -> dict[str, str]:
+        """Adapters that no engine may be asked for, and why."""
+        why: dict[str, str] = {}
+        for name, path in wanted.items():
+            try:
+                self.check(path)
+            except TailorbirdError as error:
+                why[name] = error.message
+        return why
 
     async def _load(self, engine: Engine, name: str, path: str) -> bool:
         key = (engine.url, name)
@@ -195,10 +217,6 @@ class Reconciler:
         self._dropped.add((engine.url, name))
         logger.info("the engine at %s has forgotten adapter %s", engine.url, name)
         return True
-
-
-def _lost_files(wanted: dict[str, str]) -> set[str]:
-    return {name for name, path in wanted.items() if not _there(path)}
 
 
 def _there(path: str) -> bool:

@@ -10,6 +10,7 @@ import math
 import re
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,16 @@ def check_adapter(source: Path, servable: Servable) -> None:
     _check_finite(source / WEIGHTS, tensors)
 
 
+def must_fit(adapter: Path, servable: Servable) -> None:
+    """Raise `BadInput` when an adapter of the store was made for another base model or chat template than is served.
+
+    Somebody may serve another checkpoint of the same shapes tomorrow: the engine would take the adapter, and answer as
+    nobody has seen it. Neither changes while the service runs, so each adapter is looked at once.
+    """
+    if why := _misfit(adapter, servable):
+        raise BadInput(why, code="wrong_base_model")
+
+
 def check_brought(archive: Path) -> list[str]:
     """Names in a ZIP that people bring. Raises `BadInput` unless it holds an adapter's files. Blocking."""
     found = entries(archive)
@@ -149,6 +160,18 @@ def safetensors_header(path: Path) -> dict[str, Any]:
     return header
 
 
+@lru_cache(maxsize=4096)
+def _misfit(adapter: Path, servable: Servable) -> str | None:
+    file = adapter / folder.MANIFEST
+    if not file.is_file():
+        return None
+    try:
+        _check_base(_object(file), servable)
+    except BadInput as error:
+        return error.message
+    return None
+
+
 def _check_manifest(source: Path, base: str, template: str) -> None:
     try:
         manifest = Manifest.model_validate(_object(source / folder.MANIFEST))
@@ -162,7 +185,11 @@ def _check_manifest(source: Path, base: str, template: str) -> None:
             "their files are not the same. Serve the one it was trained on, by TAILORBIRD_BASE_MODEL.",
             code="wrong_base_model",
         )
-    if manifest.template_sha256 != template:
+    _check_template(manifest.template_sha256, template)
+
+
+def _check_template(made_with: Any, here: str) -> None:
+    if made_with != here:
         raise BadInput(
             "The adapter was made with another chat template than the base model here has: it would be asked otherwise "
             "than it was trained. Put back the base model's own template.",
@@ -185,6 +212,8 @@ def _check_base(manifest: dict[str, Any], servable: Servable) -> None:
             "the one served here. Train it again on this one.",
             code="wrong_base_model",
         )
+    if here and "template_sha256" in manifest:
+        _check_template(manifest["template_sha256"], fingerprint.template_sha256(servable.base))
 
 
 def _check_base_name(said: Any, servable: Servable) -> None:

@@ -9,6 +9,8 @@ import openai
 import pytest
 
 from service import sample
+from service.api import relay
+from service.domain.endings import Ending
 from tests.gateway import Gateway, running_gateway
 
 INSTRUCTIONS = sample.company()["assistant"]["instructions"]
@@ -169,6 +171,22 @@ def test_an_engine_that_breaks_off_is_an_error_and_never_an_end(gateway: Gateway
         list(stream)
     assert record(gateway, first.id)["status"] == "failed"
     assert ask(gateway, messages=[{"role": "user", "content": "BREAK"}]).status_code == 502
+
+
+def test_a_mistake_of_ours_in_the_middle_is_recorded_as_a_failure(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+):
+    ids: list[str] = []
+
+    def mistaken(data: bytes, asked: relay.Asked, ending: Ending) -> dict | None:
+        ids.append(asked.completion_id)
+        return taken(data, asked, ending) if len(ids) < 3 else {"no": 1 / 0}
+
+    taken = relay._taken
+    monkeypatch.setattr(relay, "_taken", mistaken)
+    with pytest.raises(httpx.RemoteProtocolError):
+        ask(gateway, messages=[{"role": "user", "content": "SLOW a b c"}], stream=True)
+    assert record(gateway, ids[0])["status"] == "failed"
 
 
 def test_a_reader_who_leaves_leaves_an_interrupted_record(gateway: Gateway):

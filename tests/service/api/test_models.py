@@ -7,7 +7,9 @@ import httpx
 import openai
 import pytest
 
+from service.storage.local import Store
 from tests.gateway import Gateway
+from tests.service.storage.adapters import adapter
 
 MODEL = "ft:smollm2-135m-instruct:tailorbird:a/b c:0123456789ab"
 DIGEST = "ab" * 32
@@ -81,10 +83,25 @@ async def test_a_live_model_is_refused_with_a_conflict_that_is_not_tried_again(g
 def test_others_and_other_models_are_refused(gateway: Gateway):
     model = f"{MODEL}:mine"
     with gateway.client_of("Mara"), gateway.client_of("Noor") as other:
-        tuned(gateway, "Mara", model=model, digest="ef" * 32)
+        tuned(gateway, "Mara", model=model, digest="fa" * 32)
         client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key_of(other), max_retries=0)
         for name in (model, "fanal", gateway.settings.model_name):
             with pytest.raises(openai.PermissionDeniedError):
                 client.models.delete(name)
     admin = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0)
     assert admin.models.delete(model).deleted
+
+
+def test_a_model_whose_adapter_was_made_for_another_base_model_is_refused_before_the_engine_sees_it(
+    gateway: Gateway,
+):
+    model, digest = f"{MODEL}:foreign", "ad" * 32
+    files = adapter(gateway.settings.home / "foreign", manifest={"base_model": "another"})
+    files.rename(Store(gateway.settings.home).adapter(digest))
+    with gateway.client_of("Ada") as ada:
+        tuned(gateway, "Ada", model=model, digest=digest)
+        client = openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=key_of(ada), max_retries=0)
+        with pytest.raises(openai.BadRequestError, match="made for the base model 'another'") as refused:
+            client.chat.completions.create(model=model, messages=[{"role": "user", "content": "x"}])
+        assert refused.value.code == "wrong_base_model"
+    assert digest not in gateway.engine.loaded

@@ -1,6 +1,7 @@
 """An engine that stands still is a timeout of the service's, on every wire, before and after the first token."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,6 +30,11 @@ def asked(client: openai.OpenAI, said: str, **more: Any) -> Any:
     return client.chat.completions.create(model="fanal", messages=[{"role": "user", "content": said}], **more)
 
 
+def until_ready(gateway: Gateway) -> None:
+    while gateway.admin.get("/readyz").status_code != 200:
+        time.sleep(0.05)
+
+
 def last_status(gateway: Gateway) -> str:
     with sqlite3.connect(gateway.settings.home / "tailorbird.db") as database:
         return database.execute("select status from completions order by rowid desc").fetchone()[0]
@@ -36,6 +42,7 @@ def last_status(gateway: Gateway) -> str:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_before_the_first_token_it_is_a_504(gateway: Gateway, client: openai.OpenAI, stream: bool):
+    until_ready(gateway)
     with pytest.raises(openai.InternalServerError) as refused:
         asked(client, "HANG", stream=stream)
     assert (refused.value.status_code, refused.value.code) == (504, "engine_timeout")
@@ -48,6 +55,7 @@ def test_the_other_wires_say_it_alike(gateway: Gateway, client: openai.OpenAI, s
         lambda: client.completions.create(model=gateway.settings.model_name, prompt="HANG", stream=stream),
         lambda: client.responses.create(model="fanal", input="HANG", stream=stream),
     ):
+        until_ready(gateway)  # the one before it found the engine hung
         with pytest.raises(openai.InternalServerError) as refused:
             ask()
         assert (refused.value.status_code, refused.value.code) == (504, "engine_timeout")

@@ -24,7 +24,7 @@ class Double:
         self.cut = asyncio.Event()
         self.healthy = True
         self.stuck = False
-        """Asked for a whole answer, it never gives one; `steps` is then all that can move."""
+        """Asked for a whole answer or a token, it never gives one; `steps` is then all that can move."""
         self.steps = 0
 
     async def health(self, _: web.Request) -> web.Response:
@@ -60,6 +60,7 @@ class Double:
     async def complete(self, request: web.Request) -> web.Response:
         body = await request.json()
         self.warmed.append(body)
+        await asyncio.sleep(60 if self.stuck else 0)
         if body["model"] not in (BASE, *self.loaded):
             return _error(404, f"The model `{body['model']}` does not exist.", "NotFoundError")
         return web.json_response({"choices": [{"index": 0, "finish_reason": "length"}]})
@@ -91,6 +92,8 @@ class Double:
             elif fault == "error":
                 error = {"error": {"message": "EngineGenerateError", "type": "x", "param": None, "code": 500}}
                 await response.write(b"data: " + json.dumps(error).encode() + b"\n\n")
+            elif fault == "stall":
+                await asyncio.sleep(60)
             elif fault == "short":
                 return response
             elif fault == "long":

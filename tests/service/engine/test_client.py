@@ -87,22 +87,38 @@ async def test_a_silent_engine_is_given_up_after_the_time_limit(tmp_path: Path):
 
 
 @pytest.mark.heavy
-async def test_a_whole_answer_is_given_up_when_the_engine_makes_no_step_and_waited_for_while_it_does(
-    tmp_path: Path,
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_an_answer_is_given_up_when_the_engine_makes_no_step_and_waited_for_while_it_does(
+    tmp_path: Path, streamed: bool
 ):
     async with _pair(tmp_path, stream_timeout=0.4) as (double, engine):
+
+        def ask() -> asyncio.Task[object]:
+            return asyncio.ensure_future(_read(engine, "hang", []) if streamed else engine.chat(_ask("hang")))
+
         began = time.monotonic()
         with pytest.raises(EngineTimeout):
-            await engine.chat(_ask("hang"))
+            await ask()
         assert 0.4 <= time.monotonic() - began < 5
         assert engine.in_flight == 0
-        asking = asyncio.create_task(engine.chat(_ask("hang")))
+        assert engine.hung
+        asking = ask()
         for _ in range(30):
             double.steps += 1
             await asyncio.sleep(0.05)
         assert not asking.done(), "long, but not hung"
         with pytest.raises(EngineTimeout):
             await asyncio.wait_for(asking, 5)
+
+
+async def test_a_stream_that_falls_silent_is_given_up(tmp_path: Path):
+    async with _pair(tmp_path, stream_timeout=0.2) as (double, engine):
+        seen: list[bytes] = []
+        with pytest.raises(EngineTimeout):
+            await _read(engine, "stall", seen)
+        assert len(seen) == 2
+        assert not engine.hung, "what it does for others is not known"
+        await asyncio.wait_for(double.cut.wait(), 5)
 
 
 async def test_an_engine_that_is_not_there_is_unavailable(tmp_path: Path):

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from service.contract.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from service.engine import client
 from service.engine.client import Engine
 from service.engine.engines import Engines
 from service.engine.reconciler import Reconciler
-from service.errors import EngineError, EngineUnavailable
+from service.errors import BadInput, EngineError, EngineUnavailable
 from tests.service.engine.double import BASE, double_engine
 
 
@@ -213,6 +214,43 @@ async def test_an_adapter_whose_files_vanish_is_refused_and_served_again_when_th
         await reconciler.look(engine)
         assert engines.pick("a") is engine
         assert reconciler.problems == {}
+        await engine.close()
+
+
+async def test_an_engine_that_hung_gets_nothing_until_it_answers_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(client, "AGAIN", 0.05)
+    async with double_engine(tmp_path) as double:
+        engine = Engine(double.url)
+        reconciler = Reconciler(Engines([engine]), _wants(tmp_path), base=BASE)
+        await reconciler.look(engine)
+        engine.hung = double.stuck = True
+        for _ in range(2):
+            await reconciler.look(engine)
+            assert not engine.ready, "though its /health says that all is well"
+        double.stuck = False
+        await reconciler.look(engine)
+        assert engine.ready
+        assert not engine.hung
+        await engine.close()
+
+
+async def test_an_adapter_that_does_not_fit_is_not_asked_for_though_an_engine_has_it(tmp_path: Path):
+    def check(path: str) -> None:
+        if path.endswith("foreign"):
+            raise BadInput("made for another base model")
+
+    async with double_engine(tmp_path) as double:
+        engine = Engine(double.url)
+        reconciler = Reconciler(Engines([engine]), _wants(tmp_path, "foreign", "own"), check=check)
+        await engine.load("foreign", _folder(tmp_path, "foreign"))
+        await reconciler.look(engine)
+        assert engine.models == {BASE, "own"}
+        assert reconciler.problems == {"foreign": "made for another base model"}
+        with pytest.raises(BadInput):
+            await reconciler.ensure("foreign", _folder(tmp_path, "foreign"))
+        assert set(double.loaded) == {"foreign", "own"}
         await engine.close()
 
 

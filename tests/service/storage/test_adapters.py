@@ -13,7 +13,7 @@ import pytest
 from service.contract import fingerprint
 from service.contract.jobs import Manifest
 from service.errors import BadInput
-from service.storage.adapters import check_adapter, check_brought, unpack
+from service.storage.adapters import check_adapter, check_brought, must_fit, unpack
 from tests.service.storage.adapters import (
     LAYER,
     adapter,
@@ -100,6 +100,21 @@ def test_anything_else_is_refused_with_the_reason(tmp_path: Path, change: dict[s
 def test_a_base_model_on_another_machine_is_compared_by_its_name(tmp_path: Path):
     given = adapter(tmp_path / "good", manifest={"base_model": "base", "base_sha256": "0" * 64})
     check_adapter(given, replace(servable(tmp_path), base=tmp_path / "elsewhere"))
+
+
+def test_an_adapter_in_the_store_is_served_on_the_base_model_it_was_made_for_alone(tmp_path: Path):
+    here = servable(tmp_path)
+    own = {**made_for(here.base), "template_sha256": fingerprint.template_sha256(here.base)}
+    must_fit(adapter(tmp_path / "own", manifest=own), here)
+    with pytest.raises(BadInput, match="another checkpoint") as refused:
+        must_fit(adapter(tmp_path / "other", manifest={**own, "base_sha256": "0" * 64}), here)
+    assert refused.value.code == "wrong_base_model"
+    with pytest.raises(BadInput, match="another chat template"):
+        must_fit(adapter(tmp_path / "template", manifest={**own, "template_sha256": "0" * 64}), here)
+    elsewhere = replace(here, base=tmp_path / "elsewhere")
+    must_fit(tmp_path / "other", elsewhere)
+    with pytest.raises(BadInput, match="made for the base model 'base'; 'new' is served"):
+        must_fit(tmp_path / "own", replace(elsewhere, base_name="new"))
 
 
 def test_one_bad_number_among_many_is_found(tmp_path: Path):
