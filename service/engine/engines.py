@@ -24,7 +24,7 @@ class Engines:
     @property
     def ready(self) -> bool:
         """Whether any engine can answer now."""
-        return any(engine.ready for engine in self._engines)
+        return any(engine.ready and not engine.hung for engine in self._engines)
 
     def pick(self, model: str) -> Engine:
         """A ready engine that serves `model` (an adapter's engine name, or the base model's).
@@ -33,7 +33,7 @@ class Engines:
         are cached; bounded loads (Mirrokni et al. 2018, arXiv:1608.01350, factor 1.25) spill a hot one to
         the next. Raises `EngineUnavailable`.
         """
-        able = [engine for engine in self._engines if engine.ready and model in engine.models]
+        able = [e for e in self._engines if e.ready and not e.hung and model in e.models]
         if not able:
             if not self.ready:
                 raise EngineUnavailable(GONE)

@@ -63,8 +63,9 @@ class Reconciler:
         base: str | None = None,
         interval: float = 1.0,
     ) -> None:
-        """`check` is asked of each wanted adapter before an engine sees it, and again for each request; `base` is the base model's name: an engine that comes up is asked it for the kinds of work it compiles at
-        first use, so that nobody waits for that later."""
+        """`check` is asked of each wanted adapter before an engine sees it, and again for each request. `base` is the
+        base model's name: an engine that comes up is asked it for the kinds of work it compiles at first use, so that
+        nobody waits for that later."""
         self.problems: dict[str, str] = {}
         self.check, self._base = check, base
         self._engines, self._desired, self._gone, self._interval = engines, desired, gone, interval

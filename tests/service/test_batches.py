@@ -40,7 +40,7 @@ class Paced:
     def __init__(self) -> None:
         self.inner = create_fake_engine()
         self.seconds, self.under_way, self.most = 0.0, 0, 0
-        self.together = 1
+        self.together, self.met = 1, asyncio.Event()
         """Answers wait for each other until so many were under way at once."""
         self.dead = self.refused = 0
         """Answers still to be refused as by an engine whose core has died; how many were."""
@@ -57,8 +57,9 @@ class Paced:
                 error = {"error": {"message": "EngineDeadError", "type": "EngineDeadError", "code": 500}}
                 await JSONResponse(error, 500)(scope, receive, send)
                 return
-            while self.most < self.together:
-                await asyncio.sleep(0.01)
+            if self.under_way >= self.together:
+                self.met.set()
+            await self.met.wait()
             await asyncio.sleep(self.seconds)
             await self.inner(scope, receive, send)
         finally:
@@ -213,7 +214,7 @@ def test_people_go_before_and_only_a_few_lines_are_under_way(place: Place):
             until(lambda: batch(place.client(), batch_id)["status"] == "in_progress")
             time.sleep(10 * running.POLL)
             assert done(place.client(), batch_id) == 0
-            place.engine.together = 2
+            place.engine.together, place.engine.met = 2, asyncio.Event()
             for _ in words:
                 pass
         assert ended(client, batch_id)["request_counts"]["completed"] == 6

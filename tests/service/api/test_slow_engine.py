@@ -22,6 +22,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, schema: Any) -> Iterator[G
 
 @pytest.fixture
 def client(gateway: Gateway) -> Iterator[openai.OpenAI]:
+    until_ready(gateway)
     with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0) as client:
         yield client
 
@@ -42,7 +43,6 @@ def last_status(gateway: Gateway) -> str:
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_before_the_first_token_it_is_a_504(gateway: Gateway, client: openai.OpenAI, stream: bool):
-    until_ready(gateway)
     with pytest.raises(openai.InternalServerError) as refused:
         asked(client, "HANG", stream=stream)
     assert (refused.value.status_code, refused.value.code) == (504, "engine_timeout")

@@ -223,9 +223,11 @@ async def test_an_engine_that_hung_gets_nothing_until_it_answers_again(
     monkeypatch.setattr(client, "AGAIN", 0.05)
     async with double_engine(tmp_path) as double:
         engine = Engine(double.url)
-        reconciler = Reconciler(Engines([engine]), _wants(tmp_path), base=BASE)
+        engines = Engines([engine])
+        reconciler = Reconciler(engines, _wants(tmp_path), base=BASE)
         await reconciler.look(engine)
         engine.hung = double.stuck = True
+        assert not engines.ready
         for _ in range(2):
             await reconciler.look(engine)
             assert not engine.ready, "though its /health says that all is well"
