@@ -77,12 +77,6 @@ GRACE = 60
 QUIET = {"/healthz", "/readyz"}
 """Asked every second by whoever watches: not worth a line."""
 NOWHERE = traces.Traces()
-READING = 60.0
-"""Seconds that a caller may leave unread what was sent. Then the answer, which holds a place, is given up."""
-
-
-class Unread(Exception):
-    """Nobody reads the answer. Inside this module only: the connection is closed, and there is nobody to tell."""
 
 
 def create_app(settings: Settings, engine_urls: list[str]) -> FastAPI:
@@ -184,16 +178,10 @@ class RequestLog:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], *_told(scope, request_id, began)]
-            try:
-                async with asyncio.timeout(READING):
-                    await send(message)
-            except TimeoutError:
-                raise Unread from None
+            await send(message)
 
         try:
             await self.app(scope, receive, mark)
-        except Unread:
-            log.warning("answer given up: nobody reads it", extra={"fields": {"request": request_id}})
         finally:
             caller = scope["state"].get("caller")
             fields: dict[str, Any] = {

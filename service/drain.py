@@ -12,6 +12,8 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from service.connection import Connection
+
 TELLING = 5
 """Seconds for the last words: the error events of the answers given up, and their records."""
 
@@ -22,7 +24,7 @@ def serve(
     """Serve until SIGTERM or SIGINT; `give_up` is called when answers still run `grace` seconds later."""
     config = uvicorn.Config(
         app, host=host, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=grace + TELLING,
-        timeout_keep_alive=75, h11_max_incomplete_event_size=65_536,
+        timeout_keep_alive=75, http=Connection, ws="none",
     )  # fmt: skip
     # Uvicorn raises the signal again when it has ended well; an end that was asked for is no failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

@@ -9,6 +9,8 @@ from typing import Any
 
 import uvicorn
 
+from service.connection import Connection
+
 
 def free_port() -> int:
     with socket.socket() as probe:
@@ -21,7 +23,7 @@ def serving(app: Any, port: int | None = None) -> Iterator[str]:
     """Yield the base URL of `app`, ended when the block ends."""
     port = port or free_port()
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, timeout_graceful_shutdown=2,
-        timeout_keep_alive=75,  # as the gateway: a client of all tests may rest longer than five seconds
+        timeout_keep_alive=75, http=Connection,  # as the gateway
     )  # fmt: skip
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -10,19 +10,19 @@ transaction waits for the engine. Knows no route's parameters.
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import orjson
 from fastapi import Request
-from fastapi.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from fastapi.responses import Response
 
 from service import metrics
 from service.api import limits
 from service.api.deps import House
+from service.api.reader import Events, Reader, unless_gone
 from service.contract.chat import ChatRequest
 from service.contract.prompts import PromptRequest
 from service.domain import chat, completions, conversations, prompts, sampling
@@ -36,7 +36,6 @@ from service.logs import log
 from service.refusals import OUTAGES, of_outage
 from service.traces import Question, Trace
 
-Awaited = TypeVar("Awaited")
 Wanted = ChatRequest | PromptRequest
 ENGINES_OWN = {
     "stop_reason", "token_ids", "routed_experts", "prompt_logprobs", "prompt_token_ids", "prompt_text",
@@ -194,7 +193,7 @@ async def answer(asked: Asked, request: Request) -> dict[str, Any] | None:
     """The whole answer on OpenAI's wire, or none when the caller went away first. Its end is recorded."""
     ending = Ending(status="failed")
     try:
-        found = await _unless_gone(request, asked.engine.chat(asked.body, asked.path, _told(asked)))
+        found = await unless_gone(request, asked.engine.chat(asked.body, asked.path, _told(asked)))
         if found is None:
             ending.status = "interrupted"
             return None
@@ -218,17 +217,16 @@ async def streamed(
 ) -> Response:
     """An answer in events, a chat's or those given. The first one is awaited here, so that a refusal still has its
     own status."""
-    events = events or relay(asked)
-    first = None
+    events, reader, first = events or relay(asked), Reader(request), None
     try:
-        first = await _unless_gone(request, anext(events))
+        async with reader.there():
+            first = await anext(events)
     finally:
         if first is None:
+            reader.close()
             await events.aclose()
             await asyncio.shield(_end(asked, Ending()))
-    if first is None:
-        return Response(status_code=499)
-    return _Stream(_with_first(first, events), media_type="text/event-stream", headers=asked.headers)
+    return Response(status_code=499) if first is None else Events(first, events, reader, asked.headers)
 
 
 async def relay(asked: Asked) -> AsyncGenerator[bytes, None]:
@@ -298,22 +296,6 @@ def _taken(data: bytes, asked: Asked, ending: Ending) -> dict[str, Any] | None:
     return chunk if chunk["choices"] or (wanted and usage) else None
 
 
-class _Stream(StreamingResponse):
-    """Ends its events when the answer ends, however it does. Left alone between two events, they would hold their place
-    and the engine until Python collects them."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(cast(AsyncGenerator[bytes, None], self.body_iterator)):
-            await super().__call__(scope, receive, send)
-
-
-async def _with_first(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(rest):
-        yield first
-        async for event in rest:
-            yield event
-
-
 def _complete(asked: Asked, ending: Ending) -> None:
     """Raises `EngineError` unless the model itself ended every choice."""
     if not ending.ended_well(asked.request.choices):
@@ -362,24 +344,6 @@ async def _end(asked: Asked, ending: Ending) -> None:
             await completions.end(asked.house.records, asked.completion_id, ending)
     except OUTAGES as error:
         raise of_outage(error) from None
-
-
-async def _unless_gone(request: Request, work_of: Awaitable[Awaited]) -> Awaited | None:
-    """What is awaited, or none when the client went away first: the engine's work is then cancelled."""
-    work = asyncio.ensure_future(work_of)
-    gone = asyncio.ensure_future(_gone(request))
-    try:
-        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-        return await work if work.done() else None
-    finally:
-        for task in (work, gone):
-            task.cancel()
-        await asyncio.gather(work, gone, return_exceptions=True)
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def _as_ours(found: dict[str, Any], asked: Asked) -> dict[str, Any]:

@@ -45,8 +45,8 @@ class Database:
             event.listen(self._engine.sync_engine, "connect", _prepare_sqlite)
             event.listen(self._engine.sync_engine, "begin", _begin_sqlite)
         self._read = async_sessionmaker(self._engine, expire_on_commit=False)
-        self._record = self._engine.execution_options(write=True)
-        self._write = async_sessionmaker(self._record, expire_on_commit=False)
+        self._write = async_sessionmaker(self._engine.execution_options(write=True), expire_on_commit=False)
+        self._record = self._engine.execution_options(write=True, gathered=True)
         self.changes = 0
         """Grows whenever this process has written something that decides about requests: see `recent`."""
 
@@ -69,7 +69,7 @@ class Database:
 
     @asynccontextmanager
     async def recording(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction of plain statements, without objects: see `group_commit`."""
+        """A transaction of plain statements, without objects and of which nothing is asked: see `group_commit`."""
         async with self._turn(), self._record.begin() as connection:
             yield connection
 
@@ -145,5 +145,7 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 def _begin_sqlite(connection: Any) -> None:
     # Python's sqlite3 begins late and on its own; SQLAlchemy's documentation asks for an explicit BEGIN.
-    writes = connection.get_execution_options().get("write", False)
-    connection.connection.driver_connection.begin(writes=writes)
+    options = connection.get_execution_options()
+    connection.connection.driver_connection.begin(
+        writes=options.get("write", False), gathered=options.get("gathered", False)
+    )

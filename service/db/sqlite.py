@@ -4,6 +4,7 @@ aiosqlite asks its thread four times for a SELECT (make a cursor, execute, fetch
 BEGIN and ROLLBACK are statements of their own. Each time two threads wait for a core, which is what a
 request waits for when the engine keeps every core busy. Here a statement is one question, the first one of
 a transaction takes the BEGIN with it, and nobody waits for the end of a transaction that wrote nothing.
+A transaction whose statements are `gathered` is one question in all, asked at its end.
 Knows nothing of what is stored.
 """
 
@@ -22,28 +23,41 @@ class Connection(aiosqlite.Connection):
     """The BEGIN that goes with the next statement."""
     _open: bool | None = None
     """What the transaction under way is: one that writes, one that reads, or none."""
+    _gathered: "list[Asked] | None" = None
+    """Statements that wait for the COMMIT."""
 
-    def begin(self, *, writes: bool) -> None:
-        """Open a transaction with the next statement; one that writes takes SQLite's write lock first."""
+    def begin(self, *, writes: bool, gathered: bool = False) -> None:
+        """Open a transaction with the next statement; one that writes takes SQLite's write lock first.
+
+        Where nobody asks what the statements found, they may be `gathered`: the COMMIT asks them all.
+        """
         self._held, self._open = "BEGIN IMMEDIATE" if writes else "BEGIN", writes
+        self._gathered = [] if gathered else None
 
     def cursor(self) -> Any:
         return Cursor(self)
 
     async def ask(self, method: str, sql: str, parameters: Iterable[Any]) -> "Found":
         """One statement, fetched whole. Raises what `sqlite3` does."""
+        if self._gathered is not None:
+            self._gathered.append((method, sql, parameters))
+            return NOTHING
         begin, self._held = self._held, None
         return await self._execute(_run, self._conn, begin, method, sql, parameters)
 
     async def commit(self) -> None:
-        if self._held is None:
+        """A gathered transaction is asked here, whole or not at all. Raises what `sqlite3` does."""
+        if self._gathered:
+            asked, self._gathered = self._gathered, None
+            await self._execute(_run_all, self._conn, self._held, asked)
+        elif self._held is None:
             await self._execute(self._conn.commit)
         self._held, self._open = None, None
 
     async def rollback(self) -> None:
         """Nothing asked for later can overtake it, so only the end of a write lock is waited for."""
         held, writes = self._held, self._open
-        self._held, self._open = None, None
+        self._held, self._open, self._gathered = None, None, None
         if held is not None or writes is None:
             return
         if writes:
@@ -54,6 +68,9 @@ class Connection(aiosqlite.Connection):
 
 Found = tuple[Any, int, int | None, list[Any]]
 """Description of the columns, rows changed, id of the last new row, rows."""
+NOTHING: Found = (None, -1, None, [])
+Asked = tuple[str, str, Iterable[Any]]
+"""`execute` or `executemany`, the statement, its parameters."""
 
 
 class Cursor:
@@ -108,3 +125,15 @@ def _run(
         return cursor.description, cursor.rowcount, cursor.lastrowid, rows
     finally:
         cursor.close()
+
+
+def _run_all(connection: sqlite3.Connection, begin: str, asked: list[Asked]) -> None:
+    """In the connection's thread."""
+    connection.execute(begin)
+    try:
+        for method, sql, parameters in asked:
+            getattr(connection, method)(sql, parameters).close()
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise

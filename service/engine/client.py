@@ -52,7 +52,8 @@ class Engine:
     `ready`, `models` (what it serves now, base model included) and `release` (as `vllm 0.32.0`, noted
     whenever it comes up, for the record of its answers) are set by the reconciler;
     `in_flight` is the number of chats it is answering for us. `hung` says that an answer was given up because the
-    engine made no step; nothing is sent there until the reconciler has seen it answer again.
+    engine made no step; nothing is sent there until the reconciler has seen it answer again. `heard` is when words of
+    any answer came last, by `time.monotonic`.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Engine:
         self.models: set[str] = set()
         self.in_flight = 0
         self.hung = False
+        self.heard = 0.0
         self._using: Counter[str] = Counter()
         self._base_name, self._turns = base, Turns(places) if places is not None else None
         self.release = "unknown"
@@ -166,14 +168,8 @@ class Engine:
         `EngineUnavailable`, `EngineTimeout`, `EngineError`.
         """
         async with self._counted(body["model"]):
-            whole = body | {"stream": False}
-            asking = asyncio.create_task(self._json("POST", path, whole, self._answer, headers))
-            try:
-                await self._while_it_steps(asking)
-                return await asking
-            finally:
-                asking.cancel()
-                await asyncio.gather(asking, return_exceptions=True)
+            async with self._while_it_steps():
+                return await self._json("POST", path, body | {"stream": False}, self._answer, headers)
 
     async def stream(
         self, body: dict[str, Any], path: str = CHAT, headers: Mapping[str, str] = _NONE
@@ -188,13 +184,9 @@ class Engine:
         """
         async with self._counted(body["model"]):
             async with aclosing(self._events(body | {"stream": True}, path, headers)) as stream:
-                first = asyncio.ensure_future(anext(stream))
-                try:
-                    await self._while_it_steps(first)
-                    yield await first
-                finally:
-                    first.cancel()
-                    await asyncio.gather(first, return_exceptions=True)
+                async with self._while_it_steps():
+                    first = await anext(stream)
+                yield first
                 while True:
                     try:
                         async with asyncio.timeout(self._patience):
@@ -258,6 +250,7 @@ class Engine:
         """The events of one stream, however long each may take."""
         async with self._request("POST", path, asked, _OPENING, headers) as response:
             async for together in events(response.content.iter_any()):
+                self.heard = time.monotonic()
                 failed = next((at for at, data in enumerate(together) if data.startswith(b'{"error"')), None)
                 if good := together[:failed]:
                     yield good
@@ -267,17 +260,29 @@ class Engine:
                     return
         raise EngineUnavailable(_BROKE)
 
-    async def _while_it_steps(self, asking: asyncio.Task[Any]) -> None:
-        """Until the answer, or its first words, are there. A long wait is no hung engine: its steps are looked at from
-        time to time. After so long without one `EngineTimeout` is raised, and the engine counts as hung."""
+    @asynccontextmanager
+    async def _while_it_steps(self) -> AsyncIterator[None]:
+        """Wait in the block for an answer, or for its first words. A long wait is no hung engine: its steps are looked
+        at from time to time. After so long without one the engine counts as hung, and `EngineTimeout` is raised."""
+        try:
+            async with asyncio.timeout(None) as limit:
+                watch = asyncio.create_task(self._watch(limit))
+                try:
+                    yield
+                finally:
+                    watch.cancel()
+        except TimeoutError:
+            raise EngineTimeout(_SLOW) from None
+
+    async def _watch(self, limit: asyncio.Timeout) -> None:
         moved, steps = time.monotonic(), None
-        while not (await asyncio.wait({asking}, timeout=self._patience / 4))[0]:
+        while time.monotonic() - moved < self._patience:
+            await asyncio.sleep(self._patience / 4)
             before, steps = steps, await self.steps()
             if None not in (before, steps) and steps != before:
                 moved = time.monotonic()
-            if time.monotonic() - moved >= self._patience:
-                self.hung = True
-                raise EngineTimeout(_SLOW)
+        self.hung = True
+        limit.reschedule(0.0)
 
     async def close(self) -> None:
         """Close every connection. Harmless to repeat."""

@@ -41,6 +41,8 @@ BEATS = 3
 """Times between two looks that a ready engine is asked whether it lives, so that nobody is sent to a dead one long."""
 PATIENCE = 5
 """Health checks in a row that may time out (2 s each) before a slow engine counts as gone."""
+SPOKE = 5.0
+"""Seconds since the last words of an answer for which an engine counts as alive all the same."""
 
 
 def must_be_there(path: str) -> None:
@@ -135,8 +137,10 @@ class Reconciler:
             await engine.check()
         except EngineTimeout:
             # A machine under load may answer late; only a ready engine has earned the benefit of doubt.
+            # One that still speaks is alive, however long its `/health` has to wait.
             self._slow[engine.url] = self._slow.get(engine.url, 0) + 1
-            return engine.ready and self._slow[engine.url] < PATIENCE
+            speaks = time.monotonic() - engine.heard < SPOKE
+            return engine.ready and (speaks or self._slow[engine.url] < PATIENCE)
         except TailorbirdError:
             return False
         self._slow.pop(engine.url, None)

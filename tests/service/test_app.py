@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from service import app
+from service import connection
 from tests.gateway import Gateway, running_gateway
 
 WORDS, SIZE = 4_000, 4_000
@@ -19,7 +19,7 @@ WORDS, SIZE = 4_000, 4_000
 def test_a_reader_who_does_not_read_holds_up_the_engine_and_then_loses_the_answer(
     tmp_path: Path, schema: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(app, "READING", 1.0)
+    monkeypatch.setattr(connection, "READING", 1.0)
     with running_gateway(tmp_path, schema) as gateway:
         with unread(gateway, " ".join(["w" * SIZE] * WORDS)):
             for _ in range(2_000):
