@@ -347,19 +347,22 @@ async def _end(asked: Asked, ending: Ending) -> None:
 
 
 def _as_ours(found: dict[str, Any], asked: Asked) -> dict[str, Any]:
-    """OpenAI's fields only, under our id and the name that was asked for."""
-    choices = [_choice(choice) for choice in found.get("choices", ())]
-    return _without(found) | {"id": asked.completion_id, "model": asked.request.model, "choices": choices}
+    """OpenAI's fields only, under our id and the name that was asked for: the same object, as each word of a stream
+    comes by here."""
+    _strip(found)
+    found["id"], found["model"] = asked.completion_id, asked.request.model
+    for choice in found.setdefault("choices", []):
+        _strip(choice)
+        said = choice.get("delta") or choice.get("message")
+        if said:
+            for name in OFTEN_NULL & said.keys():
+                if said[name] is None:
+                    del said[name]
+            if said.get("tool_calls") and said.get("content") == "":
+                said["content"] = None
+    return found
 
 
-def _choice(choice: dict[str, Any]) -> dict[str, Any]:
-    kept = _without(choice)
-    for part in kept.keys() & {"message", "delta"}:
-        said = kept[part] = {k: v for k, v in kept[part].items() if v is not None or k not in OFTEN_NULL}
-        if said.get("tool_calls") and said.get("content") == "":
-            said["content"] = None
-    return kept
-
-
-def _without(found: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in found.items() if key not in ENGINES_OWN}
+def _strip(found: dict[str, Any]) -> None:
+    for name in ENGINES_OWN & found.keys():
+        del found[name]

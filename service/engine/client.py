@@ -12,11 +12,14 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from itertools import takewhile
 from typing import Any
 
 import aiohttp
 import orjson
 
+from service.engine.refusals import GONE, refusal
+from service.engine.silence import Silence
 from service.engine.sse import EventTooLong, events
 from service.engine.turns import Turns
 from service.errors import (
@@ -40,7 +43,6 @@ _NONE: Mapping[str, str] = {}
 _OPENING = aiohttp.ClientTimeout(sock_connect=5.0)
 AGAIN = 10.0
 """Seconds for the one token by which an engine that was hung shows that it is not."""
-GONE = "The engine is starting or gone. Try again in a few seconds."
 _BROKE = "The engine stopped in the middle of the answer. Send the request again."
 _ENDING = "The service is ending. Send the request again in a minute."
 _SLOW = "The engine did not answer in time. Try again, or ask for a shorter answer."
@@ -187,14 +189,7 @@ class Engine:
                 async with self._while_it_steps():
                     first = await anext(stream)
                 yield first
-                while True:
-                    try:
-                        async with asyncio.timeout(self._patience):
-                            together = await anext(stream, None)
-                    except TimeoutError:
-                        raise EngineTimeout(_SLOW) from None
-                    if together is None:
-                        return
+                async for together in stream:
                     yield together
 
     def in_use(self, model: str) -> bool:
@@ -215,9 +210,8 @@ class Engine:
 
     async def answers_again(self, model: str) -> bool:
         """Whether one token is answered at once by an engine that was hung. Raises nothing."""
-        body = {"model": model, "prompt": ".", "max_tokens": 1}
         try:
-            await self._json("POST", TEXT, body, timeout=AGAIN)
+            await self._json("POST", TEXT, {"model": model, "prompt": ".", "max_tokens": 1}, timeout=AGAIN)
         except TailorbirdError:
             return False
         self.hung = False
@@ -247,17 +241,25 @@ class Engine:
     async def _events(
         self, asked: dict[str, Any], path: str, headers: Mapping[str, str]
     ) -> AsyncGenerator[list[bytes], None]:
-        """The events of one stream, however long each may take."""
-        async with self._request("POST", path, asked, _OPENING, headers) as response:
-            async for together in events(response.content.iter_any()):
-                self.heard = time.monotonic()
-                failed = next((at for at, data in enumerate(together) if data.startswith(b'{"error"')), None)
-                if good := together[:failed]:
-                    yield good
-                if failed is not None:
-                    raise _refusal(500, together[failed])
-                if together[-1] == b"[DONE]":
-                    return
+        """The events of one stream, however long the first may take."""
+        silence: Silence | None = None
+        try:
+            async with self._request("POST", path, asked, _OPENING, headers) as response:
+                async for together in events(response.content.iter_any()):
+                    silence = silence or Silence(response, self._patience)
+                    silence.heard()
+                    self.heard = time.monotonic()
+                    good = list(takewhile(_is_good, together))
+                    if good:
+                        yield good
+                    if len(good) < len(together):
+                        raise refusal(500, together[len(good)])
+                    if together[-1] == b"[DONE]":
+                        return
+                    silence.read()
+        finally:
+            if silence is not None:
+                silence.close()
         raise EngineUnavailable(_BROKE)
 
     @asynccontextmanager
@@ -355,7 +357,7 @@ class Engine:
                 method, self._base + route, data=data, headers={**_JSON, **headers}, timeout=limit
             )
             if response.status != 200:
-                raise _refusal(response.status, await response.read())
+                raise refusal(response.status, await response.read())
             self._responses.add(response)
             yield response
         except TimeoutError:
@@ -374,26 +376,9 @@ class Engine:
                     response.close()
 
 
+def _is_good(data: bytes) -> bool:
+    return not data.startswith(b'{"error"')
+
+
 def _within(seconds: float) -> aiohttp.ClientTimeout:
     return aiohttp.ClientTimeout(total=seconds)
-
-
-def _refusal(status: int, body: bytes) -> TailorbirdError:
-    """The engine's error as one of ours. vLLM's body is `{"error": {"message", "type", "param", "code"}}`."""
-    try:
-        error = orjson.loads(body)["error"]
-        message, kind, param = str(error["message"]), str(error.get("type")), error.get("param")
-        status = error["code"] if isinstance(error.get("code"), int) else status
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        message, kind, param = body.decode(errors="replace")[:500] or f"status {status}", "", None
-    message = message.split(" (parameter=", 1)[0]
-    if status == 503 and "busy" in message:
-        return TooMany("The engine's queue is full. Try again in a few seconds.")
-    if status == 503 or "EngineDead" in kind + message:
-        return EngineUnavailable(GONE)
-    if status == 404:
-        return NotFound(message, param=param, code="model_not_found" if param == "model" else None)
-    if 400 <= status < 500:
-        too_long = "maximum context length" in message
-        return BadInput(message, param=param, code="context_length_exceeded" if too_long else None)
-    return EngineError(f"The engine failed: {message}")

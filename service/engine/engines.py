@@ -8,7 +8,8 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator
 
-from service.engine.client import GONE, Engine
+from service.engine.client import Engine
+from service.engine.refusals import GONE
 from service.errors import EngineUnavailable
 
 
