@@ -114,7 +114,7 @@ class Asking(Screen):
         if attachments and answer.refused and answer.refused.code == "context_length_exceeded":
             problem = self.w("attach_too_long")
         number = answer.begun.release.rpartition("@")[2] if answer.begun else None
-        release = None if number is None else int(number) if number.isdigit() else 0
+        release = None if number is None else int(number) if number.isdecimal() else 0
         return render(
             "growing", self.w, title=answer.title, question=question, attachments=attachments,
             asked=answer.question, follows=answer.follows, text=answer.text, release=release, problem=problem,

@@ -34,7 +34,7 @@ def vote_of(act: Act) -> Vote:
     try:
         return Vote(
             choice=cast(Choice, choice), reasons=reasons, comment=act.text("comment") or None,
-            strength=int(strength) if wins and strength.isdigit() else None,
+            strength=int(strength) if wins and strength.isdecimal() else None,
         )  # fmt: skip
     except ValidationError:
         raise Refused(400, "not_understood", "This could not be understood. Reload the page.") from None

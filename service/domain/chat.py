@@ -7,6 +7,7 @@ ft:...           a tuned model
 """
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +19,8 @@ from service.db import tables
 from service.errors import NotFound
 
 BASE = "base"
+NUMBER = re.compile("[0-9]{1,9}")
+"""Of a release: what Python and every database take for a number alike."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ async def resolve(session: AsyncSession, model: str, *, base_name: str) -> Route
         return Route(model, adapter, adapter)
     name, at, number = model.partition("@")
     assistant = await session.scalar(select(tables.Assistant).where(tables.Assistant.name == name))
-    if assistant is None or (at and not number.isdigit()):
+    if assistant is None or (at and not NUMBER.fullmatch(number)):
         raise model_not_found(model)
     if at:
         return await _of_assistant(session, model, assistant, int(number), base_name)

@@ -116,20 +116,22 @@ def test_nothing_is_asked_when_one_line_is_wrong_and_each_is_told(gateway: Gatew
         line("g", body={"chat_template": "x"}),
         {"method": "POST", "url": CHAT, "body": {}},
         line("h", body={"messages": []}),
+        line("i", body={"model": "fanal@²"}),
     )
     batch = ended(client, batch.id)
     assert (batch.status, batch.output_file_id, batch.error_file_id) == ("failed", None, None)
     assert batch.failed_at is not None
     assert batch.errors is not None
     told = {error.line: error for error in batch.errors.data or []}
-    assert sorted(told) == [2, 3, 4, 5, 6, 7, 8, 9, 10]
+    assert sorted(told) == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
     codes = {number: error.code for number, error in told.items()}
     assert (codes[2], codes[4], codes[6]) == ("duplicate_custom_id", "mismatched_url", "model_not_found")
+    assert codes[11] == "model_not_found"
     assert (codes[8], told[8].param) == ("unsupported_parameter", "body.chat_template")
     assert "'method'" in (told[3].message or "")
     assert "'temperature'" in (told[5].message or "")
     assert "custom_id" in (told[9].message or "")
-    assert all(f"Line {number}:" in error.message for number, error in told.items() if number != 6)
+    assert all(f"Line {number}:" in error.message for number, error in told.items() if number not in (6, 11))
     assert len(gateway.engine_bodies) == before
 
 

@@ -105,3 +105,16 @@ def test_a_model_whose_adapter_was_made_for_another_base_model_is_refused_before
             client.chat.completions.create(model=model, messages=[{"role": "user", "content": "x"}])
         assert refused.value.code == "wrong_base_model"
     assert digest not in gateway.engine.loaded
+
+
+@pytest.mark.parametrize("number", ["²", "٣", "9" * 20, "-1", ""])
+def test_what_is_no_number_of_a_release_names_no_model(gateway: Gateway, number: str):
+    model, ask = f"fanal@{number}", gateway.admin
+    for answer in (
+        ask.post(
+            "/v1/chat/completions", json={"model": model, "messages": [{"role": "user", "content": "x"}]}
+        ),
+        ask.post("/v1/responses", json={"model": model, "input": "x"}),
+        ask.get(f"/v1/models/{model}"),
+    ):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
