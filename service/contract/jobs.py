@@ -7,11 +7,12 @@ bounds of every hyperparameter. Knows no queue and no trainer.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from service.contract.base import Strict, Wire, example
 from service.contract.datasets import SplitBy
 from service.contract.replay import Forgetting, Replayed
+from service.contract.sampling import check_metadata
 
 TrainingKind = Literal["sft", "dpo", "kto"]
 JobKind = Literal["sft", "dpo", "kto", "import", "evaluation"]
@@ -101,11 +102,16 @@ class JobCreate(Strict):
     validation_file: str | None = None
     suffix: Suffix | None = None
     seed: int | None = Field(default=None, ge=0, le=2**31 - 1)
-    metadata: dict[str, str] | None = Field(default=None, max_length=16)
+    metadata: dict[str, str] | None = None
     """The key `assistant` names the assistant that the tuned model is offered to."""
     method: Method | None = None
     hyperparameters: Hyperparameters | None = None
     integrations: list[dict[str, Any]] | None = None
+
+    @field_validator("metadata")
+    @classmethod
+    def _metadata_is_small(cls, metadata: dict[str, str] | None) -> dict[str, str] | None:
+        return check_metadata(metadata)
 
 
 class JobError(Wire):

@@ -51,7 +51,7 @@ def as_list(value: Any) -> Any:
 
 class Sampling(Wire):
     model: str = Field(min_length=1, max_length=200)
-    stream: bool = False
+    stream: bool | None = None
     stream_options: dict[str, Any] | None = None
     n: int | None = Field(default=None, ge=1, le=MAX_CHOICES)
     max_tokens: int | None = Field(default=None, ge=1)

@@ -171,7 +171,8 @@ def used(job: tables.Job) -> dict[str, Any]:
     """Every hyperparameter of a job's method, resolved."""
     if job.kind == "import":
         return {}
-    return chosen(JobCreate.model_validate(job.request), job.kind, job.settings)
+    # What was asked before metadata had its limits must still be shown.
+    return chosen(JobCreate.model_validate({**job.request, "metadata": None}), job.kind, job.settings)
 
 
 def chosen(wanted: JobCreate, kind: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -301,6 +301,15 @@ def test_a_setting_that_is_unknown_or_makes_the_estimate_wrong_is_refused_by_nam
     assert named in f"{refusal.value.param} {refusal.value.message}"
 
 
+@pytest.mark.parametrize("metadata", [{"k" * 65: "v"}, {"k": "v" * 513}, {str(n): "v" for n in range(17)}])
+def test_metadata_past_openais_limits_is_refused(client: openai.OpenAI, metadata: dict[str, str]):
+    with pytest.raises(
+        openai.BadRequestError, match="16 pairs, with keys of 64 and values of 512"
+    ) as refusal:
+        ask(client, "file-none", metadata=metadata)
+    assert refusal.value.param == "metadata"
+
+
 def test_the_weights_are_ktos_alone(client: openai.OpenAI):
     method: Any = {"type": "dpo", "dpo": {"hyperparameters": {"desirable_weight": 1}}}
     with pytest.raises(openai.BadRequestError, match="desirable_weight"):

@@ -209,16 +209,21 @@ def test_what_cannot_be_served_is_refused_by_name(client: openai.OpenAI, change:
     assert refused.value.type == "invalid_request_error"
 
 
-def test_a_parameter_that_is_null_counts_as_left_out(client: openai.OpenAI):
-    body = {
-        "model": "fanal",
-        "messages": HELLO,
-        "functions": None,
-        "audio": None,
-        "tools": None,
-        "stop": None,
-    }
-    assert client.post("/chat/completions", body=body, cast_to=object)
+@pytest.mark.parametrize(
+    ("path", "asked", "null"),
+    [
+        ("/chat/completions", {"messages": HELLO}, ("functions", "audio", "tools", "stop", "stream", "stream_options",
+         "store", "logprobs", "parallel_tool_calls", "metadata")),
+        ("/completions", {"prompt": "x"}, ("stream", "stream_options", "echo", "logprobs", "suffix", "best_of")),
+        ("/responses", {"input": "x"}, ("stream", "store", "background", "parallel_tool_calls", "metadata")),
+    ],
+)  # fmt: skip
+def test_a_parameter_that_is_null_counts_as_left_out(
+    gateway: Gateway, client: openai.OpenAI, path: str, asked: dict[str, Any], null: tuple[str, ...]
+):
+    body = {"model": base(gateway), **asked, **dict.fromkeys(null)}
+    assert client.post(path, body=body, cast_to=object)
+    assert not sent(gateway).get("stream")
 
 
 def test_a_raw_prompt_is_gone_on_from_and_recorded_apart_from_chats(gateway: Gateway, client: openai.OpenAI):
