@@ -2,8 +2,10 @@
 
 FastAPI reads a request's body before any handler asks who sent it, so a stranger could fill the memory or
 the temporary folder. Here a request that may carry a body shows its key first, and a body that grows too
-long is refused where it stands. Knows no route but the one that opens a session.
+long is refused where it stands. Knows no route but the one that opens a session and those that take a file.
 """
+
+import re
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,8 +19,10 @@ NO_BODY = {"GET", "HEAD", "OPTIONS"}
 SIGN_IN = "/api/session"
 STRANGERS = 64 << 10
 """Bytes of a body that needs no key."""
+FILES = re.compile("/v1/files|/v1/uploads/[^/]+/parts|/api/imports")
+"""Routes that take a form with a file, which goes to the disk as it comes."""
 JSON = 32 << 20
-"""Bytes of any other body that is not a form with a file."""
+"""Bytes of any other body: whatever it says that it is, it is held in memory."""
 FRAME = 1 << 20
 """Bytes of a form around its file."""
 
@@ -53,7 +57,8 @@ def _limit(request: Request, house: House) -> int:
     if request.url.path == SIGN_IN:
         return STRANGERS
     form = request.headers.get("content-type", "").startswith("multipart/form-data")
-    return (house.settings.max_upload_mb << 20) + FRAME if form else JSON
+    takes_file = form and FILES.fullmatch(request.url.path)
+    return (house.settings.max_upload_mb << 20) + FRAME if takes_file else JSON
 
 
 def _counted(receive: Receive, limit: int) -> Receive:

@@ -36,6 +36,20 @@ def test_a_body_that_is_announced_too_long_is_refused_at_once(gateway: Gateway, 
     assert answer_to(gateway, f"POST {path} HTTP/1.1\r\n{head}").startswith(b"HTTP/1.1 413")
 
 
+def test_a_form_is_let_in_as_a_file_only_where_a_file_is_taken(gateway: Gateway):
+    """Elsewhere it would be held in memory, half a gigabyte for each request."""
+    spec = httpx.get(f"{gateway.url}/openapi.json").json()
+    taking = {
+        path for path, methods in spec["paths"].items() for one in methods.values()
+        if "multipart/form-data" in one.get("requestBody", {}).get("content", {})
+    }  # fmt: skip
+    assert taking == {path for path in spec["paths"] if door.FILES.fullmatch(path)}
+    form = f"content-type: multipart/form-data; boundary=x\r\ncontent-length: {door.JSON + 1}"
+    head = f"authorization: Bearer {gateway.key}\r\n{form}"
+    for path in ("/v1/chat/completions", "/v1/uploads", "/api/imports/import_1/start"):
+        assert answer_to(gateway, f"POST {path} HTTP/1.1\r\n{head}").startswith(b"HTTP/1.1 413"), path
+
+
 def test_a_body_that_does_not_say_its_length_is_cut_at_the_limit(
     gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ):
