@@ -1,6 +1,6 @@
 """How every refusal looks: OpenAI's error body, its status and its headers.
 
-Owns the translation of errors, ours and the framework's, into answers. Knows no route.
+Owns the translation of errors, ours and the framework's, into answers. Knows no route of ours.
 """
 
 import errno
@@ -36,6 +36,9 @@ DESCRIBED: dict[int | str, dict[str, Any]] = {
 """What every route says in its description beside its own answer."""
 OUTAGES = (OperationalError, NoConnection)
 """What the database raises when it cannot be reached, is held by somebody else, or has no connection left to give."""
+
+ABSENT = {"/v1/responses/compact", "/v1/responses/input_tokens"}
+"""Addresses of OpenAI's that are not here, though they look like one of a response."""
 
 
 def install(app: FastAPI) -> None:
@@ -101,7 +104,7 @@ async def _not_understood(_: Request, error: Exception) -> JSONResponse:
 async def _no_route(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     asked = f"{request.method} {request.url.path}"
-    if error.status_code == 404:
+    if error.status_code == 404 or request.url.path in ABSENT:
         message = f"Unknown address: {asked}. Of OpenAI's API there is here: {', '.join(_served(request))}."
         return answer(NotFound(f"{message} All addresses are described at /docs.", code="unknown_url"))
     if error.status_code == 405:

@@ -38,6 +38,8 @@ ABSENT: dict[str, Callable[[openai.OpenAI], Any]] = {
     "POST /v1/fine_tuning/alpha/graders/validate": lambda c: c.fine_tuning.alpha.graders.validate(
         grader={"type": "string_check", "name": "a", "input": "a", "operation": "eq", "reference": "a"}
     ),
+    "POST /v1/responses/input_tokens": lambda c: c.responses.input_tokens.count(model="fanal", input="a"),
+    "POST /v1/responses/compact": lambda c: c.responses.compact(model="fanal", input="a"),  # type: ignore[arg-type]
     "POST /v1/responses/resp_1/cancel": lambda c: c.responses.cancel("resp_1"),
 }
 
