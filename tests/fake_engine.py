@@ -2,7 +2,7 @@
 
 It serves what it was told to load, streams word by word, and breaks off when the prompt says so: BREAK ends the stream
 without an end, ABORT with vLLM's own (`"abort"`, then `[DONE]` as if all were well, vllm-project/vllm#57082).
-HANG says nothing for seconds, STALL nothing more after its first words. The real engine stands behind every promise in
+HANG says nothing for seconds, STALL nothing more after its first words. GOES ON sends more of a call that has ended. The real engine stands behind every promise in
 the heavy tests.
 """
 
@@ -120,6 +120,9 @@ async def _stream(body: dict[str, Any], words: list[str], question: str):
                 return
             if "STALL" in question and sent == 2:
                 await asyncio.sleep(10)
+        if "GOES ON" in question:
+            for delta in ({"content": "."}, {"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]}):
+                yield _event(body, {"choices": [{"index": number, "finish_reason": None, "delta": delta}]})
         end = {"index": number, "finish_reason": choice["finish_reason"]}
         yield _event(body, {"choices": [end | ({"text": ""} if "prompt" in body else {"delta": {}})]})
     if (body.get("stream_options") or {}).get("include_usage"):

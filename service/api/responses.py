@@ -19,7 +19,7 @@ from service.domain.keys import Caller
 from service.domain.paging import page
 from service.domain.response_events import Events
 from service.domain.response_requests import NAMES, as_chat, refuse_include, refuse_unserved
-from service.errors import BadInput, TailorbirdError
+from service.errors import BadInput, EngineError, TailorbirdError
 from service.logs import log
 
 router = APIRouter(prefix="/v1/responses", tags=["responses"])
@@ -101,8 +101,13 @@ async def _events(asked: Asked, response: dict[str, Any]) -> AsyncGenerator[byte
             async for together in chunks:
                 told = events.begin() if first else []
                 first = False
-                for chunk in together:
-                    told += events.take(chunk)
+                try:
+                    for chunk in together:
+                        told += events.take(chunk)
+                except EngineError as error:
+                    yield _lines(told)
+                    # Raised where the record is ended, so that it says what the stream says; it comes back here.
+                    await chunks.athrow(error)
                 if told:
                     yield _lines(told)
         yield _lines(events.end())

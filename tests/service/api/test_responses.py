@@ -226,6 +226,18 @@ def test_an_engine_that_breaks_off_is_a_failure_and_never_an_end(gateway: Gatewa
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "previous_response_id")
 
 
+def test_a_call_that_goes_on_after_its_end_is_a_failure_in_the_stream_and_in_the_record(
+    client: openai.OpenAI,
+):
+    events: list[Any] = list(
+        client.responses.create(
+            model="fanal", input="GOES ON", tools=[WEATHER], tool_choice="required", stream=True
+        )
+    )
+    assert (events[0].type, events[-1].type) == ("response.created", "response.failed")
+    assert client.responses.retrieve(events[-1].response.id).status == "failed"
+
+
 def test_a_reader_who_leaves_leaves_a_cancelled_response(gateway: Gateway, client: openai.OpenAI):
     stream = client.responses.create(model="fanal", input="SLOW " * 40, stream=True)
     first = next(stream)
