@@ -2,8 +2,8 @@
 
 It serves what it was told to load, streams word by word, and breaks off when the prompt says so: BREAK ends the stream
 without an end, ABORT with vLLM's own (`"abort"`, then `[DONE]` as if all were well, vllm-project/vllm#57082).
-HANG says nothing for seconds, STALL nothing more after its first words. GOES ON sends more of a call that has ended. The real engine stands behind every promise in
-the heavy tests.
+HANG says nothing for seconds, STALL nothing more after its first words; GOES ON sends more of a call that has ended.
+The real engine stands behind every promise in the heavy tests.
 """
 
 import asyncio

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 
-from service.api.deps import CallerDep, ReadDep, RetryDep, WriteDep
+from service.api.deps import CallerDep, NoteDep, ReadDep, RetryDep, WriteDep
 from service.api.lists import as_list
 from service.contract.batches import Batch, BatchCreate
 from service.domain import batches, idempotency
@@ -52,8 +52,10 @@ async def retrieve_batch(batch_id: str, session: ReadDep, caller: CallerDep) -> 
 
 
 @router.post("/{batch_id}/cancel")
-async def cancel_batch(batch_id: str, session: WriteDep, caller: CallerDep) -> Batch:
+async def cancel_batch(batch_id: str, session: WriteDep, caller: CallerDep, note: NoteDep) -> Batch:
     """Stop asking; what was answered stays. `cancelling` now, `cancelled` in a moment."""
     batch = await batches.get_batch(session, caller, batch_id)
-    batches.cancel(batch)
+    batches.cancel(caller, batch)
+    if batch.user_id != caller.user_id:
+        await note("batch.cancelled", batch_id, of=batch.user_id)
     return batches.shown(batch)

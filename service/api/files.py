@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.responses import FileResponse
 
-from service.api.deps import CallerDep, HouseDep, ReadDep, WriteDep
+from service.api.deps import CallerDep, HouseDep, NoteDep, ReadDep, WriteDep
 from service.api.lists import as_list
 from service.contract import files as contract
 from service.domain import files
@@ -72,8 +72,11 @@ async def file_content(file_id: str, session: ReadDep, house: HouseDep, caller: 
 
 
 @router.delete("/{file_id}")
-async def delete_file(file_id: str, session: WriteDep, caller: CallerDep) -> contract.Deleted:
-    await files.delete_file(session, caller, file_id)
+async def delete_file(file_id: str, session: WriteDep, caller: CallerDep, note: NoteDep) -> contract.Deleted:
+    """One's own; an administrator may delete anybody's, and the journal says so."""
+    file = await files.delete_file(session, caller, file_id)
+    if file.user_id != caller.user_id:
+        await note("file.deleted", file_id, of=file.user_id)
     return contract.Deleted(id=file_id, object="file")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, File, Query, UploadFile
 from fastapi.responses import FileResponse
 
-from service.api.deps import CallerDep, House, HouseDep, ReadDep, WriteDep
+from service.api.deps import CallerDep, House, HouseDep, NoteDep, ReadDep, WriteDep
 from service.api.files import chunks_of
 from service.api.lists import as_list
 from service.api.looks import looked_into
@@ -66,17 +66,23 @@ async def preview_import(import_id: str, plan: ImportPlan, house: HouseDep, call
 
 
 @router.post("/{import_id}/start", status_code=202)
-async def start_import(import_id: str, plan: ImportPlan, session: WriteDep, caller: CallerDep) -> Import:
+async def start_import(
+    import_id: str, plan: ImportPlan, session: WriteDep, caller: CallerDep, note: NoteDep
+) -> Import:
     """Have the whole file read in. What is taken becomes a file for training; follow it by its id."""
     found = await imports.get_import(session, caller, import_id)
     await imports.start(session, caller, found, plan)
+    if found.user_id != caller.user_id:
+        await note("import.started", import_id, of=found.user_id)
     return imports.shown(found, caller)
 
 
 @router.post("/{import_id}/cancel")
-async def cancel_import(import_id: str, session: WriteDep, caller: CallerDep) -> Import:
+async def cancel_import(import_id: str, session: WriteDep, caller: CallerDep, note: NoteDep) -> Import:
     found = await imports.get_import(session, caller, import_id)
-    imports.cancel(found)
+    imports.cancel(caller, found)
+    if found.user_id != caller.user_id:
+        await note("import.cancelled", import_id, of=found.user_id)
     return imports.shown(found, caller)
 
 

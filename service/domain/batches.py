@@ -81,8 +81,9 @@ async def unfinished(session: AsyncSession) -> dict[str, str]:
     return {batch_id: status for batch_id, status in rows}
 
 
-def cancel(batch: tables.Batch) -> None:
+def cancel(caller: Caller, batch: tables.Batch) -> None:
     """Ask for its end; repeating it changes nothing. Raises `Conflict` when it has ended or is about to."""
+    caller.must_own(batch.user_id)
     if batch.status in ("cancelling", "cancelled"):
         return
     if batch.status not in ("validating", "in_progress"):

@@ -137,10 +137,12 @@ async def list_files(
     return page(list(await session.scalars(query)), after, limit)
 
 
-async def delete_file(session: AsyncSession, caller: Caller, file_id: str) -> None:
+async def delete_file(session: AsyncSession, caller: Caller, file_id: str) -> tables.File:
     """Hide a file. Its bytes stay while something that needs it leads back to them."""
     file = await get_visible(session, caller, file_id)
+    caller.must_own(file.user_id)
     file.deleted_at = now()
+    return file
 
 
 async def forget_needless(session: AsyncSession) -> int:

@@ -89,6 +89,7 @@ def keep_preview(found: tables.Import, plan: ImportPlan, preview: Preview) -> No
 
 async def start(session: AsyncSession, caller: Caller, found: tables.Import, plan: ImportPlan) -> None:
     """Have the whole file read under this plan. Raises `Conflict` when that is under way or done."""
+    caller.must_own(found.user_id)
     if found.status in ("running", "succeeded"):
         raise Conflict(
             f"The import is '{found.status}' already. Bring the file again to read it in otherwise.",
@@ -100,8 +101,9 @@ async def start(session: AsyncSession, caller: Caller, found: tables.Import, pla
     found.plan, found.status, found.error, found.finished_at = plan.model_dump(), "running", None, None
 
 
-def cancel(found: tables.Import) -> None:
+def cancel(caller: Caller, found: tables.Import) -> None:
     """Give it up; nothing of it is kept. Raises `Conflict` when it has ended."""
+    caller.must_own(found.user_id)
     if found.status not in ("ready", "running"):
         raise Conflict(f"The import has ended already: it is '{found.status}'.")
     found.status, found.finished_at = "cancelled", now()

@@ -68,6 +68,11 @@ class Caller:
         """What is one's own is seen, and by a reviewer what is anybody's."""
         return owner_id == self.user_id or self.may("reviewer")
 
+    def must_own(self, owner_id: str) -> None:
+        """Raise `NotAllowed` unless it is one's own, or the caller an administrator. Reviewers see it, no more."""
+        if owner_id != self.user_id and not self.may("administrator"):
+            raise NotAllowed("It is another person's. Only they, or an administrator, can do this.")
+
 
 class Hasher:
     """HMAC-SHA-256 with a pepper that lies in a file of mode 0600, outside the database."""

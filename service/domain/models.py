@@ -21,8 +21,7 @@ async def delete_model(session: AsyncSession, caller: Caller, model: str, *, bas
     if not model.startswith("ft:"):
         raise NotAllowed(f"'{model}' is no tuned model; only those ('ft:...') can be deleted here.")
     adapter = await session.get_one(tables.Adapter, route.adapter)
-    if adapter.user_id != caller.user_id and not caller.may("administrator"):
-        raise NotAllowed("Only who made a tuned model, or an administrator, can delete it.")
+    caller.must_own(adapter.user_id)
     await _check_unused(session, adapter.digest, model)
     adapter.deleted_at = now()
 

@@ -39,6 +39,30 @@ def test_every_act_of_power_stands_in_the_journal_with_who_did_it(gateway: Gatew
     assert {found[act]["by"] for act in expected} == {me}
 
 
+def test_a_reviewer_leaves_others_files_and_batches_alone_and_an_administrators_hand_on_them_is_noted(
+    gateway: Gateway,
+):
+    owner, reviewer = gateway.client_of("Owner"), gateway.client_of("Onlooker", "reviewer")
+    ask = {"model": "fanal", "messages": [{"role": "user", "content": "HANG"}]}
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": ask}
+    form = {"files": {"file": ("b.jsonl", json.dumps(line).encode())}, "data": {"purpose": "batch"}}
+    for alone in (True, False):
+        file = owner.post("/v1/files", **form).json()["id"]
+        wanted = {"input_file_id": file, "endpoint": line["url"], "completion_window": "24h"}
+        batch = owner.post("/v1/batches", json=wanted).json()["id"]
+        before = entries(gateway, limit=1)
+        for act in (("POST", f"/v1/batches/{batch}/cancel"), ("DELETE", f"/v1/files/{file}")):
+            assert reviewer.request(*act).status_code == 403
+            assert (owner if alone else gateway.admin).request(*act).status_code == 200
+        if alone:
+            assert entries(gateway, limit=1) == before, "what is one's own is nobody's business"
+    noted = [
+        (entry["action"], entry["subject"], entry["detail"]["of"]) for entry in entries(gateway, limit=2)
+    ]
+    of = owner.get("/api/me").json()["id"]
+    assert noted == [("file.deleted", file, of), ("batch.cancelled", batch, of)]
+
+
 def test_what_was_refused_was_not_done_and_does_not_stand_there(gateway: Gateway):
     before = entries(gateway, limit=1)
     assert gateway.admin.post(
