@@ -10,12 +10,11 @@ from fastapi import APIRouter
 
 from service.api.datasets import draft
 from service.api.deps import CallerDep, House, HouseDep, ReviewerDep
-from service.api.jobs import job_of
+from service.api.jobs import job_of, plan_round
 from service.api.looks import looking
 from service.contract import folder
 from service.contract.estimates import Estimate, Look
 from service.contract.jobs import JobCreate, RoundCreate, TrainingSpec
-from service.db import tables
 from service.domain import estimates, job_requests
 from service.domain.job_requests import Plan
 from service.domain.keys import Caller
@@ -49,20 +48,10 @@ async def estimate_job(wanted: JobCreate, house: HouseDep, caller: CallerDep) ->
 @router.post("/round")
 async def estimate_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerDep) -> Estimate:
     """The body of a round's start, reckoned alike: on the feedback as it stands, of which no dataset is made."""
-    settings = house.settings
     with _turn(house, caller):
         made = await draft(house, wanted.assistant, wanted.method, wanted.split_by)
-        files = {
-            split: tables.File(sha256=sha256, kind=wanted.method, rows=rows)
-            for split, (sha256, _, rows) in made.kept.items()
-        }
-        create = job_of(wanted, "", None)
-        async with house.database.reading() as session:
-            plan = await job_requests.plan_on(
-                session, house.store, caller, create, files["train"], files.get("held_out"),
-                base_name=settings.model_name, max_length=settings.max_row, width=house.width,
-            )  # fmt: skip
-        return await _estimate(house, create, plan)
+        plan = await plan_round(wanted, house, caller, made)
+        return await _estimate(house, job_of(wanted, "", None), plan)
 
 
 @contextmanager

@@ -3,12 +3,25 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.api.datasets import draft
-from service.api.deps import CallerDep, HouseDep, NoteDep, ReadDep, RetryDep, ReviewerDep, WriteDep
+from service.api.deps import (
+    CallerDep,
+    House,
+    HouseDep,
+    NoteDep,
+    ReadDep,
+    RetryDep,
+    ReviewerDep,
+    WriteDep,
+)
 from service.api.lists import as_list, metadata_wanted
 from service.contract.jobs import Checkpoint, Job, JobCreate, Method, RoundCreate
-from service.domain import audit, datasets, idempotency, jobs, rounds
+from service.db import tables
+from service.domain import audit, datasets, idempotency, job_requests, jobs, rounds
+from service.domain.job_requests import Plan
+from service.domain.keys import Caller
 
 router = APIRouter(tags=["jobs"])
 BASE = "/v1/fine_tuning/jobs"
@@ -20,7 +33,6 @@ METHODS: dict[str, Literal["supervised", "dpo", "kto"]] = {"sft": "supervised", 
 async def create_job(
     wanted: JobCreate,
     request: Request,
-    session: WriteDep,
     house: HouseDep,
     caller: CallerDep,
     retry: RetryDep,
@@ -28,13 +40,27 @@ async def create_job(
 ) -> Job:
     """Queue a supervised, DPO or KTO job. With an `Idempotency-Key`, or when the SDK retries, a repeat makes no
     second job."""
-    body = await request.body()
-    earlier = await idempotency.earlier_answer(session, caller.user_id, idempotency_key, body)
-    if earlier is not None:
-        return jobs.shown(await jobs.get_training_job(session, caller, earlier["id"]))
-    job = await _create(wanted, session, house, caller, min_rows=house.settings.min_examples, retry=retry)
-    await idempotency.remember(session, caller.user_id, idempotency_key, body, {"id": job.id})
-    return jobs.shown(job)
+    body, settings = await request.body(), house.settings
+
+    async def made_before(session: AsyncSession) -> tables.Job | None:
+        earlier = await idempotency.earlier_answer(session, caller.user_id, idempotency_key, body)
+        if earlier is not None:
+            return await jobs.get_training_job(session, caller, earlier["id"])
+        return await jobs.made_before(session, caller, wanted) if retry else None
+
+    # Planning may read a whole file: nobody who writes waits for that.
+    async with house.database.reading() as session:
+        if (job := await made_before(session)) is not None:
+            return jobs.shown(job)
+        plan = await job_requests.plan(
+            session, house.store, caller, wanted, base_name=settings.model_name, min_rows=settings.min_examples,
+            max_length=settings.max_row, width=house.width,
+        )  # fmt: skip
+    async with house.database.writing() as session:
+        if (job := await made_before(session)) is None:
+            job = await jobs.create_job(session, caller, wanted, plan)
+            await idempotency.remember(session, caller.user_id, idempotency_key, body, {"id": job.id})
+        return jobs.shown(job)
 
 
 @router.get(BASE)
@@ -122,13 +148,14 @@ async def start_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerDep)
         found = await datasets.measure(session, wanted.assistant, wanted.method)
     rounds.check(found, wanted.override_reason)
     made = await draft(house, wanted.assistant, wanted.method, wanted.split_by)
+    plan = await plan_round(wanted, house, caller, made)
     async with house.database.writing() as session:
         dataset = await datasets.record(session, caller, made)
         metadata = {"dataset": dataset.id}
         if made.signal.verdict == "bad" and wanted.override_reason is not None:
             metadata["override_reason"] = wanted.override_reason
         create = job_of(wanted, dataset.training_file, dataset.validation_file, **metadata)
-        job = await _create(create, session, house, caller, min_rows=1, retry=False)
+        job = await jobs.create_job(session, caller, create, plan)
         await rounds.explain(session, caller, job, made.signal, wanted.override_reason)
         told = {
             "assistant": wanted.assistant,
@@ -152,10 +179,14 @@ def job_of(
     )  # fmt: skip
 
 
-async def _create(
-    wanted: JobCreate, session: WriteDep, house: HouseDep, caller: CallerDep, *, min_rows: int, retry: bool
-) -> Any:
-    return await jobs.create_job(
-        session, house.store, caller, wanted, base_name=house.settings.model_name, min_rows=min_rows,
-        max_length=house.settings.max_row, width=house.width, retry=retry,
-    )  # fmt: skip
+async def plan_round(wanted: RoundCreate, house: House, caller: Caller, made: datasets.Draft) -> Plan:
+    """What a round amounts to on a draft of its dataset, whose files have no record yet."""
+    files = {
+        split: tables.File(sha256=sha256, kind=wanted.method, rows=rows)
+        for split, (sha256, _, rows) in made.kept.items()
+    }
+    async with house.database.reading() as session:
+        return await job_requests.plan_on(
+            session, house.store, caller, job_of(wanted, "", None), files["train"], files.get("held_out"),
+            base_name=house.settings.model_name, max_length=house.settings.max_row, width=house.width,
+        )  # fmt: skip

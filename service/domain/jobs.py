@@ -24,13 +24,12 @@ from service.contract.jobs import (
     Values,
 )
 from service.db import tables
-from service.domain import job_requests, webhooks
+from service.domain import files, job_requests, webhooks
 from service.domain.idempotency import recent_same
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
 from service.domain.paging import has_metadata, newest, strange
 from service.errors import Conflict, NotFound
-from service.storage.local import Store
 
 LEASE = 20.0
 """Seconds a claimed job is its worker's without renewal."""
@@ -38,24 +37,18 @@ RESTARTED = ("evaluation", "import")
 """Jobs without checkpoints."""
 
 
+async def made_before(session: AsyncSession, caller: Caller, wanted: JobCreate) -> tables.Job | None:
+    """The job that an identical request made a moment ago."""
+    return await recent_same(session, tables.Job, caller.user_id, wanted.model_dump(exclude_none=True))
+
+
 async def create_job(
-    session: AsyncSession, store: Store, caller: Caller, wanted: JobCreate, *,
-    base_name: str, min_rows: int, max_length: int, width: int | None, retry: bool,
-) -> tables.Job:  # fmt: skip
-    """Queue a training job. A retried identical request returns the job the first one made."""
+    session: AsyncSession, caller: Caller, wanted: JobCreate, plan: job_requests.Plan
+) -> tables.Job:
+    """Queue a training job as it was planned. Raises `NotFound` when a file went away since."""
+    for file_id in filter(None, (wanted.training_file, wanted.validation_file)):
+        await files.get_file(session, file_id)
     request = wanted.model_dump(exclude_none=True)
-    if retry and (same := await recent_same(session, tables.Job, caller.user_id, request)) is not None:
-        return same
-    plan = await job_requests.plan(
-        session,
-        store,
-        caller,
-        wanted,
-        base_name=base_name,
-        min_rows=min_rows,
-        max_length=max_length,
-        width=width,
-    )
     job = tables.Job(
         id=new_id("ftjob-"), kind=plan.kind, status="queued", user_id=caller.user_id, request=request,
         settings=plan.settings.model_dump(), reasons=job_requests.told(plan.reasons), model=wanted.model,

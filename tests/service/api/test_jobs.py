@@ -1,8 +1,11 @@
 """Jobs as the official SDK asks for them: made once, listed by pages; KTO's rows, and what cannot be learned from."""
 
 import json
+import threading
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +16,7 @@ from sqlalchemy import event
 
 from service.contract.jobs import DpoHyperparameters, Hyperparameters, KtoHyperparameters
 from service.db import tables
+from service.domain import files
 from tests.gateway import Gateway
 
 EXAMPLE = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
@@ -299,6 +303,47 @@ def test_a_setting_that_is_unknown_or_makes_the_estimate_wrong_is_refused_by_nam
     with pytest.raises(openai.BadRequestError) as refusal:
         ask(client, put(client, BOTH), given)
     assert named in f"{refusal.value.param} {refusal.value.message}"
+
+
+@pytest.mark.parametrize("round_", [False, True])
+def test_nobody_who_writes_waits_while_the_labels_of_a_large_file_are_counted(
+    gateway: Gateway, client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch, round_: bool
+):
+    said = {"model": "fanal", "messages": [{"role": "user", "content": "q"}]}
+    body: dict[str, Any] = {"assistant": "counted", "method": "kto"}
+    path = "/api/rounds"
+    if round_:
+        gateway.admin.post("/api/assistants", json={"name": "counted", "title": "C"}).raise_for_status()
+        for number in range(4):
+            asked = {"model": "counted", "messages": [{"role": "user", "content": f"q{number}"}]}
+            answer = gateway.admin.post("/v1/chat/completions", json=asked).raise_for_status().json()["id"]
+            rating = {"completion_id": answer, "type": "rating", "rating": 1 if number % 2 else -1}
+            gateway.admin.post("/api/feedback", json=rating).raise_for_status()
+    else:
+        body, path = (
+            {"model": "fanal", "training_file": put(client, BOTH), "method": {"type": "kto"}},
+            "/v1/fine_tuning/jobs",
+        )
+    counting, counted, count = threading.Event(), threading.Event(), files.count_labels
+
+    def slowly(path: Path) -> tuple[int, int]:
+        counting.set()
+        assert counted.wait(20)
+        return count(path)
+
+    monkeypatch.setattr(files, "count_labels", slowly)
+    with ThreadPoolExecutor(1) as aside:
+        made = aside.submit(gateway.admin.post, path, json=body)
+        try:
+            assert counting.wait(20)
+            answer = gateway.admin.post("/v1/chat/completions", json=said).raise_for_status().json()["id"]
+            rating = {"completion_id": answer, "type": "rating", "rating": 1}
+            gateway.admin.post("/api/feedback", json=rating).raise_for_status()
+            assert not made.done()
+        finally:
+            counted.set()
+        job = made.result().raise_for_status().json()
+    client.fine_tuning.jobs.cancel(job["job"]["id"] if round_ else job["id"])
 
 
 @pytest.mark.parametrize("metadata", [{"k" * 65: "v"}, {"k": "v" * 513}, {str(n): "v" for n in range(17)}])

@@ -6,7 +6,7 @@ from sqlalchemy import update
 
 from service.contract.jobs import JobCreate, JobError
 from service.db import tables
-from service.domain import jobs
+from service.domain import job_requests, jobs
 from service.errors import BadInput, Conflict, NotFound
 from tests.service.domain.conftest import World
 
@@ -16,11 +16,14 @@ ROW = b'{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "c
 async def create(world: World, *, retry: bool = False, caller=None, **change) -> tables.Job:
     file = change.pop("training_file", None) or await world.add_file(ROW * 10, "sft")
     wanted = JobCreate.model_validate({"model": "base", "training_file": file} | change)
+    by = caller or world.admin
     async with world.database.writing() as session:
-        return await jobs.create_job(
-            session, world.store, caller or world.admin, wanted, base_name="base", min_rows=10, max_length=512,
-            width=576, retry=retry,
-        )  # fmt: skip
+        if retry and (before := await jobs.made_before(session, by, wanted)) is not None:
+            return before
+        plan = await job_requests.plan(
+            session, world.store, by, wanted, base_name="base", min_rows=10, max_length=512, width=576
+        )
+        return await jobs.create_job(session, by, wanted, plan)
 
 
 async def claim(world: World, worker: str = "w1") -> tables.Job | None:
