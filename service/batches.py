@@ -249,7 +249,7 @@ class Batches:
         """The two files and the end of the batch, in one transaction."""
         rows = {"output": results.completed, "error": len(results.done) - results.completed}
         kept = {
-            part: await self._house.store.put_file(read_whole([path]), path.stat().st_size)
+            part: await asyncio.to_thread(self._house.store.put_file, read_whole([path]), path.stat().st_size)
             for part, path in (("output", results.output), ("error", results.errors))
             if rows[part]
         }

@@ -1,7 +1,7 @@
 """`/v1/files`: upload, list, read, delete. A file is checked whole before it counts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Query, UploadFile
@@ -34,7 +34,7 @@ async def upload_file(
         raise BadInput("'expires_after' needs both 'anchor' and 'seconds'.", param="expires_after")
     life = contract.ExpiresAfter(anchor=anchor, seconds=seconds) if anchor and seconds else None
     limit = house.settings.max_upload_mb << 20
-    sha256, size = await house.store.put_file(chunks_of(file), limit)
+    sha256, size = await asyncio.to_thread(house.store.put_file, chunks_of(file), limit)
     kind, rows = await asyncio.to_thread(files.check, house.store.file(sha256), purpose)
     async with house.database.writing() as session:
         added = await files.add_file(
@@ -80,7 +80,7 @@ async def delete_file(file_id: str, session: WriteDep, caller: CallerDep, note: 
     return contract.Deleted(id=file_id, object="file")
 
 
-async def chunks_of(file: UploadFile) -> AsyncIterator[bytes]:
-    """What came, from where the server laid it: small ones in memory, all others in a temporary file."""
-    while chunk := await file.read(CHUNK):
+def chunks_of(file: UploadFile) -> Iterator[bytes]:
+    """What came, from where the server laid it: small ones in memory, all others in a temporary file. Blocking."""
+    while chunk := file.file.read(CHUNK):
         yield chunk

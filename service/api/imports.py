@@ -1,5 +1,6 @@
 """`/api/imports`: training data from elsewhere. Bring a file, see what its first rows become, have it read in."""
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Query, UploadFile
@@ -24,7 +25,8 @@ JSONL: dict[int | str, dict[str, Any]] = {200: {"content": {"application/jsonl":
 async def bring_file(house: HouseDep, caller: CallerDep, file: Annotated[UploadFile, File()]) -> Import:
     """Keep a file of any format and show what it seems to hold. Nothing is read in before `start`."""
     name = file.filename or "rows"
-    sha256, size = await house.store.put_file(chunks_of(file), house.settings.max_upload_mb << 20)
+    limit = house.settings.max_upload_mb << 20
+    sha256, size = await asyncio.to_thread(house.store.put_file, chunks_of(file), limit)
     preview = await _look(house, imports.spec_of(house.store, ImportPlan(), filename=name, sha256=sha256))
     async with house.database.writing() as session:
         made = await imports.create_import(

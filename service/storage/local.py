@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -57,13 +57,13 @@ class Store:
         shutil.rmtree(self._side, ignore_errors=True)
         self.prepare()
 
-    async def put_file(self, chunks: AsyncIterator[bytes], limit: int) -> tuple[str, int]:
-        """Keep a stream of bytes. Returns `(sha256, size)`. Raises `TooLarge` past `limit` bytes, `NoSpace`."""
+    def put_file(self, chunks: Iterable[bytes], limit: int) -> tuple[str, int]:
+        """Keep these bytes. Returns `(sha256, size)`. Blocking. Raises `TooLarge` past `limit` bytes, `NoSpace`."""
         side = self._side / uuid.uuid4().hex
         digest, size = hashlib.sha256(), 0
         try:
             with open(side, "wb") as file:
-                async for chunk in chunks:
+                for chunk in chunks:
                     size += len(chunk)
                     if size > limit:
                         raise TooLarge(

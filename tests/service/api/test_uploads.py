@@ -1,13 +1,18 @@
 import hashlib
 import json
+import os
 import sqlite3
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import openai
 import pytest
 
+from service.api import uploads as api
 from service.domain import uploads
+from service.storage import parts
 from tests.gateway import Gateway
 
 ROW = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
@@ -70,6 +75,71 @@ def test_a_completion_that_is_sent_again_gives_the_same_file(client: openai.Open
     assert first.file is not None
     assert again.file is not None
     assert first.file.id == again.file.id
+
+
+@pytest.mark.parametrize("how", ["a file", "a part", "a completion"])
+def test_nobody_waits_while_bytes_come_to_rest_on_the_disk(
+    gateway: Gateway, client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch, how: str
+):
+    upload = begin(client)
+    part = send(client, upload, CONTENT) if how == "a completion" else ""
+    ways: dict[str, Callable[[], object]] = {
+        "a file": lambda: client.files.create(file=("rows.jsonl", CONTENT), purpose="fine-tune"),
+        "a part": lambda: send(client, upload, CONTENT),
+        "a completion": lambda: client.uploads.complete(upload, part_ids=[part]),
+    }
+    syncing, synced, sync = threading.Event(), threading.Event(), os.fsync
+
+    def slowly(file: int) -> None:
+        syncing.set()
+        assert synced.wait(20)
+        sync(file)
+
+    monkeypatch.setattr(os, "fsync", slowly)
+    with ThreadPoolExecutor(1) as aside:
+        sent = aside.submit(ways[how])
+        try:
+            assert syncing.wait(20)
+            assert gateway.admin.get("/healthz").status_code == 200
+            assert not sent.done()
+        finally:
+            synced.set()
+        sent.result()
+    if how == "a part":
+        client.uploads.cancel(upload)
+
+
+@pytest.mark.parametrize("end", ["complete", "cancel"])
+def test_a_completion_that_comes_too_late_for_the_parts_says_what_the_record_says(
+    client: openai.OpenAI, monkeypatch: pytest.MonkeyPatch, end: str
+):
+    upload = begin(client)
+    part = send(client, upload, CONTENT)
+    begun, ended, read = threading.Event(), threading.Event(), parts.read_whole
+
+    def late(paths: Iterable[Path]) -> Iterator[bytes]:
+        if not begun.is_set():
+            begun.set()
+            assert ended.wait(20)
+        return read(paths)
+
+    monkeypatch.setattr(api, "read_whole", late)
+    with ThreadPoolExecutor(1) as aside:
+        first = aside.submit(client.uploads.complete, upload, part_ids=[part])
+        try:
+            assert begun.wait(20)
+            if end == "complete":
+                second = client.uploads.complete(upload, part_ids=[part])
+            else:
+                second = client.uploads.cancel(upload)
+        finally:
+            ended.set()
+        if end == "complete":
+            assert first.result() == second
+            assert second.status == "completed"
+        else:
+            with pytest.raises(openai.ConflictError, match="cancelled"):
+                first.result()
 
 
 def test_parts_that_are_not_the_announced_file_make_none(client: openai.OpenAI):

@@ -16,27 +16,22 @@ def store(tmp_path: Path) -> Store:
     return store
 
 
-async def chunks(*parts: bytes):
-    for part in parts:
-        yield part
-
-
-async def test_a_file_is_kept_under_its_digest_and_one_too_large_leaves_nothing(store: Store):
-    digest, size = await store.put_file(chunks(b"ab", b"c"), 10)
+def test_a_file_is_kept_under_its_digest_and_one_too_large_leaves_nothing(store: Store):
+    digest, size = store.put_file([b"ab", b"c"], 10)
     assert (size, store.file(digest).read_bytes()) == (3, b"abc")
     with pytest.raises(TooLarge):
-        await store.put_file(chunks(b"x" * 8, b"x" * 8), 10)
+        store.put_file([b"x" * 8, b"x" * 8], 10)
     assert list((store.home / "incoming").iterdir()) == []
     assert [path.name for path in (store.home / "files").iterdir()] == [digest]
 
 
-async def test_a_full_disk_is_told_as_such_and_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_told_as_such_and_leaves_nothing(store: Store, monkeypatch: pytest.MonkeyPatch):
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(local.os, "fsync", full)
     with pytest.raises(NoSpace):
-        await store.put_file(chunks(b"abc"), 10)
+        store.put_file([b"abc"], 10)
     assert list((store.home / "incoming").iterdir()) == []
     assert list((store.home / "files").iterdir()) == []
 
