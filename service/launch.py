@@ -29,6 +29,7 @@ from service.settings import EMBEDDED, Settings
 from service.storage.local import Store
 
 ROOT = Path(__file__).parent.parent
+ENGINE = "engine"
 
 
 async def launch(settings: Settings) -> int:
@@ -59,9 +60,10 @@ async def launch(settings: Settings) -> int:
         return 1 if failed is not None else 0
     finally:
         _say("stopping")
-        # The engine goes last, so that answers under way can end.
-        for child in reversed(children):
-            await child.stop()
+        # All at once, or the gateway would take new requests while others end; the engine last, so that answers
+        # under way can end.
+        await asyncio.gather(*(child.stop() for child in children if child.name != ENGINE))
+        await asyncio.gather(*(child.stop() for child in children if child.name == ENGINE))
         await asyncio.gather(*tasks, return_exceptions=True)
         _say("stopped")
 
@@ -133,13 +135,13 @@ def _engine(settings: Settings, logs: Path) -> Child:
     )  # fmt: skip
     argv, env = server.command(options, os.environ)
     return Child(
-        "engine", argv, env, logs / "engine.log", prepare=lambda: server.prepare_socket(path), grace=30
+        ENGINE, argv, env, logs / "engine.log", prepare=lambda: server.prepare_socket(path), grace=30
     )
 
 
 async def _watch(settings: Settings, children: list[Child]) -> None:
     """Have the local engine killed when it hangs; its supervisor starts it again."""
-    child = next((child for child in children if child.name == "engine"), None)
+    child = next((child for child in children if child.name == ENGINE), None)
     if child is not None:
         patience = settings.engine_patience
         engine = Engine(engine_urls(settings)[0], answer_timeout=patience)

@@ -276,14 +276,23 @@ def _tiny_checkpoint(place: Path) -> Path:
     return place
 
 
-def test_sigterm_ends_every_process_of_the_demo_and_of_its_service(tmp_path_factory: pytest.TempPathFactory):
+def test_sigterm_closes_the_door_at_once_and_ends_every_process_of_the_demo_and_of_its_service(
+    tmp_path_factory: pytest.TempPathFactory,
+):
     running = start_service(tmp_path_factory.mktemp("short"), "demo")
     wait_until(
         lambda: _status(running, "/healthz") == 200, 120, "the gateway did not start: " + running.log()
     )
     family = psutil.Process(running.process.pid).children(recursive=True)
     assert len(family) >= 4
+    log = running.home / "logs" / "worker.log"
+    wait_until(lambda: "worker ready" in log.read_text(), 120, "the worker did not start")
+    worker = child(running, "worker")
+    worker.suspend()  # it cannot end before it is let go on
     os.kill(running.process.pid, signal.SIGTERM)
+    wait_until(lambda: _status(running, "/healthz") == 0, 60, "the gateway still takes requests")
+    assert worker.is_running(), "the gateway waited for the worker's end"
+    worker.resume()
     assert running.process.wait(90) == 130
     gone, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
