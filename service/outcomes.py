@@ -27,7 +27,17 @@ from service.contract.jobs import (
 from service.contract.releases import ServingProof
 from service.db import tables
 from service.db.session import Database
-from service.domain import adapters, assistants, evaluations, files, job_requests, jobs, keys, releases
+from service.domain import (
+    adapters,
+    assistants,
+    evaluations,
+    files,
+    job_requests,
+    jobs,
+    keys,
+    releases,
+    result_files,
+)
 from service.domain.keys import Hasher
 from service.engine.client import Engine
 from service.engine.proof import prove, verdict
@@ -142,7 +152,14 @@ async def take_in(database: Database, parts: Parts, job: tables.Job, place: Path
         await jobs.add_event(session, job.id, told, code=code)
     hint = " Send questions of its own field as 'prompts'." if job.kind == "import" else ""
     proof = await _publishable(parts, digest, place, hint)
+    async with database.reading() as session:
+        figures = await result_files.written(session, job.id)
+    figures_sha256 = await asyncio.to_thread(parts.store.put_bytes, figures) if figures else ""
     async with database.writing() as session:
+        if figures:
+            await result_files.keep(
+                session, await jobs.get_job(session, None, job.id), figures, figures_sha256
+            )
         await _publish(session, job.id, parts, digest, size, proof, trained)
 
 

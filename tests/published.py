@@ -17,7 +17,7 @@ from service.contract.jobs import Manifest, TrainingReport, TrainingSettings
 from service.contract.releases import ServingProof
 from service.db import tables
 from service.db.session import Database
-from service.domain import evaluations, jobs, releases
+from service.domain import evaluations, jobs, releases, result_files
 from service.settings import Settings
 from service.storage.local import Store
 from tests.service.storage.adapters import adapter
@@ -36,6 +36,13 @@ TRAINED = TrainingReport(
     seconds=1,
     metrics={"train_loss": 1.5, "valid_loss": 1.7},
 )
+STEPS = (
+    {"step": 1, "total_steps": 2, "train_loss": 9.0, "train_mean_token_accuracy": 0.1},
+    {"step": 1, "total_steps": 2, "train_loss": 2.0, "train_mean_token_accuracy": 0.5},
+    {"step": 2, "total_steps": 2, "train_loss": 1.0, "train_mean_token_accuracy": 0.75},
+    {"step": 2, "total_steps": 2, "valid_loss": 1.5, "valid_mean_token_accuracy": 0.6},
+)
+"""The first one was made again after a break."""
 MEASURED = EvaluationReport.model_validate(
     {
         "cases": 1, "languages": {"en": 1}, "contestants": {"candidate": "fanal@1", "base": "fanal@0"},
@@ -63,6 +70,12 @@ def publish(settings: Settings, job_id: str, made: Path) -> tuple[str, str | Non
         place = adapter(made / "adapter", manifest=manifest.model_dump())
         digest = fingerprint.adapter_sha256(place)
         shutil.copytree(place, Store(settings.home).adapter(digest))
+        for step in STEPS:
+            await jobs.add_event(session, job_id, "Step", type_="metrics", data=step)
+        figures = await result_files.written(session, job_id)
+        assert figures is not None
+        for _ in range(2):  # a worker that is killed in between publishes again
+            await result_files.keep(session, job, figures, Store(settings.home).put_bytes(figures))
         release = await releases.publish(
             session, job, digest=digest, size=1, manifest=manifest, proof=PROOF, report=TRAINED
         )

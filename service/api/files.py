@@ -10,12 +10,16 @@ from fastapi.responses import FileResponse
 from service.api.deps import CallerDep, HouseDep, NoteDep, ReadDep, WriteDep
 from service.api.lists import as_list
 from service.contract import files as contract
-from service.domain import files
+from service.domain import files, result_files
 from service.errors import BadInput
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 CHUNK = 1 << 20
-JSONL: dict[int | str, dict[str, Any]] = {200: {"content": {"application/jsonl": {}, "application/zip": {}}}}
+MEDIA_TYPES = {"adapter": "application/zip", "results": "text/csv"}
+"""Of what is not JSONL, by its kind."""
+CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {name: {} for name in ("application/jsonl", *MEDIA_TYPES.values())}}
+}
 
 
 @router.post("")
@@ -64,10 +68,10 @@ async def retrieve_file(file_id: str, session: ReadDep, caller: CallerDep) -> co
     return files.shown(await files.get_visible(session, caller, file_id))
 
 
-@router.get("/{file_id}/content", response_class=FileResponse, responses=JSONL)
+@router.get("/{file_id}/content", response_class=FileResponse, responses=CONTENT)
 async def file_content(file_id: str, session: ReadDep, house: HouseDep, caller: CallerDep) -> FileResponse:
     file = await files.get_visible(session, caller, file_id)
-    media_type = "application/zip" if file.kind == "adapter" else "application/jsonl"
+    media_type = MEDIA_TYPES.get(file.kind, "application/jsonl")
     return FileResponse(house.store.file(file.sha256), media_type=media_type, filename=file.filename)
 
 
@@ -75,6 +79,7 @@ async def file_content(file_id: str, session: ReadDep, house: HouseDep, caller: 
 async def delete_file(file_id: str, session: WriteDep, caller: CallerDep, note: NoteDep) -> contract.Deleted:
     """One's own; an administrator may delete anybody's, and the journal says so."""
     file = await files.delete_file(session, caller, file_id)
+    await result_files.forget(session, file_id)
     if file.user_id != caller.user_id:
         await note("file.deleted", file_id, of=file.user_id)
     return contract.Deleted(id=file_id, object="file")

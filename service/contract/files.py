@@ -7,7 +7,7 @@ from pydantic import Field
 from service.contract.base import Wire
 
 PURPOSES = ("fine-tune", "evals", "batch", "adapter")
-"""What a file can be uploaded for; `adapter` is ours. `batch_output` is what a batch leaves."""
+"""What a file can be uploaded for; `adapter` is ours. A batch leaves `batch_output`, a training `fine-tune-results`."""
 
 
 class ExpiresAfter(Wire):
@@ -28,7 +28,7 @@ class File(Wire):
     status: Literal["uploaded", "processed", "error"] = "processed"
     status_details: str | None = None
     kind: str | None = None
-    """Ours: what its rows are: `sft`, `dpo`, `kto`, `cases`, `batch` or `batch_output`."""
+    """Ours: what its rows are: `sft`, `dpo`, `kto`, `cases`, `batch`, `batch_output`, `adapter` or `results`."""
     rows: int | None = None
     """Ours."""
 

@@ -132,6 +132,7 @@ class Job(Wire):
     training_file: str
     validation_file: str | None = None
     result_files: list[str] = []
+    """Of a training that has published: a CSV file with the figures of its steps."""
     trained_tokens: int | None = None
     error: JobError | None = None
     hyperparameters: dict[str, Any] = {}

@@ -208,6 +208,7 @@ async def training_file(
             "cases": "held-out questions",
             "batch": "requests of a batch",
             "batch_output": "answers of a batch",
+            "results": "the figures of a training",
             "adapter": "an adapter",
             "import": "an adapter",
         }

@@ -122,6 +122,10 @@ def test_a_job_whose_worker_is_killed_is_taken_up_again_and_succeeds(service: Ru
     messages = [event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=1000)]
     taken_up = [message for message in messages if message.startswith("The worker was lost; the job ")]
     assert len(taken_up) == 1
+    (figures,) = done.result_files
+    head, *steps = client.files.content(figures).text.splitlines()
+    assert head == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
+    assert [int(step.partition(",")[0]) for step in steps] == [*range(1, len(steps) + 1)], "each step once"
     assert answer(client, done.fine_tuned_model or "", "Hello")
 
 

@@ -78,6 +78,8 @@ class Job(Table):
     """A running job is to pause after its present step."""
     reasons: Mapped[dict[str, Any] | None]
     """Why each number that was left to the service is what it is."""
+    result_file: Mapped[str | None]
+    """Of its figures; none before it has published, or when that was deleted."""
     worker: Mapped[str | None]
     lease_until: Mapped[float | None]
     created_at: Mapped[int]

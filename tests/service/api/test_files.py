@@ -13,6 +13,7 @@ from service.db.session import Database
 from service.domain import files
 from service.storage.local import YOUNG
 from tests.gateway import Gateway
+from tests.published import publish
 
 ROW = {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}
 
@@ -203,3 +204,26 @@ def test_requests_for_a_batch_are_read_as_lines_and_live_thirty_days(gateway: Ga
     assert (
         "Line 2: not valid JSON" in upload(gateway, lines(request, "{"), "batch").json()["error"]["message"]
     )
+
+
+def test_what_the_steps_of_a_training_gave_is_a_file_of_its_owners(gateway: Gateway, tmp_path: Path):
+    with gateway.client_of("Trainer") as owner, gateway.client_of("Stranger") as other:
+        trainer, stranger = (
+            openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=one.headers["authorization"][7:])
+            for one in (owner, other)
+        )
+        rows = trainer.files.create(file=("rows.jsonl", lines(*[ROW] * 4)), purpose="fine-tune")
+        job = trainer.fine_tuning.jobs.create(model="smollm2-135m-instruct", training_file=rows.id)
+        assert job.result_files == []
+        publish(gateway.settings, job.id, tmp_path)
+        (file,) = trainer.fine_tuning.jobs.retrieve(job.id).result_files
+        assert [one.id for one in trainer.files.list(purpose="fine-tune-results")] == [file]
+        assert trainer.files.content(file).text == (
+            "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy\n1,2.0,0.5,,\n2,1.0,0.75,1.5,0.6\n"
+        )
+        with pytest.raises(openai.NotFoundError):
+            stranger.files.content(file)
+        with pytest.raises(openai.BadRequestError, match="holds the figures of a training"):
+            trainer.fine_tuning.jobs.create(model="smollm2-135m-instruct", training_file=file)
+        trainer.files.delete(file)
+        assert trainer.fine_tuning.jobs.retrieve(job.id).result_files == []
