@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from service.errors import TailorbirdError
 from service.settings import Settings
+from service.sole import sole
 
 
 def main() -> None:
@@ -52,7 +53,8 @@ def main() -> None:
 def run(settings: Settings, _: argparse.Namespace) -> int:
     from service.launch import launch
 
-    return asyncio.run(launch(settings))
+    with sole(settings.home, "service"):
+        return asyncio.run(launch(settings))
 
 
 def gateway(settings: Settings, _: argparse.Namespace) -> None:
@@ -61,12 +63,13 @@ def gateway(settings: Settings, _: argparse.Namespace) -> None:
     from service.app import create_app
     from service.launch import engine_urls
 
-    logs.start()
-    app = create_app(settings, engine_urls(settings))
-    drain.serve(
-        app, lambda: app.state.house.engines.give_up(), host=settings.host, port=settings.api_port,
-        grace=settings.grace,
-    )  # fmt: skip
+    with sole(settings.home, "gateway"):
+        logs.start()
+        app = create_app(settings, engine_urls(settings))
+        drain.serve(
+            app, lambda: app.state.house.engines.give_up(), host=settings.host, port=settings.api_port,
+            grace=settings.grace,
+        )  # fmt: skip
 
 
 def worker(settings: Settings, _: argparse.Namespace) -> None:

@@ -237,12 +237,18 @@ async def test_of_hundreds_at_once_those_are_answered_that_there_is_room_for_and
         assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
 
 
-def test_a_port_in_use_is_one_clear_line(service: Running):
+def test_a_home_or_a_port_in_use_is_one_clear_line(service: Running, tmp_path: Path):
     command = [sys.executable, "-m", "service", "run"]
-    taken = subprocess.run(command, env=service.env, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert taken.returncode != 0
-    assert "TAILORBIRD_API_PORT" in taken.stderr
-    assert "Traceback" not in taken.stderr + taken.stdout
+    for home, said in (
+        ({}, "A service runs already on"),
+        ({"TAILORBIRD_HOME": str(tmp_path)}, "TAILORBIRD_API_PORT"),
+    ):
+        taken = subprocess.run(
+            command, env=service.env | home, cwd=ROOT, capture_output=True, text=True, timeout=60
+        )
+        assert taken.returncode != 0
+        assert said in taken.stderr
+        assert "Traceback" not in taken.stderr + taken.stdout
 
 
 def test_another_checkpoint_is_served_by_its_own_name_and_ctrl_c_ends_every_process(
