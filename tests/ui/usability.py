@@ -216,7 +216,7 @@ def invite(hand: Newcomer, screens: Screens) -> None:
     hand.read(page.locator("#people section").first)
     hand.write("Theo", page.locator("#people [name=name]").first)
     hand.click(page.locator("#people [data-do=create]"))
-    hand.read(page.locator("#people .once p"))
+    hand.read(page.locator("#people section").first.locator(".once p"))
     hand.click(page.locator("#people [data-copy=link]"))
     hand.look()
 
