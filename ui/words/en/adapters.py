@@ -9,7 +9,7 @@ SENTENCES: dict[str, str] = {
     "bring_questions": "Questions of its field, one a line (at most {most})",
     "bring_questions_text": "It should answer them otherwise than the base model does. Without them it is asked the assistant’s starters and some everyday questions.",
     "bring_do": "Check and prove it",
-    "bring_close": "Put it away",
+    "bring_close": "Cancel",
     "bring_done": "Close",
     "bring_queued": "waiting",
     "bring_running": "being proved",

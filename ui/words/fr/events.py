@@ -93,7 +93,7 @@ SENTENCES: dict[str, str] = {
     "event_evaluation_scoring_one": "La réponse est là. Elle est en cours de notation.",
     "event_evaluation_drawing": "Le rapport est en cours de rédaction.",
     "event_evaluation_pass": "Terminé : elle est admise. Le résultat dit pourquoi.",
-    "event_evaluation_hold": "Terminé : elle est retenue. Le résultat dit pourquoi.",
+    "event_evaluation_hold": "Terminé : elle est bloquée. Le résultat dit pourquoi.",
     "event_round_finding": "{finding}",
     "event_round_override": "{name} l’a lancée malgré tout : {reason}",
 }
