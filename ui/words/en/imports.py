@@ -67,7 +67,7 @@ SENTENCES: dict[str, str] = {
     "import_held_out": "held-out questions",
     "import_cases": "Held against {n} held-out questions.",
     "import_cases_one": "Held against one held-out question.",
-    "import_next": "The rows are a training file now, chosen below under “Train on a file”.",
+    "import_next": "The rows are a training file now, chosen above under “A file”.",
     "import_problems": "Refused rows, and how to mend them",
     "import_line": "Line {line}",
     "import_field": "field",

@@ -67,7 +67,7 @@ SENTENCES: dict[str, str] = {
     "import_held_out": "questions réservées",
     "import_cases": "Comparé à {n} questions réservées.",
     "import_cases_one": "Comparé à {n} question réservée.",
-    "import_next": "Les lignes sont désormais un fichier d’entraînement, choisi plus bas sous « Entraîner sur un fichier ».",
+    "import_next": "Les lignes sont désormais un fichier d’entraînement, choisi plus haut sous « Un fichier ».",
     "import_problems": "Lignes refusées, et comment les corriger",
     "import_line": "Ligne {line}",
     "import_field": "champ",
