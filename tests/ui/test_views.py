@@ -149,7 +149,7 @@ def test_a_curve_has_its_points_oldest_first_and_says_which_rows_they_are_of():
     assert points.to_dict("records") == [
         {"step": 1, "value": 2.0, "kind": "training rows"},
         {"step": 2, "value": 1.0, "kind": "training rows"},
-        {"step": 2, "value": 1.5, "kind": "held-out rows"},
+        {"step": 2, "value": 1.5, "kind": "rows kept aside"},
     ]
 
 

@@ -17,7 +17,7 @@ SENTENCES: dict[str, str] = {
     "bring_proof_text": "You can leave this page; it goes on, and stands under “Training” too.",
     "bring_candidate": "Release {number} of “{title}” is a candidate.",
     "bring_unknown": "Its training is unknown: what it was trained on is not recorded here, and its origin says so.",
-    "bring_next": "It is measured like any other release where the assistant has held-out questions, and goes live when you make it live.",
+    "bring_next": "It is measured like any other release where the assistant has questions kept for evaluation, and goes live when you make it live.",
     "bring_refused_no_assistant": "Choose first whose candidate it becomes.",
     "bring_refused_too_many_questions": "Send at most {most} questions.",
     "bring_refused_invalid_file": "This ZIP holds no adapter. Pack the folder that PEFT’s save_pretrained wrote, with adapter_model.safetensors and adapter_config.json.",

@@ -39,7 +39,7 @@ SENTENCES: dict[str, str] = {
     "assistant_starters": "First questions to offer, one a line",
     "assistant_temperature": "Temperature",
     "assistant_max_tokens": "Longest answer, in tokens",
-    "assistant_cases": "Held-out questions",
+    "assistant_cases": "Questions for evaluation",
     "assistant_no_cases": "none",
     "engine": "Engine",
     "engine_ready": "ready",

@@ -32,8 +32,8 @@ SENTENCES: dict[str, str] = {
     "event_facts_kto": "{n} rated answers: {tokens} tokens, of which {learned} are learnt.",
     "event_facts_kto_one": "1 rated answer: {tokens} tokens, of which {learned} are learnt.",
     "event_labels": "{good} are good and count {good_weight} each, {bad} are not and count {bad_weight}.",
-    "event_held_out": "{n} rows are held out; none of them is learnt from.",
-    "event_held_out_one": "1 row is held out; it is not learnt from.",
+    "event_held_out": "{n} rows are kept aside; none of them is learnt from.",
+    "event_held_out_one": "1 row is kept aside; it is not learnt from.",
     "event_loading_base": "Loading the base model.",
     "event_loading_adapter": "Loading the base model and the adapter.",
     "event_reference_base": "Loading the model and asking the base model, its reference, how likely it finds each "

@@ -32,7 +32,7 @@ SENTENCES: dict[str, str] = {
     "frozen_title": "Datasets of earlier rounds",
     "frozen_number": "Dataset",
     "frozen_rows": "Rows",
-    "frozen_held_out": "Held out",
+    "frozen_held_out": "Kept aside",
     "file": "Training file",
     "uploaded": "“{name}” was checked line by line and kept.",
     "job_started": "The job is queued. You can leave this page; it goes on.",
