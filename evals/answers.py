@@ -13,9 +13,9 @@ from typing import Any
 import openai
 from openai.types.chat import ChatCompletion
 
-from evals import faults
+from evals.faults import english, fault
 from evals.refusal import Refused
-from service.contract.evaluations import Answer, Case, Contestant, EvaluationSpec
+from service.contract.evaluations import Answer, Case, Contestant, EvaluationSpec, Fault
 
 ORDER: tuple[Contestant, ...] = ("candidate", "live", "base")
 PAUSES = (0.5, 2.0)
@@ -102,20 +102,21 @@ class _Seen:
     expected: str | None = None
     first: tuple[str, str] | None = field(default=None)
 
-    def fault(self, adapter: str | None, release: str | None) -> str | None:
+    def fault(self, adapter: str | None, release: str | None) -> Fault | None:
         """Why an answer with these headers does not count, or `None`."""
         if not adapter:
-            return faults.UNNAMED
+            return fault("unnamed")
         if self.who == "base" and adapter != "base":
-            return faults.NOT_BASE.format(adapter=adapter[:12])
+            return fault("not_base", adapter=adapter[:12])
         if self.who == "candidate" and adapter == "base":
-            return faults.ONLY_BASE
+            return fault("only_base")
         if self.expected and adapter != self.expected:
-            return faults.OTHER.format(adapter=adapter[:12], expected=self.expected[:12])
+            return fault("other", adapter=adapter[:12], expected=self.expected[:12])
         now = (adapter, release or "")
         self.first = self.first or now
         if now != self.first:
-            return faults.CHANGED.format(
+            return fault(
+                "changed",
                 adapter=now[0][:12],
                 release=now[1] or "?",
                 earlier=self.first[0][:12],
@@ -128,7 +129,7 @@ async def _ask(
     client: openai.AsyncOpenAI, spec: EvaluationSpec, who: Contestant, case: Case, seen: _Seen
 ) -> Answer:
     """One question, tried up to three times when the line, the load or the server is at fault."""
-    error = ""
+    found = fault("unreached")
     for pause in (*PAUSES, None):
         try:
             async with asyncio.timeout(spec.timeout):
@@ -136,20 +137,20 @@ async def _ask(
         except (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError) as refusal:
             raise _turned_away(refusal, spec.models[who]) from refusal
         except (TimeoutError, openai.APITimeoutError):
-            error = faults.SLOW.format(seconds=f"{spec.timeout:g}")
+            found = fault("slow", seconds=f"{spec.timeout:g}")
         except openai.APIStatusError as refusal:
-            error = faults.STATUS.format(status=refusal.status_code, words=_words_of(refusal))
+            found = fault("status", status=refusal.status_code, words=_words_of(refusal))
             if refusal.status_code != 429 and refusal.status_code < 500:
                 break
             pause = None if pause is None else max(pause, _asked_to_wait(refusal))
         except openai.APIConnectionError:
-            error = faults.UNREACHED
-        except (openai.APIError, ValueError) as fault:
-            error = faults.UNREAD.format(words=str(fault)[:300])
+            found = fault("unreached")
+        except (openai.APIError, ValueError) as unread:
+            found = fault("unread", words=str(unread)[:300])
             break
         if pause is not None:
             await asyncio.sleep(pause)
-    return Answer(case=str(case.id), contestant=who, text="", error=error)
+    return Answer(case=str(case.id), contestant=who, text="", error=english(found), fault=found)
 
 
 async def _answer(
@@ -167,14 +168,15 @@ async def _answer(
     if not isinstance(completion, ChatCompletion) or not completion.choices:
         raise ValueError("it is no chat completion")
     adapter, release = raw.headers.get("x-tailorbird-adapter"), raw.headers.get("x-tailorbird-release")
-    choice = completion.choices[0]
+    choice, found = completion.choices[0], seen.fault(adapter, release)
     return Answer(
         case=str(case.id),
         contestant=who,
         text=choice.message.content or "",
         finish_reason=choice.finish_reason,
         adapter=adapter,
-        error=seen.fault(adapter, release),
+        error=english(found) if found else None,
+        fault=found,
     )
 
 

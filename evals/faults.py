@@ -1,38 +1,40 @@
-"""Why an answer or a score does not count: said in English when it happens, and again in the language of who reads.
+"""Why an answer or a score does not count: a code with its values, said in the language of who reads.
 
-Owns these sentences. What is none of them is told as it was sent.
+Owns these sentences. Knows no rule, and not who is asked.
 """
 
-import re
-import string
+from evals.phrases import Phrases, phrases
+from service.contract.evaluations import Answer, Fault, FaultCode
 
-from evals.phrases import Phrases
-
-SLOW = "no answer within {seconds} seconds"
-STATUS = "the gateway answered {status}: {words}"
-UNREACHED = "the gateway could not be reached"
-UNREAD = "the gateway's answer could not be read: {words}"
-UNNAMED = "the gateway did not say which adapter answered (no x-tailorbird-adapter header)"
-NOT_BASE = "an adapter ({adapter}) answered in place of the base model"
-ONLY_BASE = "the base model answered in place of the candidate"
-OTHER = "adapter {adapter} answered, it should have been {expected}"
-CHANGED = (
-    "adapter {adapter} of release {release} answered, "
-    "the answers before came from adapter {earlier} of release {before}"
-)
-BROKEN = "the metric '{metric}' failed on the answer"
-FAULTS = (SLOW, STATUS, UNREACHED, UNREAD, UNNAMED, NOT_BASE, ONLY_BASE, OTHER, CHANGED, BROKEN)
+SENTENCES: dict[FaultCode, str] = {
+    "slow": "no answer within {seconds} seconds",
+    "status": "the gateway answered {status}: {words}",
+    "unreached": "the gateway could not be reached",
+    "unread": "the gateway's answer could not be read: {words}",
+    "unnamed": "the gateway did not say which adapter answered (no x-tailorbird-adapter header)",
+    "not_base": "an adapter ({adapter}) answered in place of the base model",
+    "only_base": "the base model answered in place of the candidate",
+    "other": "adapter {adapter} answered, it should have been {expected}",
+    "changed": "adapter {adapter} of release {release} answered, "
+    "the answers before came from adapter {earlier} of release {before}",
+    "broken": "the metric '{metric}' failed on the answer",
+}
 
 
-def retold(say: Phrases, error: str) -> str:
+def fault(code: FaultCode, **values: str | int) -> Fault:
+    return Fault(code=code, values=values)
+
+
+def english(found: Fault) -> str:
+    """As the row keeps it."""
+    return told(phrases("en"), found)
+
+
+def told(say: Phrases, found: Fault) -> str:
     """The fault in the language of who reads; what the gateway itself said stands in it as it was sent."""
-    for sentence in FAULTS:
-        if found := re.fullmatch(_form(sentence), error, flags=re.DOTALL):
-            return say(sentence, **found.groupdict())
-    return error
+    return say(SENTENCES[found.code], **found.values)
 
 
-def _form(sentence: str) -> str:
-    """What every fault of this sentence looks like."""
-    parts = string.Formatter().parse(sentence)
-    return "".join(re.escape(text) + (f"(?P<{name}>.*?)" if name else "") for text, name, _, _ in parts)
+def why(say: Phrases, answer: Answer) -> str:
+    """Why an answer does not count; in English where its row, of an earlier version, has no code."""
+    return told(say, answer.fault) if answer.fault else answer.error or ""

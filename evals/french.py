@@ -113,7 +113,7 @@ FRENCH: dict[str, str] = {
     "An empty answer.": "Une réponse vide.",
     "decides": "décide",
     "pass": "admise",
-    "hold": "retenue",
+    "hold": "bloquée",
     "Evaluation of {name}": "Évaluation de {name}",
     "This candidate should not go live yet": "Cette version candidate ne devrait pas encore être mise en service",
     "Better than what answers today": "Meilleure que ce qui répond aujourd’hui",

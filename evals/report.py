@@ -86,12 +86,13 @@ def _shown(say: Phrases, spec: EvaluationSpec, board: Scoreboard, report: Evalua
     rival = rival_of(board)
     primary = next(metric for metric in board.metrics if metric.name == report.primary)
     overall = [one for one in report.differences if one.slice == "all"]
+    failures = _failures(say, board)
     return {
         "spec": spec,
         "report": report,
         "language": say.language,
         "t": lambda sentence, **values: Markup(say.pattern(sentence)).format(**values),
-        "fault": lambda error: faults.retold(say, error),
+        "fault": lambda answer: faults.why(say, answer),
         "label": say.label,
         "name": say.name,
         "reasons": [said(say, one, primary.title) for one in report.gate.coded],
@@ -107,8 +108,8 @@ def _shown(say: Phrases, spec: EvaluationSpec, board: Scoreboard, report: Evalua
         "parts": _parts(report, primary, rival),
         "better": _examples(board, report.examples_better, primary, rival),
         "worse": _examples(board, report.examples_worse, primary, rival),
-        "failures": _failures(board)[:SHOWN_FAILED],
-        "failure_count": len(_failures(board)),
+        "failures": failures[:SHOWN_FAILED],
+        "failure_count": len(failures),
         "metrics": {metric.name: metric for metric in board.metrics},
         "overall_scores": [one for one in report.scores if one.slice == "all"],
         "overall_differences": overall,
@@ -194,17 +195,17 @@ def _side(answer: Answer, who: Contestant, case: Case, primary: Metric) -> Shown
     return Shown(who, answer, facts, answer.scores.get(primary.name, 0.0))
 
 
-def _failures(board: Scoreboard) -> list[tuple[str, str, str]]:
+def _failures(say: Phrases, board: Scoreboard) -> list[tuple[str, str, str]]:
     """Who, which question, why: of every question without a valid answer, and of every broken score."""
     questions = {str(case.id): question_of(case) for case in board.cases}
     unanswered: list[tuple[str, str, str]] = [
-        (who, questions[answer.case], answer.error)
+        (who, questions[answer.case], faults.why(say, answer))
         for who, theirs in board.answers.items()
         for answer in theirs
         if answer.error is not None
     ]
     broken = [
-        (who, questions[case], faults.BROKEN.format(metric=metric))
+        (who, questions[case], faults.told(say, faults.fault("broken", metric=metric)))
         for who, case, metric in sorted(board.broken)
     ]
     return unanswered + broken

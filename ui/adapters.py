@@ -24,6 +24,8 @@ from ui.screens import MANY, Screen
 from ui.sessions import may
 from ui.words import Words, refusal
 
+LIST = 8
+"""Those sent earlier that are listed."""
 LOOK_EVERY = 1.0
 """Seconds between two looks at one that is being proved."""
 MOST_QUESTIONS = 12
@@ -45,6 +47,20 @@ class Brought:
     """Why it was refused, and how the service said it where that is something else."""
     once: str = ""
     """New for each press, so that what came of it gets the focus once."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One that was sent to be proved, now or earlier."""
+
+    job: Job
+    name: str
+    """The ZIP's."""
+
+    def again(self, assistant: str, once: str = "") -> Brought:
+        return Brought(
+            file=self.job.training_file, name=self.name, assistant=assistant, job=self.job.id, once=once
+        )
 
 
 class AdapterSection:
@@ -69,17 +85,31 @@ class AdapterSection:
     def wire(self, page: gr.Blocks, assistant: gr.Dropdown) -> Any:
         """The section's events. Returns that of a press, after which the lists beside it have news."""
         drawn = [self._brought, self._shown, self._clock]
+        known = [self._brought, assistant]
         page.load(self.load, None, self._box, **MANY)
+        assistant.change(self.find, known, drawn, **MANY)
         self._upload.upload(self.upload, [self._upload, assistant], [*drawn, self._upload], **MANY)
-        self._clock.tick(self.look, self._brought, drawn, **MANY)
-        return self._shown.click(self.act, self._brought, drawn, trigger_mode="multiple", **MANY)
+        self._clock.tick(self.look, known, drawn, **MANY)
+        return self._shown.click(self.act, known, drawn, trigger_mode="multiple", **MANY)
 
     async def load(self, request: gr.Request) -> gr.Column:
         with self.screen.spoken():
             _, user = await self.screen.person(request)
             return gr.Column(visible=may(user, "administrator"))
 
-    async def upload(self, request: gr.Request, path: str | None, assistant: str) -> tuple[Any, ...]:
+    async def find(self, request: gr.Request, brought: Brought, assistant: str | None) -> tuple[Any, ...]:
+        """What was sent before, also before a reload: what is still being proved is opened."""
+        with self.screen.spoken():
+            token, user = await self.screen.person(request)
+            if not may(user, "administrator"):
+                return (gr.skip(),) * 3
+            sent = await self._sent(token, assistant)
+            under_way = next((one for one in sent if one.job.status not in ENDED), None)
+            if not brought.name and under_way is not None:
+                brought = under_way.again(assistant or "")
+            return await self._drawn(token, brought, sent)
+
+    async def upload(self, request: gr.Request, path: str | None, assistant: str | None) -> tuple[Any, ...]:
         """Hand the ZIP on. What is no adapter is refused at once."""
         with self.screen.spoken():
             token, _ = await self.screen.person(request)
@@ -93,24 +123,29 @@ class AdapterSection:
                 brought = Brought(name=name, problem=why(self.w, refused), once=name)
             finally:
                 Path(path).unlink(missing_ok=True)
-            return *await self._drawn(token, brought), gr.UploadButton(value=None)
+            drawn = await self._drawn(token, brought, await self._sent(token, assistant))
+            return *drawn, gr.UploadButton(value=None)
 
-    async def act(self, event: gr.EventData, request: gr.Request, brought: Brought) -> tuple[Any, ...]:
-        """Have it checked and proved, or put it away."""
+    async def act(
+        self, event: gr.EventData, request: gr.Request, brought: Brought, assistant: str | None
+    ) -> tuple[Any, ...]:
+        """Have it checked and proved, put it away, or open one that was sent earlier."""
         act = read(event)
         with self.screen.spoken():
             token, _ = await self.screen.person(request)
-            if act.act == "close":
-                return await self._drawn(token, Brought())
             if act.act == "bring":
                 brought = await self._bring(token, brought, act)
-            return await self._drawn(token, brought)
+            sent = await self._sent(token, assistant)
+            if act.act == "open":
+                chosen = (one.again(assistant or "", act.once) for one in sent if one.job.id == act.id)
+                brought = next(chosen, brought)
+            return await self._drawn(token, Brought() if act.act == "close" else brought, sent)
 
-    async def look(self, request: gr.Request, brought: Brought) -> tuple[Any, ...]:
+    async def look(self, request: gr.Request, brought: Brought, assistant: str | None) -> tuple[Any, ...]:
         """How far the proof is. A passing failure of the timer leaves the section as it is."""
         try:
             token, _ = await self.screen.person(request)
-            return await self._drawn(token, replace(brought, once=""))
+            return await self._drawn(token, replace(brought, once=""), await self._sent(token, assistant))
         except Refused:
             return gr.skip(), gr.skip(), gr.skip()
 
@@ -122,22 +157,31 @@ class AdapterSection:
             return replace(brought, problem=why(self.w, refused))
         return replace(brought, adapter=made.adapter, job=made.job.id if made.job else "")
 
-    async def _drawn(self, token: str, brought: Brought) -> tuple[Any, ...]:
-        if not brought.name:
-            return brought, "", gr.Timer(active=False)
+    async def _sent(self, token: str, assistant: str | None) -> list[Sent]:
+        """Newest first."""
+        jobs = await self.gateway.jobs(token, assistant) if assistant else []
+        jobs = [one for one in jobs if one.method is not None and one.method["type"] == "import"]
+        files = await self.gateway.files(token, "adapter") if jobs else []
+        names = {one.id: one.filename for one in files}
+        return [Sent(one, names.get(one.training_file, one.id)) for one in jobs[:LIST]]
+
+    async def _drawn(self, token: str, brought: Brought, sent: list[Sent]) -> tuple[Any, ...]:
         everyone = await self.gateway.assistants(token)
         job = await self.gateway.job(token, brought.job) if brought.job else None
         events = await self.gateway.job_events(token, brought.job, limit=9) if brought.job else []
         number = await self._release(token, brought, job)
-        page = draw(self.w, brought, everyone, job, events, number)
+        earlier = [one for one in sent if one.job.id != brought.job]
+        page = draw(self.w, brought, everyone, job, events, number, earlier)
         return brought, page, gr.Timer(active=job is not None and job.status not in ENDED)
 
     async def _release(self, token: str, brought: Brought, job: Job | None) -> int | None:
         """The number of its release, where it has one already."""
-        if not brought.adapter or (job is not None and job.status != "succeeded"):
+        came_in = job.status == "succeeded" if job else brought.adapter
+        if not came_in:
             return None
         found = await self.gateway.releases(token, brought.assistant)
-        return next((one.number for one in found if one.adapter == brought.adapter), None)
+        ours = (one.number for one in found if (one.job == job.id if job else one.adapter == brought.adapter))
+        return next(ours, None)
 
 
 def wanted(file: str, act: Act) -> AdapterCreate:
@@ -164,13 +208,13 @@ def why(w: Words, refused: Refused) -> tuple[str, str]:
 
 def draw(
     w: Words, brought: Brought, assistants: list[Assistant], job: Job | None, events: Sequence[JobEvent],
-    release: int | None,
+    release: int | None, earlier: Sequence[Sent] = (),
 ) -> str:  # fmt: skip
-    """What was brought, as HTML: a form, how far its proof is, or what came of it."""
+    """What was brought, as HTML: a form, how far its proof is, or what came of it; and what was brought earlier."""
     newest = next((one for one in events if one.type == "message"), None)
     title = next((one.title for one in assistants if one.name == brought.assistant), brought.assistant)
     return render(
         "adapters", w, brought=brought, assistants=assistants, job=job, release=release, title=title,
         news=said(w, newest) if newest else None, why=failure(w, job.error) if job and job.error else None,
-        most=MOST_QUESTIONS,
+        most=MOST_QUESTIONS, earlier=earlier,
     )  # fmt: skip

@@ -76,7 +76,7 @@ def _mount(app: FastAPI, page: gr.Blocks, path: str, role: Role, people: People)
     # Gradio 6.31 itself looks a thousand times a second for work, and a hundred times for progress.
     page._queue.sleep_when_free, page._queue.progress_update_sleep_when_free = QUEUE_PAUSE, NEVER
     look: dict[str, Any] = {
-        "theme": theme(), "css": static("screens.css") + static("chat.css"),
+        "theme": theme(), "css": static("screens.css") + static("chat.css") + static("phone.css"),
         "head": f"<style>{static('tokens.css')}{static('page.css')}</style>"
         f"<script>window.tailorbirdMaths = {json.dumps(typesetter())};{static('page.js')}</script>",
     }  # fmt: skip

@@ -12,6 +12,7 @@ from ui.client import Gateway
 from ui.events import said
 from ui.failures import failure
 from ui.gate import language_name, reasons
+from ui.jobs import in_words
 from ui.pages import render
 from ui.words import Words
 
@@ -160,10 +161,13 @@ def _points(share: float) -> str:
 
 
 def _news(w: Words, events: list[JobEvent]) -> News:
-    """The last thing that a running evaluation said; `events` are newest first."""
+    """The last thing that a running evaluation said, and how far the asking is; `events` are newest first."""
     if not events:
         return News(w("job_queued_text"), 0.0)
-    step, total = events[0].data.get("step"), events[0].data.get("total_steps")
-    if step and total:
-        return News(w("asked_of", step=step, total=total), min(1.0, step / total))
-    return News(said(w, events[0])[0], 0.0)
+    asked = next((one.data for one in events if one.data.get("step") and one.data.get("total_steps")), None)
+    share = min(1.0, asked["step"] / asked["total_steps"]) if asked else 0.0
+    if asked is not events[0].data:
+        return News(said(w, events[0])[0], share)
+    told = w("asked_of", step=asked["step"], total=asked["total_steps"])
+    left = asked.get("seconds_left")
+    return News(f"{told} · {w('time_left', time=in_words(w, left))}" if left else told, share)

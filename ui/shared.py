@@ -38,7 +38,8 @@ def routes(parts: Parts) -> APIRouter:
                 return show("not_shared", w, status=404)
             return show("problem_page", w, status=refused.status or 503, text=refusal(w, refused))
         title = next((one.title for one in everyone if one.name == found.assistant), found.assistant)
-        styles = static("tokens.css") + static("screens.css") + static("chat.css") + static("shared.css")
+        names = ("tokens", "screens", "chat", "phone", "shared")
+        styles = "".join(static(f"{name}.css") for name in names)
         turns = [(turn, *parted(turn.question)) for turn in found.turns]
         stubs = "const element = document.body, trigger = () => {}, watch = () => {};"
         maths = f"window.tailorbirdMaths = {json.dumps(typesetter())};"

@@ -83,6 +83,18 @@ class EvaluationSpec(Strict):
     seed: int = 0
 
 
+FaultCode = Literal[
+    "slow", "status", "unreached", "unread", "unnamed", "not_base", "only_base", "other", "changed", "broken"
+]  # fmt: skip
+
+
+class Fault(Strict):
+    """Why an answer or a score does not count, for who says it in another language."""
+
+    code: FaultCode
+    values: dict[str, str | int] = {}
+
+
 class Answer(Strict):
     """One line of `answers.jsonl`. A failed question has an `error` and scores worst on every metric."""
 
@@ -93,6 +105,8 @@ class Answer(Strict):
     adapter: str | None = None
     """The response header `x-tailorbird-adapter`: what really answered."""
     error: str | None = None
+    fault: Fault | None = None
+    """The same by its code; none in answers from before there was any."""
     scores: dict[str, float] = {}
     """Metric name to score, 0 to 1, higher is better (`length_ratio` is reported, not gated)."""
 

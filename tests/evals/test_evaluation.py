@@ -124,6 +124,7 @@ def test_a_candidate_answered_by_the_base_model_is_held(
     assert EvaluationReport.model_validate(read(folder, "report.json")).gate.verdict == "hold"
     mine = [Answer.model_validate(line) for line in read_lines(folder / "answers.jsonl")][:12]
     assert {answer.error for answer in mine} == {"the base model answered in place of the candidate"}
+    assert {answer.fault.code for answer in mine if answer.fault} == {"only_base"}
 
 
 def test_an_answer_by_another_adapter_than_before_does_not_count(

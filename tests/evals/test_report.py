@@ -4,7 +4,7 @@ from evals.comparison import all_differences, all_scores, changed
 from evals.gate import Evidence, decide
 from evals.report import page
 from evals.scoring import Scoreboard
-from service.contract.evaluations import EvaluationReport, EvaluationSpec
+from service.contract.evaluations import EvaluationReport, EvaluationSpec, Fault
 from tests.evals.runs import MODELS, fact_recall, scoreboard
 
 ATTACK = "<script>alert('1')</script><img src=x onerror=alert(2)>"
@@ -75,12 +75,12 @@ def test_the_verdict_comes_first_in_plain_words() -> None:
 
 def test_a_french_reader_gets_the_whole_page_in_french() -> None:
     board = scoreboard({"candidate": [1.0] * 7 + [0.0], "live": [0.0] * 7 + [0.3]}, failed={"live": [7]})
-    board.answers["live"][7].error = "the gateway could not be reached"
+    board.answers["live"][7].fault = Fault(code="other", values={"adapter": "a1", "expected": "b2"})
     spec, report = report_of(board)
     html = page(spec, board, report, "fr")
     text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html[html.index("<main>") :]))
     assert '<html lang="fr">' in html
-    assert "la passerelle n’a pas pu être jointe" in text
+    assert "l’adaptateur a1 a répondu, ce devait être b2" in text
     assert "la version candidate répond mieux à 7 questions" in text
     assert "C’est mieux que la version en service" in text
     left = {"the", "and", "of", "better", "is", "with", "worse"} & set(text.lower().split())

@@ -7,7 +7,7 @@ import pytest
 from service.contract.jobs import Job, JobEvent
 from tests.ui.test_rounds import assistant
 from ui.acts import Act
-from ui.adapters import Brought, draw, wanted, why
+from ui.adapters import Brought, Sent, draw, wanted, why
 from ui.client import Refused
 from ui.words import words
 
@@ -68,6 +68,21 @@ def test_one_that_the_server_does_not_serve_says_so(language: str):
     page = shown(language, SENT, job("failed", error=error))
     assert words(language)("failed_not_served") in page
     assert "As sent." in page
+
+
+@pytest.mark.parametrize("language", ["en", "fr"])
+def test_what_was_sent_earlier_is_listed_and_opens_as_it_was_left(language: str):
+    w, sent = words(language), Sent(job("succeeded"), f"{BAD}.zip")
+    page = draw(w, Brought(), [assistant()], None, (), None, [sent])
+    assert w("import_earlier") in page
+    assert 'data-do="open" data-id="ftjob-1"' in page
+    assert "data-brought" not in page
+    assert "<script" not in page
+    again = sent.again("fanal", "press-1")
+    assert (again.file, again.job, again.assistant) == ("file-1", "ftjob-1", "fanal")
+    assert w("bring_candidate", number=3, title=assistant().title) in shown(
+        language, again, sent.job, release=3
+    )
 
 
 def test_a_refusal_is_said_in_plain_words_with_the_services_own_below():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.ui.browsing import PATIENCE, ask, feedback_of, no_sideways_scroll, signed_in
+from tests.ui.browsing import PATIENCE, ask, feedback_of, no_sideways_scroll, signed_in, sound
 from tests.ui.screens import Screens
 from ui.words import words
 
@@ -158,10 +158,22 @@ def test_the_screens_fit_a_phone_in_french_and_in_the_dark(browser: Browser, scr
     assert no_sideways_scroll(page)
     page.locator("[data-menu]").click()
     expect(page.locator("#side .here")).to_be_visible()
+    page.keyboard.press("Escape")
     for screen in ("studio", "admin"):
-        page.goto(f"{screens.url}/{screen}/")
+        menu = page.locator("[data-pages]")
+        menu.focus()
+        page.keyboard.press("Enter")
+        expect(menu).to_have_attribute("aria-expanded", "true")
+        page.keyboard.press("Escape")
+        expect(page.locator("#pages")).to_be_hidden()
+        expect(menu).to_be_focused()
+        page.keyboard.press("Space")
+        expect(page.locator("#pages a")).to_have_count(5)
+        for link in page.locator("#pages a").all():
+            expect(link).to_be_in_viewport(ratio=1)
+        page.locator("#pages").get_by_role("link", name=words("fr")(screen)).press("Enter")
         expect(page.locator("#round h2, #people h2").first).to_be_visible(timeout=PATIENCE)
-        assert no_sideways_scroll(page)
+        sound(page)
     watched.close()
 
 

@@ -56,8 +56,10 @@ def lineage(**more: Any) -> Lineage:
 def test_its_own_training_comes_first_then_what_it_inherited_down_to_the_base_model():
     page = drawn(EN, release(), lineage())
     told = [
-        "Learned in this release", "Dataset DPO 2:", "40 corrected or compared answers to learn from",
-        "5 more only to measure it", "ftjob-2", "2" * 12, "Inherited from release 1", "Dataset SFT 1:",
+        "Learned in this release", "Dataset 2 · Corrections, to be preferred:",
+        "40 corrected or compared answers to learn from",
+        "5 more only to measure it", "ftjob-2", "2" * 12, "Inherited from release 1",
+        "Dataset 1 · Corrections, as examples:",
         "8 corrections to learn from", "1 more only to measure it", "ftjob-1", "the base model, as it came",
         "2 people", "p-rita", "30", "p-sam", "18",
     ]  # fmt: skip

@@ -32,7 +32,7 @@ GIVEN = moment("feedback", by=None, feedback=Given(up=5, down=1, corrections=0, 
          "La version 3 à l’essai auprès de 10 % des personnes"),
         (moment("staging", release=3, share=0), "The trial of release 3 ended", "Fin de l’essai de la version 3"),
         (moment("training", method="import", status="running"), "An adapter trained elsewhere was brought",
-         "Un adaptateur entraîné ailleurs a été apporté"),
+         "Un adaptateur entraîné ailleurs a été importé"),
     ],
 )  # fmt: skip
 def test_a_moment_is_one_sentence_in_the_readers_language(one: Moment, english: str, french: str):

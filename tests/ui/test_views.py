@@ -149,7 +149,7 @@ def test_a_curve_has_its_points_oldest_first_and_says_which_rows_they_are_of():
     assert points.to_dict("records") == [
         {"step": 1, "value": 2.0, "kind": "training rows"},
         {"step": 2, "value": 1.0, "kind": "training rows"},
-        {"step": 2, "value": 1.5, "kind": "held-out rows"},
+        {"step": 2, "value": 1.5, "kind": "rows kept aside"},
     ]
 
 
@@ -221,6 +221,30 @@ async def test_an_evaluation_without_a_report_says_how_far_it_is(status: str):
     page = await evaluations.listing(gateway_of(answers), "t", EN, "a")
     assert ("Asked 3 of 8." in page) is (status in ("queued", "running"))
     assert ("It went wrong." in page) is (status == "failed")
+
+
+async def test_a_running_evaluation_says_how_far_it_is_and_falls_back_never():
+    def told(type_: str, **data: Any) -> dict[str, Any]:
+        return {
+            "id": "e",
+            "created_at": 1,
+            "level": "info",
+            "message": "as sent",
+            "type": type_,
+            "data": data,
+        }
+
+    asking = told("metrics", step=6, total_steps=8, seconds_left=130.0)
+    marking = told("message", code="evaluation_scoring", n=8, metrics=2)
+    for events, said, share in (
+        ([asking], "6 of 8 answers are in · about 2 minutes left", 75),
+        ([marking, asking], EN("event_evaluation_scoring", n=8), 75),
+    ):
+        answers = {"/api/evaluations": listed(evaluation(status="running"))}
+        answers["/api/evaluations/eval_1/events"] = listed(*events)
+        page = await evaluations.listing(gateway_of(answers), "t", EN, "a")
+        assert said in page
+        assert f'aria-valuenow="{share}"' in page
 
 
 def release(number: int, state: str, gate: Gate | None) -> dict[str, Any]:

@@ -175,7 +175,7 @@ def share(hand: Newcomer, screens: Screens) -> None:
 
 def judge(hand: Newcomer, screens: Screens) -> None:
     page = hand.page
-    hand.click(page.locator("nav").get_by_role("link", name="Review"))
+    _go(hand, "Review")
     hand.read(page.locator("#item article"))
     hand.read(page.locator("#item .verdict legend").first)
     hand.click(page.locator(".segments label").first)
@@ -186,7 +186,7 @@ def judge(hand: Newcomer, screens: Screens) -> None:
 
 def train(hand: Newcomer, screens: Screens) -> None:
     page = hand.page
-    hand.click(page.locator("nav").get_by_role("link", name="Studio"))
+    _go(hand, "Studio")
     for number in (1, 2, 3, 4):
         step = page.locator(f"#round [data-step='{number}']:not([data-looking])")
         hand.read(step.locator("h2").first)
@@ -200,7 +200,7 @@ def train(hand: Newcomer, screens: Screens) -> None:
 
 def promote(hand: Newcomer, screens: Screens) -> None:
     page = hand.page
-    hand.click(page.locator("nav").get_by_role("link", name="Studio"))
+    _go(hand, "Studio")
     _tab(hand, "Releases")
     better = page.locator("[data-release='1']")
     hand.read(better)
@@ -212,18 +212,18 @@ def promote(hand: Newcomer, screens: Screens) -> None:
 
 def invite(hand: Newcomer, screens: Screens) -> None:
     page = hand.page
-    hand.click(page.locator("nav").get_by_role("link", name="Admin"))
+    _go(hand, "Admin")
     hand.read(page.locator("#people section").first)
     hand.write("Theo", page.locator("#people [name=name]").first)
     hand.click(page.locator("#people [data-do=create]"))
-    hand.read(page.locator("#people .once p"))
+    hand.read(page.locator("#people section").first.locator(".once p"))
     hand.click(page.locator("#people [data-copy=link]"))
     hand.look()
 
 
 def give_key(hand: Newcomer, screens: Screens) -> None:
     page = hand.page
-    hand.click(page.locator("nav").get_by_role("link", name="Admin"))
+    _go(hand, "Admin")
     _tab(hand, "Access keys")
     form = page.locator("#keys form").first
     hand.read(page.locator("#keys section").first)
@@ -325,6 +325,14 @@ def _drawer(hand: Newcomer) -> None:
     button = hand.page.locator("[data-menu]")
     if button.is_visible():
         hand.click(button)
+
+
+def _go(hand: Newcomer, screen: str) -> None:
+    """On a phone the pages are behind a button."""
+    button = hand.page.locator("[data-pages]")
+    if button.is_visible():
+        hand.click(button)
+    hand.click(hand.page.locator("nav").get_by_role("link", name=screen))
 
 
 def _tab(hand: Newcomer, name: str) -> None:

@@ -131,7 +131,8 @@ class Training(Door):
         return await self.list(Evaluation, token, "/api/evaluations", assistant=assistant)
 
     async def evaluation_events(self, token: str, evaluation_id: str) -> list[JobEvent]:
-        return await self.list(JobEvent, token, f"/api/evaluations/{part(evaluation_id)}/events", limit=1)
+        """The newest: what is being done, and before it how far the asking came."""
+        return await self.list(JobEvent, token, f"/api/evaluations/{part(evaluation_id)}/events", limit=4)
 
     async def create_evaluation(self, token: str, release_id: str) -> Evaluation:
         return await self.one(Evaluation, token, "POST", "/api/evaluations", json={"release": release_id})

@@ -46,6 +46,10 @@ if (!window.tailorbird) {
     },
   };
 
+  // The menu of pages on a phone.
+  const unfold = (open) => document.querySelector('[data-pages]')?.setAttribute('aria-expanded', String(open));
+  const unfolded = () => document.querySelector('[data-pages][aria-expanded=true]');
+
   const POPS = '#side details[open], .me[open], .settled .menu[open]';
   window.addEventListener('popstate', () => location.reload());
 
@@ -54,6 +58,7 @@ if (!window.tailorbird) {
   document.addEventListener('click', (event) => {
     if (event.target.closest('[data-menu]')) side()?.classList.toggle('open');
     else if (!event.target.closest('#drawer details, #drawer form')) side()?.classList.remove('open');
+    unfold(Boolean(event.target.closest('[data-pages]')) && !unfolded());
     for (const pop of document.querySelectorAll(POPS)) {
       if (!pop.contains(event.target)) pop.open = false;
     }
@@ -63,9 +68,14 @@ if (!window.tailorbird) {
     const look = event.target.closest('[data-look]');
     if (look) choose(look.dataset.look);
   });
+  document.addEventListener('focusin', (event) => {
+    if (!unfolded()?.parentElement.contains(event.target)) unfold(false);
+  });
   document.addEventListener('keydown', (event) => {
     if (event.key !== 'Escape') return;
     side()?.classList.remove('open');
+    if (unfolded()?.parentElement.contains(document.activeElement)) unfolded().focus();
+    unfold(false);
     for (const pop of document.querySelectorAll(POPS)) {
       const inside = pop.contains(document.activeElement);
       pop.open = false;

@@ -19,7 +19,7 @@ SENTENCES: dict[str, str] = {
     "failed_no_end_of_turn": "The model would never learn where an answer ends. Ask who runs the service for another base model.",
     "failed_end_of_turn_inside": "An answer holds the sign with which answers end. Remove it from the text.",
     "failed_held_out_case": "A row asks one of the questions kept for evaluation. Leave it out.",
-    "failed_held_out_in_training": "A held-out row is learned from too. Keep it in one of the two files.",
+    "failed_held_out_in_training": "A row that is kept aside is learned from too. Keep it in one of the two files.",
     "failed_one_label": "Every answer has the same rating; learning needs both kinds. Add the other kind.",
     "failed_no_mismatch": "Learning from ratings needs at least two different questions. Add rows.",
     "failed_loss_not_finite": "Training went astray. Lower the learning rate and start again.",

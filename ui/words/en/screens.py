@@ -50,7 +50,7 @@ SENTENCES: dict[str, str] = {
     "error_release_is_live": "This release is live: it answers everybody already.",
     "error_not_on_trial": "This release is not on trial any more. Reload the page.",
     "error_other_on_trial": "Another release is on trial. End its trial first.",
-    "error_no_cases": "There are no held-out questions to measure it on. Ask an administrator to give the assistant some.",
+    "error_no_cases": "There are no questions kept for evaluation to measure it on. Ask an administrator to give the assistant some.",
     "error_name_taken": "This name is taken. Choose another one.",
     "error_last_administrator": "This is the only administrator. Make somebody else administrator first.",
     "error_answer_not_ended": "This answer is still being written. Say what you think when it has ended.",

@@ -37,5 +37,5 @@ SENTENCES: dict[str, str] = {
     "timeline_field_languages": "languages",
     "timeline_field_temperature": "temperature",
     "timeline_field_max_tokens": "longest answer",
-    "timeline_field_cases_file": "held-out questions",
+    "timeline_field_cases_file": "questions for evaluation",
 }

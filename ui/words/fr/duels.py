@@ -16,7 +16,7 @@ SENTENCES: dict[str, str] = {
     "duel_which": "Laquelle est la meilleure ?",
     "duel_choice_a": "A",
     "duel_choice_b": "B",
-    "duel_choice_tie": "Aussi bonnes",
+    "duel_choice_tie": "À égalité",
     "duel_choice_both_bad": "Mauvaises toutes les deux",
     "duel_how_much": "De combien ?",
     "duel_strength_1": "Un peu",

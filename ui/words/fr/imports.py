@@ -1,7 +1,7 @@
 """The sentences of bringing data in, in French."""
 
 SENTENCES: dict[str, str] = {
-    "import_title": "Apporter des données d’entraînement",
+    "import_title": "Importer des données d’entraînement",
     "import_text": "Lignes JSON, tableau JSON, CSV ou Excel : dialogues et préférences d’OpenAI, question et réponse, réponses notées, ShareGPT, Alpaca, ou vos propres colonnes. Vous voyez ce que deviennent les premières lignes avant toute lecture.",
     "import_bring": "Choisir un fichier",
     "import_ready": "examiné",
@@ -67,7 +67,7 @@ SENTENCES: dict[str, str] = {
     "import_held_out": "questions réservées",
     "import_cases": "Comparé à {n} questions réservées.",
     "import_cases_one": "Comparé à {n} question réservée.",
-    "import_next": "Les lignes sont désormais un fichier d’entraînement, choisi plus bas sous « Entraîner sur un fichier ».",
+    "import_next": "Les lignes sont désormais un fichier d’entraînement, choisi plus haut sous « Un fichier ».",
     "import_problems": "Lignes refusées, et comment les corriger",
     "import_line": "Ligne {line}",
     "import_field": "champ",
@@ -75,7 +75,7 @@ SENTENCES: dict[str, str] = {
     "import_twins": "La ligne {line} dit presque la même chose que la ligne {like} ({share} %).",
     "import_touched": "Lignes trop proches d’une question réservée",
     "import_touch": "Ligne {line} : {case}",
-    "import_earlier": "Apporté auparavant",
+    "import_earlier": "Importé auparavant",
     "sheet_title": "Fiche des données",
     "sheet_least": "Minimum",
     "sheet_median": "Médiane",
@@ -122,28 +122,28 @@ SENTENCES: dict[str, str] = {
     "mend_same_answers": "Écrivez deux réponses différentes, ou retirez la ligne.",
     "mend_bad_label": "Écrivez true ou false ; oui/non, 1/0, up/down conviennent aussi.",
     "mend_uneven_row": "Mettez entre guillemets doubles le texte qui contient le séparateur ou un retour à la ligne.",
-    "mend_other_kind": "Apportez un seul genre de lignes par fichier.",
+    "mend_other_kind": "Importez un seul genre de lignes par fichier.",
     "mend_bad_row": "Corrigez le champ, ou retirez la ligne.",
-    "error_empty_file": "Le fichier est vide. Apportez-en un avec au moins une ligne.",
-    "error_unknown_file": "Ce n’est pas un fichier de lignes. Apportez du JSON par lignes, un tableau JSON, un CSV "
+    "error_empty_file": "Le fichier est vide. Importez-en un avec au moins une ligne.",
+    "error_unknown_file": "Ce n’est pas un fichier de lignes. Importez du JSON par lignes, un tableau JSON, un CSV "
     "ou un classeur Excel (.xlsx) ; décompressez une archive, et enregistrez d’abord un ancien .xls, un PDF ou un "
     "fichier Parquet sous l’une de ces formes.",
     "error_wrong_encoding": "Le fichier n’est pas écrit dans ce codage. Indiquez-en un autre, ou aucun.",
     "error_broken_workbook": "Le classeur est illisible. Ouvrez-le dans Excel et enregistrez-le à nouveau, ou en "
     "CSV.",
     "error_workbook_too_large": "Le classeur contient trop de texte d’un seul tenant. Enregistrez la feuille en « "
-    "CSV UTF-8 » et apportez ce fichier : un CSV peut être de toute longueur.",
+    "CSV UTF-8 » et importez ce fichier : un CSV peut être de toute longueur.",
     "error_bad_header": "La première ligne a trop de colonnes. Ne laissez que celles qu’il faut.",
     "error_no_such_sheet": "Le classeur n’a pas cette feuille. Choisissez-en une autre.",
     "error_no_such_column": "Le fichier n’a pas cette colonne. Choisissez-en une autre.",
-    "error_no_rows": "Le fichier ne contient aucune ligne dont on puisse apprendre. Apportez d’autres lignes.",
+    "error_no_rows": "Le fichier ne contient aucune ligne dont on puisse apprendre. Importez d’autres lignes.",
     "error_too_much_memory": "Le fichier demande plus de mémoire qu’un import n’en peut prendre. Découpez-le, ou "
     "enregistrez-le en CSV ou en JSON par lignes.",
     "error_too_slow": "La lecture du fichier prend trop de temps. Découpez-le.",
-    "error_file_gone": "Ce que vous avez apporté n’est gardé qu’une semaine, et a été effacé. Apportez le fichier à "
+    "error_file_gone": "Ce que vous avez importé n’est gardé qu’une semaine, et a été effacé. Importez le fichier à "
     "nouveau.",
     "error_import_crashed": "La lecture du fichier s’est interrompue. Enregistrez-le à nouveau, ou en CSV ou en JSON "
-    "par lignes, et apportez-le encore.",
+    "par lignes, et importez-le encore.",
     "at_line_not_json": "Ligne {line} : ce n’est pas du JSON valide, et un tableau ne peut être lu au-delà. Corrigez-la, ou écrivez un objet par ligne : une mauvaise ligne est alors seule refusée.",
     "at_line_bad_csv": "Ligne {line} : un guillemet double ouvert ici n’est jamais fermé ; plus aucune ligne ne peut être distinguée. Fermez-le, ou doublez-le s’il fait partie du texte.",
     "at_line_row_too_long": "La ligne {line} est trop longue. Découpez-la.",

@@ -68,7 +68,7 @@ SENTENCES: dict[str, str] = {
     "review_make_golden": "La montrer à tous comme vérification",
     "review_make_golden_confirm": "Cette réponse sera montrée parmi les autres à chaque personne qui relit, et son avis comparé au vôtre. Rien n’en sera appris. Continuer ?",
     "review_made_golden": "Elle sert maintenant de vérification pour tous.",
-    "review_nothing_title": "Rien n’attend",
+    "review_nothing_title": "Rien en attente",
     "review_nothing_first": "Ce que l’on note mal ou corrige dans une discussion attendra ici votre avis.",
     "review_nothing_done": "Vous avez relu {n} réponses ces sept derniers jours.",
     "review_nothing_done_one": "Vous avez relu {n} réponse ces sept derniers jours.",

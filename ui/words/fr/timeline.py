@@ -20,7 +20,7 @@ SENTENCES: dict[str, str] = {
     "timeline_training_sft": "Début d’un entraînement sur des exemples",
     "timeline_training_dpo": "Début d’un entraînement sur des paires de préférences",
     "timeline_training_kto": "Début d’un entraînement sur des réponses notées",
-    "timeline_training_import": "Un adaptateur entraîné ailleurs a été apporté",
+    "timeline_training_import": "Un adaptateur entraîné ailleurs a été importé",
     "timeline_release": "La version {number} est devenue candidate",
     "timeline_evaluation": "La version {number} a été mesurée",
     "timeline_the_release": "la version {number}",
