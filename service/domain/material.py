@@ -110,7 +110,8 @@ async def take_in(session: AsyncSession, store: Store, name: str) -> None:
         return
     leaving, coming = await _moves(session, events, blocklist)
     await _exchange(session, name, leaving, coming)
-    await review_queue.keep(session, {event.completion_id for event in events})
+    answers = {id_ for event in events for id_ in (event.completion_id, event.preferred_completion_id) if id_}
+    await review_queue.keep(session, answers)
     taken = [event.id for event in events]
     await session.execute(update(_FEEDBACK).where(_FEEDBACK.c.id.in_(taken)).values(sorted=True))
 

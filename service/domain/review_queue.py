@@ -127,7 +127,9 @@ async def items_of(
 
     What its owner deleted or keeps from training is nobody's to read, and left out unless `deleted`.
     """
-    completion, given = tables.Completion, tables.Feedback
+    completion, given, later = tables.Completion, tables.Feedback, aliased(tables.Feedback)
+    # By the database: two answers may be compared again the other way round, which is a word on the other answer.
+    gone = select(later.id).where(later.supersedes == given.id)
     # Plain rows: nobody needs the texts nor objects.
     query = (
         select(
@@ -135,7 +137,7 @@ async def items_of(
             given.preference,
         )
         .join(completion, completion.id == given.completion_id)
-        .where(completion.status == "complete", completion.assistant.is_not(None))
+        .where(completion.status == "complete", completion.assistant.is_not(None), ~gone.exists())
     )  # fmt: skip
     judged = select(tables.Review).join(completion).order_by(tables.Review.at)
     fixed = select(tables.GoldenItem).join(completion)

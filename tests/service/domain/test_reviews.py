@@ -162,6 +162,20 @@ async def test_all_that_waits_is_counted_for_each_person_though_few_are_looked_a
     assert shown == [f"chatcmpl-{number}" for number in numbers(False, 3)]
 
 
+async def test_who_changes_their_mind_about_two_answers_leaves_one_of_them_waiting(
+    world: World, team: list[Caller]
+):
+    same = [{"role": "user", "content": "which?"}]
+    first, second = [await world.answer(number, messages=same) for number in ONCE[:2]]
+    for loser, winner in ((first, second), (second, first)):
+        wanted = FeedbackCreate(completion_id=loser, type="preference", preferred_completion_id=winner)
+        async with world.database.writing() as session:
+            await feedback.give(session, world.user, wanted)
+        found = await queue(world, team[0])
+        assert found.item is not None
+        assert (found.waiting, found.item.completion_id) == (1, loser)
+
+
 # Who judges
 
 
