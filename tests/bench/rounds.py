@@ -152,12 +152,14 @@ def figures(looks: dict[str, Look]) -> list[Figure]:
         for name, before in ((FIRST, ZERO), (SECOND, FIRST)) if name in looks
     ]  # fmt: skip
     rates = {name: 100 * right(name).mean() for name in looks}
+    nats = {name: (one.margins - looks[ZERO].margins).mean() for name, one in looks.items()}
     ours, theirs = won(NOISY, FIRST), won(NOISY_DPO, DPO)
     found += [
         _figure(
             "flipped, held-out preferences told rightly that are lost, ours less plain DPO's",
             bootstrap(right(FIRST) - right(NOISY) - right(DPO) + right(NOISY_DPO)), looks[NOISY], "points",
-            f"{rates[FIRST]:.0f} to {rates[NOISY]:.0f} / {rates[DPO]:.0f} to {rates[NOISY_DPO]:.0f} %", at_most=0,
+            f"{rates[FIRST]:.0f} to {rates[NOISY]:.0f} / {rates[DPO]:.0f} to {rates[NOISY_DPO]:.0f} %, by "
+            f"{nats[FIRST]:.1f} to {nats[NOISY]:.1f} / {nats[DPO]:.1f} to {nats[NOISY_DPO]:.1f} nats", at_most=0,
         ),
         _figure(
             "flipped, held-out answers won against the unflipped round, ours less plain DPO's",
@@ -173,7 +175,8 @@ def figures(looks: dict[str, Look]) -> list[Figure]:
             ),
             _figure(
                 "the same, held-out preferences told rightly, less ours", bootstrap(right(ROBUST) - right(NOISY)),
-                looks[ROBUST], "points", f"{rates[ROBUST]:.0f} / {rates[NOISY]:.0f} %",
+                looks[ROBUST], "points",
+                f"{rates[ROBUST]:.0f} / {rates[NOISY]:.0f} %, by {nats[ROBUST]:.1f} / {nats[NOISY]:.1f} nats",
             ),
         ]  # fmt: skip
     return found

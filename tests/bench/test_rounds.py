@@ -83,5 +83,9 @@ def test_what_the_flips_cost_is_what_they_cost_plain_dpo_too():
     looks = {name: Look(["x", "x"], scores, np.array(margins)) for name, margins in rounds_.items()}
     looks[NOISY_DPO] = Look(["x", "x"], np.array([0.1, 0.1]), np.array([-1, -1]))
     _, lost, won = rounds.figures(looks)
-    assert (lost.value, lost.detail, lost.reached) == (-50.0, "100 to 50 / 100 to 0 %", True)
+    assert (lost.value, lost.detail, lost.reached) == (
+        -50.0,
+        "100 to 50 / 100 to 0 %, by 1.0 to 0.0 / 1.0 to -1.0 nats",
+        True,
+    )
     assert (won.value, won.detail, won.reached) == (50.0, "50 / 0 %", True)
