@@ -1,16 +1,28 @@
 """What the gateway does as time passes: it tidies what ran out or ended and files that nothing leads back to, erases
-deleted and old answers, and takes in new feedback.
+deleted and old answers, takes in new feedback and counts what was said on each day that is over.
 
 A row goes first and its bytes later, so what is cut short is done at the next round. Also removes what a
 refused upload, a killed process or a job that will not go on left on disk.
 """
 
 import asyncio
+import time
 from dataclasses import dataclass
 from functools import partial
 
 from service.api.deps import House
-from service.domain import audit, batches, files, imports, jobs, material, retention, uploads, webhooks
+from service.domain import (
+    audit,
+    batches,
+    files,
+    imports,
+    jobs,
+    material,
+    retention,
+    timeline,
+    uploads,
+    webhooks,
+)
 from service.logs import log
 from service.looking import keep_looking
 
@@ -70,6 +82,7 @@ async def tidy(house: House) -> None:
         left.checkpoints &= await jobs.ended(session, left.checkpoints)
     await _erase_deleted(house)
     await _erase_old(house)
+    await _count_days(house)
     await asyncio.to_thread(_remove, house, left)
     if removed or left.digests:
         log.info("tidied", extra={"fields": {"files": removed, "digests": len(left.digests)}})
@@ -105,6 +118,15 @@ async def _erase_old(house: House) -> None:
                 counts["older_than_days"] = days
                 await audit.note(session, house.hasher, None, "records.erased", "completions", **counts)
             return
+
+
+async def _count_days(house: House) -> None:
+    """What was said on each day that is over, for the timeline. Counting is no transaction that others wait for."""
+    async with house.database.reading() as session:
+        days = await timeline.finished_days(session, time.time())
+    if days:
+        async with house.database.writing() as session:
+            await timeline.keep_days(session, days)
 
 
 def _listed(house: House) -> Left:

@@ -75,6 +75,14 @@ class House:
             async with self.database.writing(records=True) as session:
                 await material.take_in(session, self.store, assistant)
 
+    async def sort_newest(self) -> None:
+        """Take in a slice of every assistant's: what was said a moment ago, and not all that waits after an upgrade."""
+        async with self.database.reading() as session:
+            behind = await material.waiting(session)
+        for assistant in behind:
+            async with self.database.writing(records=True) as session:
+                await material.take_in(session, self.store, assistant)
+
 
 async def house_of(request: Request) -> House:
     # FastAPI runs a dependency that is not async in another thread, and waits for it.

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/api/reviews", tags=["reviews"])
 @router.post("/next")
 async def next_item(house: HouseDep, caller: ReviewerDep) -> ReviewQueue:
     """The next answer to judge, reserved for a quarter of an hour; the one reserved already, if there is one."""
-    # All feedback is looked through, which no writer should wait for.
+    await house.sort_newest()
     async with house.database.reading() as session:
         waiting = await review_queue.waiting_for(session, caller)
     async with house.database.writing(records=True) as session:

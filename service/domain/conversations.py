@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import cast
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, exists, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.chat import Message
@@ -137,8 +137,7 @@ async def change(
         conversation.pinned = wanted.pinned
     if wanted.training is not None:
         conversation.training = wanted.training
-        row = tables.Completion
-        await feedback.sort_again(session, select(row.id).where(row.conversation_id == conversation.id))
+        await _sort_again(session, conversation)
     if wanted.shown is not None:
         turn = await session.get(tables.Completion, wanted.shown)
         if turn is None or turn.conversation_id != conversation.id:
@@ -153,6 +152,7 @@ async def remove(session: AsyncSession, caller: Caller, conversation_id: str) ->
     conversation = await own_conversation(session, caller, conversation_id)
     conversation.deleted_at, conversation.title, conversation.share = now(), "", None
     conversation.shared_title = None
+    await _sort_again(session, conversation)
 
 
 async def kept_from_training(session: AsyncSession, completion_ids: Collection[str]) -> set[str]:
@@ -167,13 +167,19 @@ async def kept_from_training(session: AsyncSession, completion_ids: Collection[s
 
 def may_train() -> ColumnElement[bool]:
     """Of feedback: on no answer of a conversation that its owner keeps from training."""
-    kept = (
-        select(tables.Completion.id)
-        .join(tables.Conversation, tables.Conversation.id == tables.Completion.conversation_id)
-        .where(tables.Conversation.training.is_(False))
-    )
-    preferred = func.coalesce(tables.Feedback.preferred_completion_id, "")
-    return ~or_(tables.Feedback.completion_id.in_(kept), preferred.in_(kept))
+    row, talk, given = tables.Completion, tables.Conversation, tables.Feedback
+    # One look for each answer: a list of all that is kept would have to be made first.
+    kept = [
+        exists().where(row.id == answer, talk.id == row.conversation_id, talk.training.is_(False))
+        for answer in (given.completion_id, given.preferred_completion_id)
+    ]
+    return ~or_(*kept)
+
+
+async def _sort_again(session: AsyncSession, conversation: tables.Conversation) -> None:
+    """What may be read of its answers, or learnt from them, has changed."""
+    row = tables.Completion
+    await feedback.sort_again(session, select(row.id).where(row.conversation_id == conversation.id))
 
 
 def _prompt(row: tables.Completion) -> str:

@@ -2,7 +2,8 @@
 
 An event waits with `sorted` false until a slice takes it in; so whatever wrote it, in whatever order it was
 committed, it is not missed. What an event changes is found by keys: the work does not grow with what is there.
-When an assistant's held-out questions change, its material is forgotten and sorted again. Never commits.
+When an assistant's held-out questions change, its material is forgotten and sorted again. With each event it is told to
+`review_queue` too. Never commits.
 """
 
 from collections import Counter, defaultdict
@@ -19,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.blocklist import Blocklist
 from service.db import bulk, tables
-from service.domain import assistants, conversations, files, reviews, tallies
+from service.domain import assistants, conversations, files, review_queue, reviews, tallies
 from service.domain.preferences import KEPT, Answer, Piece, Said, Withheld, pieces, verdicts
 from service.domain.signal import AGREED, Count, counted
 from service.storage.local import Store
@@ -109,6 +110,8 @@ async def take_in(session: AsyncSession, store: Store, name: str) -> None:
         return
     leaving, coming = await _moves(session, events, blocklist)
     await _exchange(session, name, leaving, coming)
+    answers = {id_ for event in events for id_ in (event.completion_id, event.preferred_completion_id) if id_}
+    await review_queue.keep(session, answers)
     taken = [event.id for event in events]
     await session.execute(update(_FEEDBACK).where(_FEEDBACK.c.id.in_(taken)).values(sorted=True))
 

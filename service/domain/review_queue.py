@@ -5,6 +5,10 @@
 - One verdict is enough; one answer in a few gets two, so that agreement can be measured. Where two differ, a third
   person decides. A verdict counts for the feedback it saw: what is said later is judged anew.
 - Nobody judges what they said themselves, nor one answer twice.
+
+What waits is kept as feedback is sorted (`keep`), so that to find the next answer costs the same however much waits.
+What is shown is looked at again before, and so is what a verdict is given on: a row that is a moment old misleads
+nobody.
 """
 
 import hashlib
@@ -14,12 +18,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import cast
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import ColumnElement, CompoundSelect, Select, Table, delete, func, insert, select, union
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from service.contract.reviews import Outcome, Why
-from service.db import tables
+from service.db import bulk, tables
 from service.domain import feedback
 from service.domain.keys import Caller
 
@@ -31,6 +36,8 @@ AUDIT = 5
 """One answer in so many of those rated up is judged."""
 GOLDEN_EVERY = 5
 """A golden answer comes after so many others, where there is one left."""
+FEW = 10
+"""The next answers that are looked at: more than people who ask at the same moment."""
 ORDER: tuple[Why, ...] = ("disagreement", "correction", "low_rated", "preference", "audit", "golden")
 
 
@@ -106,31 +113,35 @@ class Item:
 @dataclass
 class Waiting:
     items: list[tuple[Item, Why]]
-    """What this person may judge, the next first; reserved ones of others left out."""
+    """The next few that this person may judge, in order; what they have reserved is among them."""
+    count: int
+    """How many there are of them in all."""
     own: int
     """What waits for somebody else, as this person said something of it."""
 
 
 async def items_of(
-    session: AsyncSession, *, completion_ids: Collection[str] | None = None, deleted: bool = False
+    session: AsyncSession, completion_ids: Collection[str], *, deleted: bool = False
 ) -> dict[str, Item]:
-    """Every answer on which feedback stands, or that is golden, by the id of its completion: of all, or of these.
+    """Those of these answers on which feedback stands, or that are golden, by id.
 
     What its owner deleted or keeps from training is nobody's to read, and left out unless `deleted`.
     """
-    completion, given = tables.Completion, tables.Feedback
-    # Plain rows: there may be tens of thousands, of which nobody needs the texts nor objects.
+    completion, given, later = tables.Completion, tables.Feedback, aliased(tables.Feedback)
+    # By the database: two answers may be compared again the other way round, which is a word on the other answer.
+    gone = select(later.id).where(later.supersedes == given.id)
+    # Plain rows: nobody needs the texts nor objects.
     query = (
         select(
             given.id, given.completion_id, given.user_id, given.type, given.rating, given.supersedes, given.at,
             given.preference,
         )
         .join(completion, completion.id == given.completion_id)
-        .where(completion.status == "complete", completion.assistant.is_not(None))
+        .where(completion.status == "complete", completion.assistant.is_not(None), ~gone.exists())
     )  # fmt: skip
     judged = select(tables.Review).join(completion).order_by(tables.Review.at)
     fixed = select(tables.GoldenItem).join(completion)
-    these = [] if completion_ids is None else [completion.id.in_(completion_ids)]
+    these = [completion.id.in_(completion_ids)]
     if not deleted:
         these += [completion.deleted_at.is_(None), ~_kept_private()]
     query, judged, fixed = query.where(*these), judged.where(*these), fixed.where(*these)
@@ -160,22 +171,44 @@ def _kept_private() -> ColumnElement[bool]:
     return select(talk.id).where(private).exists()
 
 
-async def waiting_for(session: AsyncSession, caller: Caller) -> Waiting:
-    """What waits for this person, in the order in which it is shown, and what must wait for others."""
-    found, taken = await items_of(session), await _taken(session, caller)
-    waits: list[tuple[Item, Why]] = [
-        (item, why) for item in found.values() if (why := item.why()) is not None
+async def keep(session: AsyncSession, completion_ids: Collection[str]) -> None:
+    """Bring up to date which of these answers wait. Golden ones are few, and are found without it."""
+    row = cast(Table, tables.WaitingAnswer.__table__)
+    found = await items_of(session, completion_ids)
+    reasons = [(item, item.why()) for item in found.values()]
+    rows = [
+        {"completion_id": item.completion_id, "rank": ORDER.index(why), "at": item.at}
+        for item, why in reasons
+        if why not in (None, "golden")
     ]
-    mine: list[tuple[Item, Why]] = [(item, why) for item, why in waits if _may_judge(item, caller, taken)]
-    due = _golden_is_due(list(found.values()), caller)
-    mine.sort(key=lambda one: (-1 if due and one[1] == "golden" else ORDER.index(one[1]), one[0].at))
-    own = sum(why != "golden" and item.spoke(caller.user_id) for item, why in waits)
-    return Waiting(mine, own)
+    await session.execute(delete(row).where(row.c.completion_id.in_(completion_ids)))
+    await bulk.run(session, insert(row), rows)
+
+
+async def waiting_for(session: AsyncSession, caller: Caller) -> Waiting:
+    """What waits for this person, and how much must wait for others. Looks at what this person or anybody else has to
+    do with, and at the next few of all the rest."""
+    row = tables.WaitingAnswer
+    own, taken = set(await session.scalars(_own(caller))), await _taken(session, caller)
+    near = set(await session.scalars(_near(caller))) - own
+    golden = set(await session.scalars(select(tables.GoldenItem.completion_id)))
+    mine = await _to_judge(session, caller, near | golden, taken)
+    known = own | near | golden
+    others = await session.scalar(select(func.count()).select_from(row)) or 0
+    count = others - len(own | near) + len(mine)
+    next_ones = select(row.completion_id).order_by(row.rank, row.at, row.completion_id)
+    first = await session.scalars(next_ones.limit(len(known) + FEW))
+    mine |= await _to_judge(session, caller, [id_ for id_ in first if id_ not in known][:FEW], taken)
+    due = await _golden_is_due(session, caller)
+    items = sorted(
+        mine.values(), key=lambda one: (-1 if due and one[1] == "golden" else ORDER.index(one[1]), one[0].at)
+    )
+    return Waiting(items, count, len(own))
 
 
 async def waits_for(session: AsyncSession, caller: Caller, completion_id: str) -> tuple[Item, Why] | None:
     """This answer and why it waits; none when it does not wait for this person."""
-    item = (await items_of(session, completion_ids=[completion_id])).get(completion_id)
+    item = (await items_of(session, [completion_id])).get(completion_id)
     why = item.why() if item is not None else None
     if item is None or why is None or not _may_judge(item, caller, await _taken(session, caller)):
         return None
@@ -222,14 +255,44 @@ def _may_judge(item: Item, caller: Caller, taken: set[str]) -> bool:
     return not (item.spoke(caller.user_id) or item.judged(caller.user_id) or item.completion_id in taken)
 
 
-def _golden_is_due(items: list[Item], caller: Caller) -> bool:
-    mine = sorted(
-        (r for item in items for r in item.reviews if r.user_id == caller.user_id), key=lambda r: r.at
+async def _to_judge(
+    session: AsyncSession, caller: Caller, completion_ids: Collection[str], taken: set[str]
+) -> dict[str, tuple[Item, Why]]:
+    """Those of these that wait and that this person may judge."""
+    found = await items_of(session, completion_ids)
+    return {
+        id_: (item, why)
+        for id_, item in found.items()
+        if (why := item.why()) is not None and _may_judge(item, caller, taken)
+    }
+
+
+def _own(caller: Caller) -> Select[str]:
+    """What waits and this person said something of: in force, and not in a verdict."""
+    row, given, later, review = tables.WaitingAnswer, tables.Feedback, aliased(tables.Feedback), tables.Review
+    gone = select(later.id).where(later.supersedes == given.id)
+    written = select(review.id).where(review.feedback_id == given.id, review.user_id == caller.user_id)
+    return (
+        select(row.completion_id)
+        .join(given, given.completion_id == row.completion_id)
+        .where(given.user_id == caller.user_id, given.type != "retraction", ~gone.exists(), ~written.exists())
     )
-    since = 0
-    for review in mine:
-        since = 0 if review.why == "golden" else since + 1
-    return since >= GOLDEN_EVERY - 1
+
+
+def _near(caller: Caller) -> CompoundSelect[str]:
+    """What waits and this person judged, or anybody has reserved."""
+    row, review, held = tables.WaitingAnswer, tables.Review, tables.ReviewReservation
+    judged = select(row.completion_id).join(review, review.completion_id == row.completion_id)
+    reserved = select(row.completion_id).join(held, held.completion_id == row.completion_id)
+    return union(judged.where(review.user_id == caller.user_id), reserved)
+
+
+async def _golden_is_due(session: AsyncSession, caller: Caller) -> bool:
+    """Whether the last few that this person judged were none of them golden."""
+    row = tables.Review
+    mine = select(row.why).where(row.user_id == caller.user_id, row.undone_at.is_(None))
+    last = list(await session.scalars(mine.order_by(row.at.desc()).limit(GOLDEN_EVERY - 1)))
+    return len(last) == GOLDEN_EVERY - 1 and "golden" not in last
 
 
 def _one_in(many: int, what: str, completion_id: str) -> bool:

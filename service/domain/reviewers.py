@@ -4,7 +4,9 @@ The topic of an answer is the `topic` in its metadata, or else its assistant. Re
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import combinations
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -19,26 +21,29 @@ Verdicts = dict[str, dict[str, str]]
 
 async def agreement(session: AsyncSession, *, assistant: str | None) -> Agreement:
     """The figures over every verdict that stands. One that skipped is none."""
+    row, completion, user = tables.Review, tables.Completion, tables.User
+    # Plain rows: there may be tens of thousands.
     query = (
-        select(tables.Review, tables.Completion.metadata_)
-        .join(tables.Completion, tables.Completion.id == tables.Review.completion_id)
-        .where(tables.Review.undone_at.is_(None), tables.Review.verdict != "skip")
-        .order_by(tables.Review.at)
-    )
+        select(
+            row.completion_id, row.verdict, row.expected, row.assistant, user.name,
+            completion.metadata_["topic"].as_string().label("topic"),
+        )
+        .join(completion, completion.id == row.completion_id).join(user, user.id == row.user_id)
+        .where(row.undone_at.is_(None), row.verdict != "skip").order_by(row.at)
+    )  # fmt: skip
     if assistant is not None:
-        query = query.where(tables.Review.assistant == assistant)
-    rows = [(review, metadata) for review, metadata in await session.execute(query)]
-    names = {user.id: user.name for user in await session.scalars(select(tables.User))}
+        query = query.where(row.assistant == assistant)
+    rows = (await session.execute(query)).all()
     verdicts: Verdicts = defaultdict(dict)
     topics: dict[str, set[str]] = defaultdict(set)
-    for review, metadata in rows:
-        verdicts[review.completion_id][names[review.user_id]] = review.verdict
-        topics[str((metadata or {}).get("topic") or review.assistant)].add(review.completion_id)
+    for one in rows:
+        verdicts[one.completion_id][one.name] = one.verdict
+        topics[one.topic or str(one.assistant)].add(one.completion_id)
     overall = _topic("", verdicts)
     return Agreement(
         items=overall.items, alpha=overall.alpha, pairs=_pairs(verdicts),
         topics=[_topic(name, {id_: verdicts[id_] for id_ in ids}) for name, ids in sorted(topics.items())],
-        people=_people([review for review, _ in rows], names),
+        people=_people(rows),
     )  # fmt: skip
 
 
@@ -62,11 +67,10 @@ def _pairs(verdicts: Verdicts) -> list[Pair]:
     return sorted(found, key=lambda pair: (-pair.items, pair.names))
 
 
-def _people(reviews: list[tables.Review], names: dict[str, str]) -> list[Reviewer]:
+def _people(rows: Sequence[Any]) -> list[Reviewer]:
     found: dict[str, Reviewer] = {}
-    for review in reviews:
-        name = names[review.user_id]
-        one = found.setdefault(name, Reviewer(name=name, judged=0, golden=0, as_expected=0))
+    for review in rows:
+        one = found.setdefault(review.name, Reviewer(name=review.name, judged=0, golden=0, as_expected=0))
         one.judged += 1
         one.golden += review.expected is not None
         one.as_expected += review.expected == review.verdict

@@ -42,7 +42,7 @@ async def next_item(session: AsyncSession, caller: Caller, waiting: review_queue
     by_id: dict[str, tuple[Item, Why]] = {item.completion_id: (item, why) for item, why in waiting.items}
     return ReviewQueue(
         item=await _item(session, held, *by_id[held.completion_id]) if held else None,
-        waiting=len(waiting.items), own=waiting.own, judged=len(mine),
+        waiting=waiting.count, own=waiting.own, judged=len(mine),
         judged_this_week=sum(one.at > time.time() - WEEK for one in mine),
     )  # fmt: skip
 
@@ -111,7 +111,7 @@ async def withheld(session: AsyncSession, completion_ids: Collection[str]) -> di
     `replaced`, a correction beside the one that the verdict wrote or kept.
     """
     found: dict[str, str] = {}
-    for item in (await review_queue.items_of(session, completion_ids=completion_ids, deleted=True)).values():
+    for item in (await review_queue.items_of(session, completion_ids, deleted=True)).values():
         if (reason := _reason(item)) is not None:
             found[item.completion_id] = reason
         found |= dict.fromkeys(_replaced(item), "replaced")
@@ -121,7 +121,7 @@ async def withheld(session: AsyncSession, completion_ids: Collection[str]) -> di
 async def shown(session: AsyncSession, rows: list[tables.Review]) -> list[Review]:
     """Reviews as their author sees them, each with what the others said, unless it was undone."""
     ids = [row.completion_id for row in rows]
-    found = await review_queue.items_of(session, completion_ids=ids, deleted=True)
+    found = await review_queue.items_of(session, ids, deleted=True)
     names = {user.id: user.name for user in await session.scalars(select(tables.User))}
     return [_shown(row, found.get(row.completion_id) or Item(row.completion_id), names) for row in rows]
 

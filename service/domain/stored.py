@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.stored import StoredMessage
 from service.db import tables
+from service.domain import feedback
 from service.domain.completions import DUEL
 from service.domain.identity import now
 from service.domain.keys import Caller
@@ -77,12 +78,13 @@ async def delete(session: AsyncSession, caller: Caller, completion_id: str) -> N
 async def erase(session: AsyncSession, row: Row) -> None:
     """Deleted, also as a response; what feedback or an agreed verdict leads back to stays for it."""
     row.deleted_at, row.response, row.begun, row.metadata_ = now(), None, None, {}
-    feedback = select(tables.Feedback.id).where(
+    said = select(tables.Feedback.id).where(
         or_(tables.Feedback.completion_id == row.id, tables.Feedback.preferred_completion_id == row.id)
     )
     golden = select(tables.GoldenItem.completion_id).where(tables.GoldenItem.completion_id == row.id)
-    if not await session.scalar(select(or_(feedback.exists(), golden.exists()))):
+    if not await session.scalar(select(or_(said.exists(), golden.exists()))):
         row.messages, row.output, row.sampling = [], "", {}
+    await feedback.sort_again(session, [row.id])
 
 
 def shown(row: Row) -> dict[str, Any]:

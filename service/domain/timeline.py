@@ -1,6 +1,7 @@
-"""What happened to an assistant, newest first, from what is kept anyway: nothing is written for it. Never commits.
+"""What happened to an assistant, newest first, from what is kept anyway. Never commits.
 
-One query finds a page's moments over all the tables that tell of any; what each says is read after, a table at once.
+Only what was said on a day that is over is counted once and kept, as there may be a million pieces of feedback. One
+query finds a page's moments over all the tables that tell of any; what each says is read after, a table at once.
 """
 
 from collections.abc import Callable, Coroutine, Sequence
@@ -29,6 +30,8 @@ from service.domain import assistants
 from service.domain.paging import strange
 
 DAY = 86_400
+LATE = 3600
+"""Seconds after a day's end at which all that was said on it stands in the database."""
 CHANGES: dict[str, What] = {"assistant.created": "created", "assistant.changed": "changed"}
 """The acts of the journal that are told here, with less than the journal tells."""
 
@@ -42,7 +45,7 @@ async def timeline(
     """At most `limit` moments behind the one called `after`, and whether older ones follow. Raises `NotFound`, and
     `BadInput` for a strange cursor."""
     await assistants.get_assistant(session, name)
-    index = union_all(*_indexes(name)).subquery()
+    index = union_all(*_indexes(name, await _first_uncounted(session))).subquery()
     place = tuple_(index.c.at, index.c.rank, index.c.id)
     query = select(index.c.rank, index.c.id).order_by(
         index.c.at.desc(), index.c.rank.desc(), index.c.id.desc()
@@ -64,15 +67,27 @@ async def timeline(
     return page, len(found) > limit
 
 
-def _indexes(name: str) -> list[Select[float, int, str]]:
+async def finished_days(session: AsyncSession, at: float) -> list[dict[str, Any]]:
+    """Rows for the days that are over at this moment and were not counted yet."""
+    first, today = await _first_uncounted(session), int(at - LATE) // DAY
+    query = _counts(first, tables.Feedback.at < today * DAY + 1, _day() < today)
+    return [dict(row._mapping) for row in await session.execute(query)]
+
+
+async def keep_days(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> None:
+    """Keep them; again is harmless."""
+    for row in rows:
+        await session.merge(tables.FeedbackDay(**row))
+
+
+def _indexes(name: str, uncounted: int) -> list[Select[float, int, str]]:
     """When each moment was: its time, the rank of its reader, its id. Within a second the rank says what followed."""
-    told, job, release, move = tables.Feedback, tables.Job, tables.Release, tables.Move
+    job, release, move, kept = tables.Job, tables.Release, tables.Move, tables.FeedbackDay
     evaluation, entry = tables.Evaluation, tables.AuditEntry
-    day = _day()
+    counted = _counts(uncounted, tables.Feedback.assistant == name).subquery().c
     return [
-        _index(0, func.max(told.at), day)
-        .where(told.assistant == name, told.type != "retraction")
-        .group_by(day),
+        _index(0, counted.at, counted.day),
+        _index(0, kept.at, kept.day).where(kept.assistant == name),
         _index(1, job.created_at, job.id).where(job.assistant == name, job.kind != "evaluation"),
         _index(2, release.created_at, release.id).where(release.assistant == name),
         _index(3, evaluation.created_at, evaluation.id).where(evaluation.assistant == name),
@@ -91,30 +106,50 @@ def _day() -> Any:
     return cast_(tables.Feedback.at, BigInteger) // literal_column(str(DAY), BigInteger)
 
 
-async def _feedback(session: AsyncSession, name: str, ids: Sequence[str]) -> dict[str, Moment]:
+async def _first_uncounted(session: AsyncSession) -> int:
+    """The first day of which no counts are kept, of any assistant: all that are over are counted at once."""
+    last = await session.scalar(select(func.max(tables.FeedbackDay.day)))
+    return 0 if last is None else last + 1
+
+
+def _counts(first: int, *conditions: Any) -> Select[Any]:
+    """What `feedback_days` keeps, counted, from a day on."""
     row, day = tables.Feedback, _day()
 
     def count(*conditions: Any) -> Any:
         return func.count(case((and_(*conditions), 1)))
 
-    query = select(
-        day.label("day"), func.max(row.at).label("at"), func.count(row.user_id.distinct()).label("people"),
-        count(row.type == "rating", row.rating > 0).label("up"),
-        count(row.type == "rating", row.rating < 0).label("down"),
-        count(row.type == "correction").label("corrections"), count(row.type == "preference").label("preferences"),
-    ).where(
-        row.assistant == name, row.type != "retraction", row.at >= min(map(int, ids)) * DAY - 1,
-        day.in_([int(id_) for id_ in ids]),
+    return (
+        select(
+            row.assistant, day.label("day"), func.max(row.at).label("at"),
+            count(row.type == "rating", row.rating > 0).label("up"),
+            count(row.type == "rating", row.rating < 0).label("down"),
+            count(row.type == "correction").label("corrections"),
+            count(row.type == "preference").label("preferences"),
+            func.count(row.user_id.distinct()).label("people"),
+        )
+        .where(row.assistant.is_not(None), row.type != "retraction", row.at >= first * DAY - 1, day >= first)
+        .where(*conditions).group_by(row.assistant, day)
     )  # fmt: skip
-    found = await session.execute(query.group_by(day))
+
+
+async def _feedback(session: AsyncSession, name: str, ids: Sequence[str]) -> dict[str, Moment]:
+    kept, days = tables.FeedbackDay, [int(id_) for id_ in ids]
+    query = select(kept.__table__).where(kept.assistant == name, kept.day.in_(days))
+    found = list(await session.execute(query))
+    rest = set(days) - {row.day for row in found}
+    if rest:
+        found += await session.execute(
+            _counts(min(rest), tables.Feedback.assistant == name, _day().in_(rest))
+        )
     return {
-        str(day): Moment(
-            id="", at=at, what="feedback", by=None,
+        str(row.day): Moment(
+            id="", at=row.at, what="feedback", by=None,
             feedback=Given(
-                up=up, down=down, corrections=corrections, preferences=preferences, people=people
+                up=row.up, down=row.down, corrections=row.corrections, preferences=row.preferences, people=row.people
             ),
         )
-        for day, at, people, up, down, corrections, preferences in found
+        for row in found
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [--short] [R1 ... R7 C1 T1 T2 T4 soak]`: measure all in one run, or those named; print the
+"""`python -m tests.bench [--short] [R1 ... R7 C1 T1 ... T4 soak]`: measure all in one run, or those named; print the
 table, keep the figures."""
 
 import argparse
@@ -24,14 +24,17 @@ from tests.bench import (
     places,
     publishing,
     real_data,
+    rounds,
     soak,
     tuning,
 )  # fmt: skip
 from tests.bench.figures import Figure, table
 from tests.bench.places import Place
 
-STORIES = ("R1", "R2", "R3", "R4", "R5", "R6", "R7", "C1", "T1", "T2", "T4")
-TRAINING = {"T1": tuning.supervised, "T2": tuning.preferences, "T4": intents.measure}
+STORIES = ("R1", "R2", "R3", "R4", "R5", "R6", "R7", "C1", "T1", "T2", "T3", "T4")
+TRAINING = {
+    "T1": tuning.supervised, "T2": tuning.preferences, "T3": rounds.measure, "T4": intents.measure,
+}  # fmt: skip
 """On real data, which is looked for and may be missing."""
 BY_NAME = ("soak",)
 """Takes ten minutes and costs nothing beside anything, so it is measured only when it is named."""

@@ -19,7 +19,7 @@ import httpx
 
 from service.db import tables
 from service.db.session import Database
-from service.domain import datasets, material
+from service.domain import datasets, keys, material
 from service.domain.keys import Caller
 from service.settings import Settings
 from service.storage.local import Store
@@ -32,11 +32,18 @@ SHARES = (0.25, 1.0)
 """After so much of it, time and memory are taken down: the two are to grow as the events do, and not at all."""
 ROUNDS, EACH, NEW = 5, 40, 5
 """Rounds of questions, questions of each kind in one, and new feedback between two of them."""
+STEP = 30
+"""Seconds between two pieces of feedback: a million of them are a year, which ends now."""
 QUESTIONS = {
-    "readiness": "/api/assistants/desk/readiness",
-    "newest feedback": "/api/feedback?assistant=desk&limit=50",
-    "datasets": "/api/datasets?assistant=desk",
+    "readiness": ("GET", "/api/assistants/desk/readiness"),
+    "newest feedback": ("GET", "/api/feedback?assistant=desk&limit=50"),
+    "datasets": ("GET", "/api/datasets?assistant=desk"),
+    "timeline": ("GET", "/api/assistants/desk/timeline"),
+    "next answer to review": ("POST", "/api/reviews/next"),
+    "agreement of reviewers": ("GET", "/api/reviews/agreement"),
+    "what was learnt of one person's": ("GET", "/api/feedback/learnt"),
 }
+"""What the studio, the reviewers' screen and the chat ask."""
 ASSISTANT = """
 INSERT INTO assistants (id, name, title, description, instructions, starters, languages, temperature, max_tokens,
                         created_at) VALUES ('asst_desk', 'desk', 'Desk', '', '', '[]', '["en"]', 0.2, 512, 1)
@@ -55,7 +62,7 @@ SELECT 'chatcmpl-' || i, 'user_' || (i % 1000), 'key', 'conv_' || (i / 4), 'chat
     json_array(json_object('role', 'user', 'content', printf('Question %d: ', i / 2 % 300000) || :text)),
     '{"temperature": 0.2}', 'vllm', CASE WHEN i % 50 = 0 THEN 'interrupted' ELSE 'complete' END,
     printf('Answer %d to question %d. ', i % 2, i / 2 % 300000) || :text,
-    CASE WHEN i % 40 = 0 THEN 'length' ELSE 'stop' END, i, 'chat', '{}'
+    CASE WHEN i % 40 = 0 THEN 'length' ELSE 'stop' END, :began + i * :step, 'chat', '{}'
 FROM n
 """
 FEEDBACK = """
@@ -68,7 +75,15 @@ SELECT 'fb_' || i, 'chatcmpl-' || CASE WHEN i % 20 = 19 THEN i - 1 ELSE i END, '
     CASE WHEN i % 20 < 9 THEN printf('A better answer %d. ', i) || :text END,
     CASE WHEN i % 20 BETWEEN 9 AND 11 THEN 'chatcmpl-' || CASE WHEN i % 2 THEN i - 1 ELSE i + 1 END END,
     CASE WHEN i % 20 = 11 THEN 'tie' WHEN i % 20 BETWEEN 9 AND 10 THEN 'better' END,
-    CASE WHEN i % 20 = 19 THEN 'fb_' || (i - 1) END, i
+    CASE WHEN i % 20 = 19 THEN 'fb_' || (i - 1) END, :began + i * :step
+FROM n
+"""
+
+VERDICTS = """
+WITH RECURSIVE n(i) AS (SELECT :from UNION ALL SELECT i + 100 FROM n WHERE i < :to - 100)
+INSERT INTO reviews (id, completion_id, assistant, user_id, key_id, verdict, why, rubric, personal_data, at)
+SELECT 'rev_' || i, 'chatcmpl-' || i, 'desk', 'user_' || (i / 100 % 10), 'key',
+    CASE WHEN i % 300 THEN 'approve' ELSE 'reject' END, 'correction', '{}', 0, :began + i * :step + 1
 FROM n
 """
 
@@ -77,26 +92,29 @@ async def measure(home: Path) -> list[Figure]:
     """Fills a home of its own; takes some minutes."""
     async with added.upstream(home) as engine, places.gateway(home, engine.url):
         pass  # the gateway has made the home
-    fill(home / "tailorbird.db", 0, EVENTS, assistant=True)
+    began = time.time() - EVENTS * STEP
+    fill(home / "tailorbird.db", 0, EVENTS, began, assistant=True)
     figures = await asyncio.to_thread(_apart, home, "sort")
     async with added.upstream(home) as engine, places.gateway(home, engine.url) as gateway:
-        headers = {"authorization": f"Bearer {gateway.key}"}
+        headers = {"authorization": f"Bearer {await _key(home)}"}
         async with httpx.AsyncClient(base_url=gateway.url, headers=headers, timeout=60) as client:
-            figures += await _asked(client, home / "tailorbird.db")
+            figures += await _asked(client, home / "tailorbird.db", began)
     return figures + await asyncio.to_thread(_apart, home, "freeze")
 
 
-def fill(path: Path, first: int, last: int, *, assistant: bool = False) -> None:
-    """Feedback of every kind, and the answers it is about, by number."""
+def fill(path: Path, first: int, last: int, began: float, *, assistant: bool = False) -> None:
+    """Feedback of every kind, and the answers it is about, by number; with the assistant, verdicts on some of them."""
     text = "The ferry to the northern island leaves at nine and takes bicycles and small carts. " * 2
     database = sqlite3.connect(path, timeout=60)
     with database:
         if assistant:
             database.execute(ASSISTANT)
             database.execute(PEOPLE)
-        span = {"from": first, "to": last, "text": text}
+        span = {"from": first, "to": last, "text": text, "began": began, "step": STEP}
         database.execute(ANSWERS, span)
         database.execute(FEEDBACK, span)
+        if assistant:
+            database.execute(VERDICTS, span)
     database.close()
 
 
@@ -109,19 +127,30 @@ def _apart(home: Path, part: str) -> list[Figure]:
     ]
 
 
-async def _asked(client: httpx.AsyncClient, path: Path) -> list[Figure]:
+async def _key(home: Path) -> str:
+    """A reviewer's who gave feedback too, as each of a thousand people did."""
+    database, _ = _open(home)
+    async with database.writing() as session:
+        _, secret = await keys.create_key(
+            session, keys.Hasher.of_home(home), user_id="user_5", kind="api", name="R7"
+        )
+    await database.close()
+    return secret
+
+
+async def _asked(client: httpx.AsyncClient, path: Path, began: float) -> list[Figure]:
     took: dict[str, list[list[float]]] = {name: [] for name in QUESTIONS}
     number = EVENTS
     for _ in range(ROUNDS):
         for name in QUESTIONS:
             took[name].append([])
         for _ in range(EACH):
-            fill(path, number, number + NEW)
+            fill(path, number, number + NEW, began)
             number += NEW
-            for name, url in QUESTIONS.items():
-                began = time.perf_counter()
-                (await client.get(url)).raise_for_status()
-                took[name][-1].append((time.perf_counter() - began) * 1000)
+            for name, (method, url) in QUESTIONS.items():
+                asked = time.perf_counter()
+                (await client.request(method, url)).raise_for_status()
+                took[name][-1].append((time.perf_counter() - asked) * 1000)
     return [
         of_rounds(
             STORY, f"{name}, 95th percentile", [percentile(one, 0.95) for one in rounds], unit="ms", at_most=50,

@@ -6,10 +6,7 @@ is an intent. Owns the metric: the F1 of each intent, averaged without weights.
 """
 
 import multiprocessing
-import subprocess
 import sys
-import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +14,10 @@ from random import Random
 from typing import Any
 
 from service.contract import folder
-from tests.bench import real_data
+from service.contract.chat import Message
+from tests.bench import real_data, runs
+from tests.bench.answers import in_batches, load
 from tests.bench.figures import Figure, percentile
-from tests.bench.places import ROOT, base_model
 
 LEARNED, ASKED = 3080, 500
 """Messages to learn from (about 40 of each intent) and messages to be judged on."""
@@ -38,8 +36,8 @@ def measure(home: Path, *, short: bool) -> list[Figure]:
     )
     intents = sorted({intent for _, intent in rows})
     examples = [real_data.example(*row, real_data.ASKED) for row in rows]
-    real_data.write_run(home / "run", "sft", examples)
-    seconds = _train(home / "run")
+    runs.write(home / "run", "sft", examples)
+    seconds = runs.train(home / "run", "T4")
     ways = {
         "tuned": (home / "run" / folder.ADAPTER, real_data.ASKED),
         "base": (None, WITH_LIST + "\n".join(intents)),
@@ -72,16 +70,7 @@ def interval(truth: Sequence[str], one: Sequence[str], other: Sequence[str]) -> 
 
 def answers(adapter: Path | None, told: str, messages: list[str], intents: list[str]) -> list[str]:
     """The intent that the base model, with the adapter if there is one, names for each message."""
-    import torch
-    from peft import PeftModel
-
-    from service.contract.chat import Message
-    from training.model import load_base, load_chat, multiplies_bf16
-
-    chat = load_chat(base_model())
-    model = load_base(base_model(), torch.bfloat16 if multiplies_bf16() else torch.float32)
-    if adapter:
-        model = PeftModel.from_pretrained(model, adapter)
+    chat, model = load(adapter)
     system = Message(role="system", content=told)
     prompts = [
         chat.ids([system, Message(role="user", content=text)], answer_next=True) for text in messages
@@ -92,13 +81,8 @@ def answers(adapter: Path | None, told: str, messages: list[str], intents: list[
     for ids in names:
         for at, token in enumerate([*ids, end]):
             follows.setdefault(tuple(ids[:at]), set()).add(token)
-    found: dict[int, str] = {}
-    order = sorted(range(len(prompts)), key=lambda at: len(prompts[at]))
-    for start in range(0, len(order), BATCH):
-        batch = order[start : start + BATCH]
-        told_ids = _named(model, [prompts[at] for at in batch], follows, end)
-        found |= dict(zip(batch, (chat.tokenizer.decode(ids) for ids in told_ids), strict=True))
-    return [found[at] for at in range(len(prompts))]
+    found = in_batches(prompts, BATCH, lambda some: _named(model, some, follows, end))
+    return [chat.tokenizer.decode(ids) for ids in found]
 
 
 def _named(
@@ -120,34 +104,6 @@ def _named(
             prefix_allowed_tokens_fn=allowed, eos_token_id=end, pad_token_id=end,
         )  # fmt: skip
     return [[token for token in row if token != end] for row in out[:, longest:].tolist()]
-
-
-def _train(run: Path) -> float:
-    """`python -m training` over the run folder, of which each minute tells; the seconds that it took."""
-    began = time.monotonic()
-    with open(run / "log", "wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "training", str(run)], cwd=ROOT, stdout=log, stderr=log
-        )
-        over = threading.Event()
-        threading.Thread(target=_tell, args=(run, over), daemon=True).start()
-        try:
-            process.wait()
-        finally:
-            over.set()
-            process.kill()
-    if not (run / folder.REPORT).exists():
-        raise RuntimeError(f"training ended with {process.returncode}:\n{(run / 'log').read_text()[-2000:]}")
-    return time.monotonic() - began
-
-
-def _tell(run: Path, over: threading.Event) -> None:
-    while not over.wait(60):
-        steps = [line for line in folder.read_lines(run / folder.PROGRESS) if line.get("step")]
-        if steps:
-            last = steps[-1]
-            told = f"T4 step {last['step']} of {last['total_steps']}, about {last['seconds_left']} s left"
-            print(told, file=sys.stderr, flush=True)
 
 
 def _figures(truth: list[str], found: dict[str, list[str]], rows: int, seconds: float) -> list[Figure]:

@@ -4,26 +4,21 @@ Owns the names of the two public data sets and where they are looked for. Measur
 """
 
 import csv
-import hashlib
 import json
 import os
 import random
+import re
+import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
 
-from service.contract import folder
-from service.contract.jobs import Hyperparameters, TrainingKind, TrainingSpec
-from service.domain.hyperparameters import Run, resolve
-from service.settings import EMBEDDED
-from tests.bench.places import base_model
+from tests.bench.runs import Row
 
 VARIABLE = "TAILORBIRD_REAL_DATA"
 HEALTH, BANK, BANK_HELD_OUT = "medquad-niddk-cdc.jsonl", "banking77-train.csv", "banking77-test.csv"
 """MedQuAD (Ben Abacha and Demner-Fushman 2019) and BANKING77 (Casanueva et al. 2020), both CC BY 4.0."""
 ASKED = "Name the intent of the customer's message."
 """What a model that learned the intents is told: it needs no list of them."""
-Row = dict[str, Any]
 
 
 def missing() -> str:
@@ -43,6 +38,18 @@ def health(longest: int) -> list[tuple[str, str]]:
     fitting = [(asked, answer) for asked, answer in answers.items() if len(answer) <= longest]
     random.Random(0).shuffle(fitting)
     return fitting
+
+
+def openings(longest: int) -> list[tuple[str, str]]:
+    """The same with the first sentences of each answer, as many as fit into so many characters; what opens with fewer
+    than a third of them, or as another answer does, is left out."""
+    found: dict[str, str] = {}
+    for asked, answer in health(sys.maxsize):
+        ends = [end.start() for end in re.finditer(r"(?<=[.!?])(?=\s|$)", answer)]
+        end = max((end for end in ends if end <= longest), default=0)
+        if 3 * end >= longest:
+            found.setdefault(answer[:end], asked)
+    return [(asked, opening) for opening, asked in found.items()]
 
 
 def bank(name: str = BANK) -> list[tuple[str, str]]:
@@ -69,23 +76,6 @@ def pair(question: str, better: str, worse: str) -> Row:
         "preferred_output": [{"role": "assistant", "content": better}],
         "non_preferred_output": [{"role": "assistant", "content": worse}],
     }
-
-
-def write_run(run: Path, kind: TrainingKind, rows: list[Row], **hyperparameters: Any) -> TrainingSpec:
-    """A run folder as the worker writes it; numbers that are not given are those of a job that gives none."""
-    run.mkdir(parents=True)
-    content = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    (run / folder.TRAIN).write_bytes(content)
-    base = base_model()
-    width = json.loads((base / "config.json").read_text())["hidden_size"]
-    given = Hyperparameters(**hyperparameters)
-    settings, _ = resolve(Run(kind, len(rows), 0, width), given, seed=0, max_length=1024)
-    spec = TrainingSpec(
-        kind=kind, id="ftjob-bench", base_model=str(base), base_name=EMBEDDED,
-        train_sha256=hashlib.sha256(content).hexdigest(), settings=settings,
-    )  # fmt: skip
-    (run / folder.JOB).write_text(spec.model_dump_json())
-    return spec
 
 
 def _asked(question: str, instructions: str) -> list[Row]:

@@ -15,8 +15,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from service.contract import folder
 from service.contract.jobs import TrainingSpec
+from tests.bench.runs import spec_of
 
 READY, GO = "ready", "go"
 
@@ -54,10 +54,10 @@ def run(side: str, job: Path, held_out: Path, log: Path, way: Connection) -> Non
     if side == "ours":
         importlib.import_module("training.__main__").set_up(None)
     warnings.simplefilter("ignore")
-    trainer, learned, seconds = (_ours if side == "ours" else _trl)(job, _spec(job), way)
+    trainer, learned, seconds = (_ours if side == "ours" else _trl)(job, spec_of(job), way)
     assert way.recv() == GO  # the other may still be timed
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    loss = _losses(trainer.model, _tokens(held_out, _spec(held_out)))
+    loss = _losses(trainer.model, _tokens(held_out, spec_of(held_out)))
     read, carry = sum(row.read for row in learned), sum(row.learned for row in learned)
     way.send(Ended(seconds, read, carry, *loss, peak))
 
@@ -148,10 +148,6 @@ def _timed_reference() -> list[float]:
 
     DPOTrainer._precompute_ref_logps = timed
     return seconds
-
-
-def _spec(job: Path) -> TrainingSpec:
-    return TrainingSpec.model_validate_json((job / folder.JOB).read_bytes())
 
 
 def _tokens(job: Path, spec: TrainingSpec) -> list[Any]:

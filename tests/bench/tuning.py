@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from service.contract.jobs import TrainingKind, TrainingSpec
-from tests.bench import real_data, trainers
+from tests.bench import real_data, runs, trainers
 from tests.bench.figures import Figure, of_rounds
 from tests.bench.matrices import Sizes, operations, speed
 from tests.bench.places import base_model
@@ -68,9 +68,9 @@ def _measure(
 ) -> list[Figure]:  # fmt: skip
     count = count // SHORT if short else count
     held = rows[count : count + (HELD_OUT // SHORT if short else HELD_OUT)]
-    real_data.write_run(home / "held-out", kind, held)
-    spec = real_data.write_run(home / "ours", kind, rows[:count], batch_size=BATCH, n_epochs=PASSES)
-    real_data.write_run(home / "trl", kind, rows[:count], batch_size=BATCH, n_epochs=PASSES)
+    runs.write(home / "held-out", kind, held)
+    spec = runs.write(home / "ours", kind, rows[:count], batch_size=BATCH, n_epochs=PASSES)
+    runs.write(home / "trl", kind, rows[:count], batch_size=BATCH, n_epochs=PASSES)
     return _figures(story, name, target, race(home, spec))
 
 

@@ -7,8 +7,8 @@ from service.db.tables.accounts import AuditEntry, Budget, IdempotencyKey, Key, 
 from service.db.tables.applications import Batch, Delivery, File, Upload, UploadPart, Webhook
 from service.db.tables.chat import Assistant, Completion, Conversation, Feedback
 from service.db.tables.imports import Import, Sheet
-from service.db.tables.judgements import Duel, GoldenItem, Review, ReviewReservation
-from service.db.tables.material import Material, Subject, Tally
+from service.db.tables.judgements import Duel, GoldenItem, Review, ReviewReservation, WaitingAnswer
+from service.db.tables.material import FeedbackDay, Material, Subject, Tally
 from service.db.tables.table import Table
 from service.db.tables.training import (
     Adapter,
@@ -37,6 +37,7 @@ __all__ = [
     "Duel",
     "Evaluation",
     "Feedback",
+    "FeedbackDay",
     "File",
     "GoldenItem",
     "IdempotencyKey",
@@ -58,5 +59,6 @@ __all__ = [
     "Upload",
     "UploadPart",
     "User",
+    "WaitingAnswer",
     "Webhook",
 ]

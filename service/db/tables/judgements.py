@@ -57,6 +57,18 @@ class Review(Table):
     undone_at: Mapped[float | None]
 
 
+class WaitingAnswer(Table):
+    """An answer that waits for somebody's verdict: derived from what was said of it, and made again at any time."""
+
+    __tablename__ = "waiting_answers"
+    completion_id: Mapped[str] = mapped_column(ForeignKey("completions.id"), primary_key=True)
+    rank: Mapped[int]
+    """The lower, the sooner it is shown: by why it waits."""
+    at: Mapped[float]
+    """When the last word on it was said."""
+    __table_args__ = (Index(None, "rank", "at", "completion_id"),)
+
+
 class ReviewReservation(Table):
     """An answer that somebody is judging now, and until when it is theirs."""
 

@@ -60,6 +60,22 @@ class Subject(Table):
     __table_args__ = (Index("ix_subjects_row", "assistant", "kind", "trains", "first_at", "first"),)
 
 
+class FeedbackDay(Table):
+    """What was said of an assistant's answers on a day that is over, which nothing changes any more."""
+
+    __tablename__ = "feedback_days"
+    assistant: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[int] = mapped_column(primary_key=True, index=True)
+    """In UTC, counted from 1970."""
+    at: Mapped[float]
+    """When the last of it was said."""
+    up: Mapped[int]
+    down: Mapped[int]
+    corrections: Mapped[int]
+    preferences: Mapped[int]
+    people: Mapped[int]
+
+
 class Tally(Table):
     """One figure about an assistant's material, kept up to date with it, so that no screen counts rows."""
 

@@ -14,7 +14,7 @@ from service.contract.blocklist import Blocklist
 from service.contract.conversations import ConversationChange, ConversationCreate
 from service.contract.reviews import GoldenCreate
 from service.db import tables
-from service.domain import conversations, feedback, golden_items, material
+from service.domain import conversations, feedback, golden_items, material, review_queue
 from service.domain.preferences import Piece, pieces
 from service.domain.signal import AGREED, counted
 from service.upkeep import keep_sorted
@@ -133,6 +133,15 @@ async def kept(world: World) -> tuple[set[tuple[str, str]], Counter]:
         return {(first, kind) for first, kind in rows}, +Counter({tuple(key): n for *key, n in figures})
 
 
+async def waiting(world: World, *, anew: bool = False) -> set[tuple[str, int, float]]:
+    """The answers that wait for a verdict, as it is kept or looked at anew."""
+    row, ids = tables.WaitingAnswer, [f"chatcmpl-{n}" for n in range(14)]
+    async with world.database.writing() as session:
+        if anew:
+            await review_queue.keep(session, ids)
+        return set(await session.execute(select(row.completion_id, row.rank, row.at)))
+
+
 @pytest.mark.parametrize("seed", range(2))
 async def test_event_by_event_and_all_at_once_come_to_the_same(world: World, seed: int, monkeypatch):
     chance = random.Random(seed)
@@ -142,6 +151,7 @@ async def test_event_by_event_and_all_at_once_come_to_the_same(world: World, see
         await happen(world, chance, 25)
         await world.sort()
         assert await kept(world) == judged(await everything(world))
+        assert await waiting(world) == await waiting(world, anew=True)
 
 
 async def test_an_event_that_was_written_late_is_not_missed(world: World):

@@ -51,6 +51,7 @@ async def correct(world: World, number: int, by: Caller | None = None) -> str:
 
 
 async def queue(world: World, caller: Caller) -> ReviewQueue:
+    await world.sort()
     async with world.database.reading() as session:
         waiting = await review_queue.waiting_for(session, caller)
     async with world.database.writing() as session:
@@ -143,6 +144,38 @@ async def test_a_tie_waits_for_nobody(world: World, team: list[Caller]):
     assert await shown_next(world, team[0]) is None
 
 
+async def test_all_that_waits_is_counted_for_each_person_though_few_are_looked_at(
+    world: World, team: list[Caller]
+):
+    count = review_queue.FEW + 3
+    for number in numbers(False, count - 2):
+        await correct(world, number)
+    await correct(world, TWICE[0])
+    await correct(world, TWICE[1], team[1])
+    assert (await queue(world, team[0])).waiting == count
+    await judge(world, team[0], TWICE[0], "approve")
+    found = {person.name: await queue(world, person) for person in team[:3]}
+    assert {name: (one.waiting, one.own) for name, one in found.items()} == {
+        "Rita": (count - 1, 0), "Sam": (count - 2, 1), "Tove": (count - 2, 0),
+    }  # fmt: skip
+    shown = [one.item.completion_id for one in found.values() if one.item]
+    assert shown == [f"chatcmpl-{number}" for number in numbers(False, 3)]
+
+
+async def test_who_changes_their_mind_about_two_answers_leaves_one_of_them_waiting(
+    world: World, team: list[Caller]
+):
+    same = [{"role": "user", "content": "which?"}]
+    first, second = [await world.answer(number, messages=same) for number in ONCE[:2]]
+    for loser, winner in ((first, second), (second, first)):
+        wanted = FeedbackCreate(completion_id=loser, type="preference", preferred_completion_id=winner)
+        async with world.database.writing() as session:
+            await feedback.give(session, world.user, wanted)
+        found = await queue(world, team[0])
+        assert found.item is not None
+        assert (found.waiting, found.item.completion_id) == (1, loser)
+
+
 # Who judges
 
 
@@ -160,6 +193,7 @@ async def test_two_people_are_not_shown_the_same(world: World, team: list[Caller
 async def test_two_who_look_at_the_same_moment_get_one_each(world: World, team: list[Caller]):
     await correct(world, ONCE[0])
     await correct(world, ONCE[1])
+    await world.sort()
     async with world.database.reading() as session:
         seen = [await review_queue.waiting_for(session, person) for person in team[:3]]
     got = []

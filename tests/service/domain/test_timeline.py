@@ -73,6 +73,32 @@ async def test_feedback_is_counted_by_day_without_a_name_and_what_was_taken_back
     assert not more
 
 
+async def test_a_day_that_is_over_is_counted_once_and_told_as_before(world: World):
+    async with world.database.writing() as session:
+        session.add_all([world.completion(n) for n in range(4)])
+    moments = [NOON, NOON + 5, NOON + timeline.DAY, NOON + 2 * timeline.DAY]
+    for number, moment in enumerate(moments):
+        by = world.admin if number == 1 else None
+        await given_at(world, await world.say(f"chatcmpl-{number}", by, type="rating", rating=1), moment)
+    before = await told(world)
+    assert [one.feedback.people for one in before[0] if one.feedback] == [1, 1, 2]
+
+    async def keep(at: float) -> list[int]:
+        async with world.database.writing() as session:
+            days = await timeline.finished_days(session, at)
+            await timeline.keep_days(session, days)
+        return sorted(row["day"] for row in days)
+
+    second_ends = 20_002 * timeline.DAY
+    assert await keep(second_ends + timeline.LATE - 1) == [20_000]
+    assert await told(world) == before
+    assert await keep(second_ends + timeline.LATE) == [20_001]
+    assert await keep(second_ends + timeline.LATE) == []
+    assert await told(world) == before
+    paged = [await told(world, after=one.id, limit=1) for one in before[0][:2]]
+    assert [(page, more) for (page,), more in paged] == [(before[0][1], True), (before[0][2], False)]
+
+
 async def test_every_moment_stands_on_one_page_also_where_many_are_of_one_second(world: World):
     for number in range(1, 6):
         await promote(world, await offer(world, number), REASON)
