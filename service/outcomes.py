@@ -27,7 +27,17 @@ from service.contract.jobs import (
 from service.contract.releases import ServingProof
 from service.db import tables
 from service.db.session import Database
-from service.domain import adapters, assistants, evaluations, files, job_requests, jobs, keys, releases
+from service.domain import (
+    adapters,
+    assistants,
+    evaluations,
+    files,
+    job_requests,
+    jobs,
+    keys,
+    passes,
+    releases,
+)
 from service.domain.keys import Hasher
 from service.engine.client import Engine
 from service.engine.proof import prove, verdict
@@ -141,12 +151,12 @@ async def take_in(database: Database, parts: Parts, job: tables.Job, place: Path
     async with database.writing() as session:
         await jobs.add_event(session, job.id, told, code=code)
     hint = " Send questions of its own field as 'prompts'." if job.kind == "import" else ""
-    proof = await _publishable(parts, digest, place, hint)
+    proof = await publishable(parts, digest, place, hint)
     async with database.writing() as session:
         await _publish(session, job.id, parts, digest, size, proof, trained)
 
 
-async def _publishable(parts: Parts, digest: str, place: Path, hint: str) -> ServingProof:
+async def publishable(parts: Parts, digest: str, place: Path, hint: str = "") -> ServingProof:
     """Load the adapter into every engine and hold each against the trainer. Raises `NotServed`."""
     cases = [ProofCase.model_validate(line) for line in folder.read_lines(place / folder.PROOF)]
     proof: ServingProof | None = None
@@ -184,6 +194,7 @@ async def _publish(
     )
     distances = {"trainer": proof.distance_to_trainer, "base": proof.distance_to_base}
     await jobs.add_event(session, job.id, agreed, code="seen_to_serve", data=distances)
+    await passes.end_with(session, job, trained.kept_step or trained.steps)
     if release is not None:
         await jobs.add_event(
             session, job.id, f"Release {release.number} of '{release.assistant}' is a candidate.",

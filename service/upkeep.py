@@ -10,7 +10,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from service.api.deps import House
-from service.domain import audit, batches, files, imports, jobs, material, retention, uploads, webhooks
+from service.domain import (
+    audit,
+    batches,
+    files,
+    imports,
+    jobs,
+    material,
+    passes,
+    retention,
+    uploads,
+    webhooks,
+)
 from service.logs import log
 from service.looking import keep_looking
 
@@ -54,6 +65,8 @@ class Left:
     """Of files."""
     checkpoints: set[str]
     """Of jobs."""
+    adapters: set[str]
+    """Digests."""
 
 
 async def tidy(house: House) -> None:
@@ -68,6 +81,7 @@ async def tidy(house: House) -> None:
         left.imports -= await imports.known(session)
         left.digests -= await files.digests(session) | await imports.sources(session)
         left.checkpoints &= await jobs.ended(session, left.checkpoints)
+        left.adapters -= await passes.needed(session)
     await _erase_deleted(house)
     await _erase_old(house)
     await asyncio.to_thread(_remove, house, left)
@@ -111,7 +125,7 @@ def _listed(house: House) -> Left:
     parts, answers = house.store.unfinished()
     return Left(
         parts=parts, answers=answers, imports=house.store.old_imports(), digests=set(house.store.old_files()),
-        checkpoints=house.store.interrupted(),
+        checkpoints=house.store.interrupted(), adapters=house.store.old_adapters(),
     )  # fmt: skip
 
 
@@ -126,3 +140,6 @@ def _remove(house: House, left: Left) -> None:
         house.store.remove_old(sha256)
     for job_id in left.checkpoints:
         house.store.drop_checkpoints(job_id)
+    for digest in left.adapters:
+        if not any(digest in engine.models or engine.in_use(digest) for engine in house.engines):
+            house.store.remove_old_adapter(digest)

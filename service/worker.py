@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from service import outcomes
+from service import outcomes, passes
 from service.contract import folder
 from service.contract.jobs import JobError, Progress
 from service.db import tables
@@ -95,6 +95,7 @@ class Worker:
                 return
         keep = asyncio.create_task(self._keep_lease(job.id))
         try:
+            await passes.take_in_rest(self.database, self.parts, job.id, place)
             await outcomes.take_in(self.database, self.parts, job, place)
         finally:
             keep.cancel()
@@ -114,10 +115,15 @@ class Worker:
                 env=outcomes.environment(self.parts, job, key=key), start_new_session=True, preexec_fn=_die_with_parent,
                 cwd=Path(__file__).parent.parent,
             )  # fmt: skip
+        taking = asyncio.create_task(passes.follow(self.database, self.parts, job.id, place))
         try:
             return await self._follow(job, place, process)
         finally:
+            taking.cancel()
             await _end(process)
+            (ended,) = await asyncio.gather(taking, return_exceptions=True)
+            if isinstance(ended, Exception):
+                log.error("no more checkpoints", exc_info=ended, extra={"fields": {"job": job.id}})
 
     async def _follow(self, job: tables.Job, place: Path, process: asyncio.subprocess.Process) -> str:
         """Until the subprocess has ended, or is to be ended."""
@@ -189,7 +195,7 @@ class Worker:
             async with self.database.writing() as session:
                 fresh = await jobs.get_job(session, None, job.id)
                 if fresh.cancel_requested:
-                    told = "Cancelled; nothing was published."
+                    told = "Cancelled before its end."
                     await jobs.end(session, fresh, "cancelled", told, code="cancelled")
                 elif fresh.worker == self.name:
                     await jobs.set_aside(session, fresh)
@@ -240,7 +246,7 @@ def _lay_out(place: Path, spec: dict[str, Any], inputs: dict[str, Path | str]) -
     """A fresh run folder: of an earlier attempt only what it goes on from is left; `job.json` comes last."""
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in place.iterdir():
-        if left.name.startswith(folder.CHECKPOINT) or left.name == folder.REPLAY:
+        if left.name.startswith((folder.CHECKPOINT, folder.PASS)) or left.name == folder.REPLAY:
             continue
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     for name, source in inputs.items():
@@ -256,8 +262,7 @@ def _lay_out(place: Path, spec: dict[str, Any], inputs: dict[str, Path | str]) -
 
 def _reached(place: Path) -> int:
     """The step of the newest checkpoint in a run folder; 0 when there is none."""
-    steps = [int(path.name.removeprefix(folder.CHECKPOINT)) for path in place.glob(f"{folder.CHECKPOINT}*")]
-    return max(steps, default=0)
+    return max(map(folder.step, place.glob(f"{folder.CHECKPOINT}*")), default=0)
 
 
 def _ask_to_pause(place: Path, wanted: bool) -> None:

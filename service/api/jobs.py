@@ -7,8 +7,8 @@ from fastapi import APIRouter, Header, Query, Request
 from service.api.datasets import draft
 from service.api.deps import CallerDep, HouseDep, NoteDep, ReadDep, RetryDep, ReviewerDep, WriteDep
 from service.api.lists import as_list, metadata_wanted
-from service.contract.jobs import Checkpoint, Job, JobCreate, Method, RoundCreate
-from service.domain import audit, datasets, idempotency, jobs, rounds
+from service.contract.jobs import Job, JobCreate, Method, RoundCreate
+from service.domain import audit, datasets, idempotency, jobs, passes, rounds
 
 router = APIRouter(tags=["jobs"])
 BASE = "/v1/fine_tuning/jobs"
@@ -104,11 +104,12 @@ async def list_checkpoints(
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 10,
 ) -> dict[str, Any]:
-    """The published end of the job, with its figures; none before it is published."""
-    found: list[Checkpoint] = await jobs.list_checkpoints(
-        session, await jobs.get_training_job(session, caller, job_id)
-    )
-    return as_list(found if after is None else [], has_more=False)
+    """Models that can be asked, with their figures: of the newest finished passes while the job runs, and of its end.
+
+    Newest first; the tuned model's step is the one that was kept."""
+    job = await jobs.get_training_job(session, caller, job_id)
+    found, more = await passes.list_checkpoints(session, job, after=after, limit=limit)
+    return as_list(found, has_more=more)
 
 
 @router.post("/api/rounds")
