@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from service import outcomes, passes
+from service import outcomes, passes, progress
 from service.contract import folder
 from service.contract.jobs import JobError, Progress
+from service.curves import Curves
 from service.db import tables
 from service.db.session import Database
 from service.domain import jobs
@@ -27,6 +28,7 @@ from service.domain.keys import Hasher
 from service.engine.client import Engine
 from service.errors import TailorbirdError
 from service.logs import log
+from service.progress import Follower
 from service.settings import Settings
 from service.storage.local import Store
 
@@ -115,19 +117,24 @@ class Worker:
                 env=outcomes.environment(self.parts, job, key=key), start_new_session=True, preexec_fn=_die_with_parent,
                 cwd=Path(__file__).parent.parent,
             )  # fmt: skip
-        taking = asyncio.create_task(passes.follow(self.database, self.parts, job.id, place))
+        curves, ended = Curves(self.settings, job, place), "failed"
+        aside = [passes.follow(self.database, self.parts, job.id, place), curves.follow()]
+        tasks = [asyncio.create_task(one) for one in aside]
         try:
-            return await self._follow(job, place, process)
+            ended = await self._follow(job, place, process)
+            return ended
         finally:
-            taking.cancel()
+            for task in tasks:
+                task.cancel()
             await _end(process)
-            (ended,) = await asyncio.gather(taking, return_exceptions=True)
-            if isinstance(ended, Exception):
-                log.error("no more checkpoints", exc_info=ended, extra={"fields": {"job": job.id}})
+            for broken in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(broken, Exception):
+                    log.error("what goes on beside a job broke", exc_info=broken)
+            await curves.end(ended)
 
     async def _follow(self, job: tables.Job, place: Path, process: asyncio.subprocess.Process) -> str:
         """Until the subprocess has ended, or is to be ended."""
-        follow = _Follower(place / folder.PROGRESS)
+        follow = Follower(place / folder.PROGRESS)
         ends_at = None
         while True:
             wish = await self._step(job, follow.news())
@@ -163,8 +170,8 @@ class Worker:
         async with self.database.writing() as session:
             if not await jobs.renew(session, job.id, self.name):
                 return "lost"
-            for progress in news:
-                await _write_news(session, job.id, progress)
+            for line in news:
+                await progress.keep(session, job.id, line)
             fresh = await jobs.get_job(session, None, job.id)
             if news and news[-1].seconds_left is not None:
                 fresh.estimated_finish = int(news[-1].at + news[-1].seconds_left)
@@ -205,41 +212,6 @@ class Worker:
             fresh = await jobs.get_job(session, None, job.id)
             if fresh.status == "running" and fresh.worker == self.name:
                 await jobs.end(session, fresh, "failed", error.message, error)
-
-
-class _Follower:
-    """Reads what is new in a growing file of JSON lines."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._offset = path, 0
-
-    def news(self) -> list[Progress]:
-        if not self._path.exists():
-            return []
-        with open(self._path, "rb") as file:
-            file.seek(self._offset)
-            data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        return [Progress.model_validate_json(line) for line in whole.splitlines() if line.strip()]
-
-
-async def _write_news(session: Any, job_id: str, progress: Progress) -> None:
-    if progress.message is not None:
-        await jobs.add_event(
-            session, job_id, progress.message, level=progress.level, at=progress.at, code=progress.code,
-            data=progress.values,
-        )  # fmt: skip
-    if progress.step is not None:
-        data = progress.model_dump(
-            exclude_none=True, exclude={"at", "level", "message", "code", "values", "metrics"}
-        )
-        figures = {**data, **progress.metrics}
-        loss = progress.metrics.get("train_loss")
-        message = f"Step {progress.step}/{progress.total_steps or '?'}"
-        if loss is not None:
-            message += f": training loss={loss:.4f}"
-        await jobs.add_event(session, job_id, message, type_="metrics", data=figures, at=progress.at)
 
 
 def _lay_out(place: Path, spec: dict[str, Any], inputs: dict[str, Path | str]) -> None:
