@@ -62,7 +62,7 @@ class Curves:
                 if self._run and how != "lost":
                     await self._run.end(ENDS.get(how, "KILLED"))
         except (TimeoutError, *FAULTS) as error:
-            log.warning("the end of the curves was not told", extra={"fields": {"why": repr(error)}})
+            log.warning("the end of the curves was not told", extra={"fields": {"why": type(error).__name__}})
 
     async def _tell(self) -> bool:
         """False when somebody did not take it; then it is told again later."""
@@ -79,7 +79,7 @@ class Curves:
             if self._run and self._untold:
                 await self._run.add(self._untold)
         except FAULTS as error:
-            log.warning("the curves were not told", extra={"fields": {"why": repr(error)}})
+            log.warning("the curves were not told", extra={"fields": {"why": type(error).__name__}})
             return False
         self._untold, self._written = [], 0
         return True

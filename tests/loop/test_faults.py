@@ -122,6 +122,9 @@ def test_a_job_whose_worker_is_killed_is_taken_up_again_and_succeeds(service: Ru
     messages = [event.message for event in client.fine_tuning.jobs.list_events(job.id, limit=1000)]
     taken_up = [message for message in messages if message.startswith("The worker was lost; the job ")]
     assert len(taken_up) == 1
+    steps = [one.step_number for one in client.fine_tuning.jobs.checkpoints.list(job.id)]
+    assert len(steps) == 3, "the newest passes and the end"
+    assert steps == sorted(set(steps), reverse=True), "none is there twice"
     assert answer(client, done.fine_tuned_model or "", "Hello")
 
 
