@@ -18,8 +18,21 @@ pytestmark = pytest.mark.heavy
 WEIGHTS = f"{folder.ADAPTER}/adapter_model.safetensors"
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    kept = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(kept)
+
+
 def left_by(run: Path) -> list[Path]:
     return sorted(run.glob(f"{folder.PASS}*"), key=folder.step)
+
+
+def apart(one: list[float], other: list[float]) -> float:
+    """The mean distance, as the running engine is held against the trainer."""
+    return sum(abs(a - b) for a, b in zip(one, other, strict=True)) / len(one)
 
 
 @pytest.mark.parametrize(("method", "rows"), [(sft, examples), (dpo, pairs)])
@@ -35,11 +48,10 @@ def test_each_pass_but_the_last_leaves_its_adapter_as_it_was_with_what_it_comput
 
     monkeypatch.setattr(export, "write_pass", watch)
     kind = method.__name__.rpartition(".")[2]
-    run, spec = make_run("run", kind, tiny_base, rows(12), rows(4, start=60), n_epochs=6, learning_rate=3e-2)
+    run, spec = make_run("run", kind, tiny_base, rows(12), rows(4, start=60), n_epochs=5, learning_rate=3e-2)
     method.train(run, spec)
-    assert [place.name for place in left_by(run)] == ["pass-9", "pass-12", "pass-15"], (
-        "of the five the newest"
-    )
+    left = [place.name for place in left_by(run)]
+    assert left == ["pass-6", "pass-9", "pass-12"], "of the four the newest"
     for place in left_by(run):
         saved = load_file(place / WEIGHTS)
         trained = {name.replace(".default.", "."): value for name, value in was[place.name].items()}
@@ -61,17 +73,16 @@ def test_each_pass_but_the_last_leaves_its_adapter_as_it_was_with_what_it_comput
         model = proof._load(tiny_base, place / folder.ADAPTER)
         for case in cases:
             read_back = proof.logprobs(model, case.prompt_tokens, case.completion_tokens)
-            assert case.adapter_logprobs == pytest.approx(read_back, abs=0.1)
             with model.disable_adapter():
                 base = proof.logprobs(model, case.prompt_tokens, case.completion_tokens)
-            assert case.base_logprobs == pytest.approx(base, abs=0.1)
-            assert case.adapter_logprobs != pytest.approx(base, abs=0.1)
+            rounding = max(apart(case.adapter_logprobs, read_back), apart(case.base_logprobs, base))
+            assert rounding < 0.1 < apart(case.adapter_logprobs, base)
     last = Manifest.model_validate(folder.read_json(run / folder.ADAPTER / folder.MANIFEST))
     assert last.step is None
 
     monkeypatch.setattr(passes.Passes, "on_epoch_begin", lambda *_, **__: None)
     without, spec = make_run(
-        "without", kind, tiny_base, rows(12), rows(4, start=60), n_epochs=6, learning_rate=3e-2
+        "without", kind, tiny_base, rows(12), rows(4, start=60), n_epochs=5, learning_rate=3e-2
     )
     method.train(without, spec)
     assert left_by(without) == []
