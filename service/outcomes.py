@@ -35,6 +35,7 @@ from service.domain import (
     job_requests,
     jobs,
     keys,
+    passes,
     releases,
     result_files,
 )
@@ -151,7 +152,7 @@ async def take_in(database: Database, parts: Parts, job: tables.Job, place: Path
     async with database.writing() as session:
         await jobs.add_event(session, job.id, told, code=code)
     hint = " Send questions of its own field as 'prompts'." if job.kind == "import" else ""
-    proof = await _publishable(parts, digest, place, hint)
+    proof = await publishable(parts, digest, place, hint)
     async with database.reading() as session:
         figures = await result_files.written(session, job.id)
     figures_sha256 = await asyncio.to_thread(parts.store.put_bytes, figures) if figures else ""
@@ -163,7 +164,7 @@ async def take_in(database: Database, parts: Parts, job: tables.Job, place: Path
         await _publish(session, job.id, parts, digest, size, proof, trained)
 
 
-async def _publishable(parts: Parts, digest: str, place: Path, hint: str) -> ServingProof:
+async def publishable(parts: Parts, digest: str, place: Path, hint: str = "") -> ServingProof:
     """Load the adapter into every engine and hold each against the trainer. Raises `NotServed`."""
     cases = [ProofCase.model_validate(line) for line in folder.read_lines(place / folder.PROOF)]
     proof: ServingProof | None = None
@@ -201,6 +202,7 @@ async def _publish(
     )
     distances = {"trainer": proof.distance_to_trainer, "base": proof.distance_to_base}
     await jobs.add_event(session, job.id, agreed, code="seen_to_serve", data=distances)
+    await passes.end_with(session, job, trained.kept_step or trained.steps)
     if release is not None:
         await jobs.add_event(
             session, job.id, f"Release {release.number} of '{release.assistant}' is a candidate.",

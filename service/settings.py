@@ -6,7 +6,7 @@ Built once in each process's entry and passed on; never read on import.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, HttpUrl, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from service.contract.limits import Limits
@@ -99,6 +99,17 @@ class Settings(BaseSettings):
     judge_url: str | None = Field(None, description="OpenAI-compatible endpoint that judges answers")
     judge_model: str | None = Field(None, description="the judge's model name")
     judge_key: str | None = Field(None, description="the judge's API key", repr=False)
+    tensorboard: Path | None = Field(
+        None,
+        description="folder for the curves of training jobs as TensorBoard reads them, one folder in it for each job; "
+        "default: none are written",
+    )
+    mlflow: HttpUrl | None = Field(
+        None,
+        description="address of an MLflow tracking server that gets the curves and settings of training jobs, no "
+        "texts; default: nothing is sent",
+        repr=False,
+    )
     job_attempts: int = Field(3, ge=1, description="starts of a job without getting further before it fails")
 
     @field_validator("engine_urls", mode="before")
@@ -108,10 +119,10 @@ class Settings(BaseSettings):
             [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
         )
 
-    @field_validator("home")
+    @field_validator("home", "tensorboard")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().resolve()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value and value.expanduser().resolve()
 
     @property
     def max_row(self) -> int:

@@ -18,6 +18,7 @@ from service.domain import (
     imports,
     jobs,
     material,
+    passes,
     retention,
     timeline,
     uploads,
@@ -66,6 +67,8 @@ class Left:
     """Of files."""
     checkpoints: set[str]
     """Of jobs."""
+    adapters: set[str]
+    """Digests."""
 
 
 async def tidy(house: House) -> None:
@@ -80,6 +83,7 @@ async def tidy(house: House) -> None:
         left.imports -= await imports.known(session)
         left.digests -= await files.digests(session) | await imports.sources(session)
         left.checkpoints &= await jobs.ended(session, left.checkpoints)
+        left.adapters -= await passes.needed(session)
     await _erase_deleted(house)
     await _erase_old(house)
     await _count_days(house)
@@ -133,7 +137,7 @@ def _listed(house: House) -> Left:
     parts, answers = house.store.unfinished()
     return Left(
         parts=parts, answers=answers, imports=house.store.old_imports(), digests=set(house.store.old_files()),
-        checkpoints=house.store.interrupted(),
+        checkpoints=house.store.interrupted(), adapters=house.store.old_adapters(),
     )  # fmt: skip
 
 
@@ -148,3 +152,6 @@ def _remove(house: House, left: Left) -> None:
         house.store.remove_old(sha256)
     for job_id in left.checkpoints:
         house.store.drop_checkpoints(job_id)
+    for digest in left.adapters:
+        if not any(digest in engine.models or engine.in_use(digest) for engine in house.engines):
+            house.store.remove_old_adapter(digest)

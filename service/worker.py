@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from service import outcomes
+from service import outcomes, passes, progress
 from service.contract import folder
 from service.contract.jobs import JobError, Progress
+from service.curves import Curves
 from service.db import tables
 from service.db.session import Database
 from service.domain import jobs
@@ -27,6 +28,7 @@ from service.domain.keys import Hasher
 from service.engine.client import Engine
 from service.errors import TailorbirdError
 from service.logs import log
+from service.progress import Follower
 from service.settings import Settings
 from service.storage.local import Store
 
@@ -95,6 +97,7 @@ class Worker:
                 return
         keep = asyncio.create_task(self._keep_lease(job.id))
         try:
+            await passes.take_in_rest(self.database, self.parts, job.id, place)
             await outcomes.take_in(self.database, self.parts, job, place)
         finally:
             keep.cancel()
@@ -114,14 +117,24 @@ class Worker:
                 env=outcomes.environment(self.parts, job, key=key), start_new_session=True, preexec_fn=_die_with_parent,
                 cwd=Path(__file__).parent.parent,
             )  # fmt: skip
+        curves, ended = Curves(self.settings, job, place), "failed"
+        aside = [passes.follow(self.database, self.parts, job.id, place), curves.follow()]
+        tasks = [asyncio.create_task(one) for one in aside]
         try:
-            return await self._follow(job, place, process)
+            ended = await self._follow(job, place, process)
+            return ended
         finally:
+            for task in tasks:
+                task.cancel()
             await _end(process)
+            for broken in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(broken, Exception):
+                    log.error("what goes on beside a job broke", exc_info=broken)
+            await curves.end(ended)
 
     async def _follow(self, job: tables.Job, place: Path, process: asyncio.subprocess.Process) -> str:
         """Until the subprocess has ended, or is to be ended."""
-        follow = _Follower(place / folder.PROGRESS)
+        follow = Follower(place / folder.PROGRESS)
         ends_at = None
         while True:
             wish = await self._step(job, follow.news())
@@ -157,8 +170,8 @@ class Worker:
         async with self.database.writing() as session:
             if not await jobs.renew(session, job.id, self.name):
                 return "lost"
-            for progress in news:
-                await _write_news(session, job.id, progress)
+            for line in news:
+                await progress.keep(session, job.id, line)
             fresh = await jobs.get_job(session, None, job.id)
             if news and news[-1].seconds_left is not None:
                 fresh.estimated_finish = int(news[-1].at + news[-1].seconds_left)
@@ -189,7 +202,7 @@ class Worker:
             async with self.database.writing() as session:
                 fresh = await jobs.get_job(session, None, job.id)
                 if fresh.cancel_requested:
-                    told = "Cancelled; nothing was published."
+                    told = "Cancelled before its end."
                     await jobs.end(session, fresh, "cancelled", told, code="cancelled")
                 elif fresh.worker == self.name:
                     await jobs.set_aside(session, fresh)
@@ -201,46 +214,11 @@ class Worker:
                 await jobs.end(session, fresh, "failed", error.message, error)
 
 
-class _Follower:
-    """Reads what is new in a growing file of JSON lines."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._offset = path, 0
-
-    def news(self) -> list[Progress]:
-        if not self._path.exists():
-            return []
-        with open(self._path, "rb") as file:
-            file.seek(self._offset)
-            data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        return [Progress.model_validate_json(line) for line in whole.splitlines() if line.strip()]
-
-
-async def _write_news(session: Any, job_id: str, progress: Progress) -> None:
-    if progress.message is not None:
-        await jobs.add_event(
-            session, job_id, progress.message, level=progress.level, at=progress.at, code=progress.code,
-            data=progress.values,
-        )  # fmt: skip
-    if progress.step is not None:
-        data = progress.model_dump(
-            exclude_none=True, exclude={"at", "level", "message", "code", "values", "metrics"}
-        )
-        figures = {**data, **progress.metrics}
-        loss = progress.metrics.get("train_loss")
-        message = f"Step {progress.step}/{progress.total_steps or '?'}"
-        if loss is not None:
-            message += f": training loss={loss:.4f}"
-        await jobs.add_event(session, job_id, message, type_="metrics", data=figures, at=progress.at)
-
-
 def _lay_out(place: Path, spec: dict[str, Any], inputs: dict[str, Path | str]) -> None:
     """A fresh run folder: of an earlier attempt only what it goes on from is left; `job.json` comes last."""
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     for left in place.iterdir():
-        if left.name.startswith(folder.CHECKPOINT) or left.name == folder.REPLAY:
+        if left.name.startswith((folder.CHECKPOINT, folder.PASS)) or left.name == folder.REPLAY:
             continue
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     for name, source in inputs.items():
@@ -256,8 +234,7 @@ def _lay_out(place: Path, spec: dict[str, Any], inputs: dict[str, Path | str]) -
 
 def _reached(place: Path) -> int:
     """The step of the newest checkpoint in a run folder; 0 when there is none."""
-    steps = [int(path.name.removeprefix(folder.CHECKPOINT)) for path in place.glob(f"{folder.CHECKPOINT}*")]
-    return max(steps, default=0)
+    return max(map(folder.step, place.glob(f"{folder.CHECKPOINT}*")), default=0)
 
 
 def _ask_to_pause(place: Path, wanted: bool) -> None:

@@ -37,11 +37,11 @@ SHARE = 50
 def find(run: Path, spec: TrainingSpec) -> Path | None:
     """The newest checkpoint of this very job on these rows, if there is one. All others are removed."""
     kept = None
-    for place in sorted(run.glob(f"{folder.CHECKPOINT}*"), key=_step, reverse=True):
+    for place in sorted(run.glob(f"{folder.CHECKPOINT}*"), key=folder.step, reverse=True):
         if kept is None and folder.read_json(place / ABOUT)["job"] == _job(run, spec):
             kept = place
         else:
-            _remove(place)
+            remove(place)
     return kept
 
 
@@ -49,6 +49,10 @@ def forget(run: Path) -> None:
     """Remove all checkpoints: the run is done, or will not go on."""
     for place in run.glob(f"*{folder.CHECKPOINT}*"):
         shutil.rmtree(place, ignore_errors=True)
+
+
+def between_passes(state: Any) -> bool:
+    return state.global_step % (state.max_steps // state.num_train_epochs) == 0
 
 
 class Resumable:
@@ -83,7 +87,7 @@ class Resumable:
         _sync(run)
         for place in run.glob(f"{folder.CHECKPOINT}*"):
             if place.name != name:
-                _remove(place)
+                remove(place)
         self.moments.wrote(time.monotonic() - began)
 
     def _load_from_checkpoint(self: Any, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -114,7 +118,7 @@ class Moments(TrainerCallback):
         """The same, of the pass that is gone on with."""
 
     def about(self, state: Any) -> dict[str, Any]:
-        now = torch.get_rng_state() if _between_passes(state) else self._pass_began
+        now = torch.get_rng_state() if between_passes(state) else self._pass_began
         assert now is not None
         return {
             "job": self._job,
@@ -139,7 +143,7 @@ class Moments(TrainerCallback):
         self._pass_began = torch.get_rng_state()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        control.should_save = self._wanted() and not _between_passes(state)
+        control.should_save = self._wanted() and not between_passes(state)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         control.should_save = self._wanted()
@@ -158,10 +162,6 @@ class Moments(TrainerCallback):
             raise pause.Paused
 
 
-def _between_passes(state: Any) -> bool:
-    return state.global_step % (state.max_steps // state.num_train_epochs) == 0
-
-
 def _job(run: Path, spec: TrainingSpec) -> str:
     """SHA-256 of all that decides what a run computes, but for the machine."""
     spec = spec.model_copy(update={"threads": None, "checkpoint_seconds": 0.0})
@@ -172,11 +172,7 @@ def _job(run: Path, spec: TrainingSpec) -> str:
     return digest.hexdigest()
 
 
-def _step(place: Path) -> int:
-    return int(place.name.removeprefix(folder.CHECKPOINT))
-
-
-def _remove(place: Path) -> None:
+def remove(place: Path) -> None:
     """Out of sight first, so that an end in the midst of it leaves no half of a checkpoint."""
     aside = place.with_name(f".{place.name}.old")
     shutil.rmtree(aside, ignore_errors=True)

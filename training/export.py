@@ -1,6 +1,7 @@
 """What a run leaves behind: the adapter and its manifest, the proof cases, and the report, written last.
 
 The adapter is written to a side folder that is renamed when whole, then read back from disk for the proof (`proof`).
+A finished pass leaves the same while the run goes on, its proof computed by the model that is being trained.
 Owns the files' shapes on disk. Knows no trainer.
 """
 
@@ -38,7 +39,24 @@ def write(
     checkpoint.forget(run)
 
 
-def _save(run: Path, spec: TrainingSpec, model: PeftModel, replay: Replayed | None) -> Path:
+def write_pass(
+    place: Path, spec: TrainingSpec, model: PeftModel, chat: Chat, rows: Rows, report: TrainingReport
+) -> None:
+    """Write a finished pass's folder, whole or not at all. Changes nothing of what the run goes on with."""
+    side = place.with_name(f".{place.name}.{os.getpid()}")
+    try:
+        side.mkdir()
+        _save(side, spec, model, report.replay, step=report.steps)
+        proof.keep(side, proof.of_trained(model, chat, rows))
+        folder.write_json(side / folder.REPORT, report.model_dump())
+        os.rename(side, place)
+    finally:
+        shutil.rmtree(side, ignore_errors=True)
+
+
+def _save(
+    run: Path, spec: TrainingSpec, model: PeftModel, replay: Replayed | None, step: int | None = None
+) -> Path:
     """Write `adapter/`: safetensors weights, PEFT's config and the manifest, and nothing else."""
     side, final = run / f".{folder.ADAPTER}.{os.getpid()}", run / folder.ADAPTER
     # The config is part of the adapter's digest: a name instead of this machine's path, a list instead of a set.
@@ -50,14 +68,14 @@ def _save(run: Path, spec: TrainingSpec, model: PeftModel, replay: Replayed | No
         for file in side.iterdir():
             if file.name not in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
                 file.unlink()  # PEFT's model card
-        folder.write_json(side / folder.MANIFEST, _manifest(spec, replay).model_dump())
+        folder.write_json(side / folder.MANIFEST, _manifest(spec, replay, step).model_dump())
         os.rename(side, final)
     finally:
         shutil.rmtree(side, ignore_errors=True)
     return final
 
 
-def _manifest(spec: TrainingSpec, replay: Replayed | None) -> Manifest:
+def _manifest(spec: TrainingSpec, replay: Replayed | None, step: int | None) -> Manifest:
     base = Path(spec.base_model)
     return Manifest(
         kind=spec.kind,
@@ -67,6 +85,7 @@ def _manifest(spec: TrainingSpec, replay: Replayed | None) -> Manifest:
         train_sha256=spec.train_sha256,
         parent=spec.start_digest,
         job=spec.id,
+        step=step,
         settings=spec.settings,
         replay_rows=replay.rows if replay else 0,
         replay_sha256=replay.sha256 if replay else None,

@@ -45,6 +45,11 @@ def multiplies_bf16() -> bool:
     return bool(processor.get("amx_bf16") or processor.get("avx512_bf16"))
 
 
+def precision(model: Any) -> torch.autocast:
+    """What a model is asked in outside a trainer, as it is trained."""
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=multiplies_bf16())
+
+
 def load_policy(spec: TrainingSpec) -> PeftModel:
     """The base model with a trainable adapter: the start adapter if the job names one, else a new one.
 

@@ -17,22 +17,28 @@ from service.contract.adapters import AdapterSpec
 from service.contract.chat import Message
 from service.contract.jobs import ProofCase, TrainingReport
 from training.data import Chat, last_answer
-from training.model import load_base, load_chat, multiplies_bf16
+from training.model import load_base, load_chat, multiplies_bf16, precision
 from training.progress import Says
 from training.refusal import Refused
 from training.rows import Rows, plain, prompt_messages
 
 CASES = 6
+WHILE_TRAINING = 3
+"""Cases of a finished pass: the run waits for their figures, and the engine has people to answer."""
 TOKENS = 64
 """Of each answer, at most."""
 
 
 def of_rows(base: Path, adapter: Path, chat: Chat, rows: Rows) -> list[ProofCase]:
     """Cases spread over the held-out rows, or over the training rows when none are held out."""
-    model = _load(base, adapter)
-    pool = rows.held_out or rows.train
-    chosen = pool[:: -(-len(pool) // CASES)]
-    return [_case(model, prompt_messages(named.row), *last_answer(chat, named)) for named in chosen]
+    return _of_rows(_load(base, adapter), chat, rows, CASES)
+
+
+def of_trained(model: Any, chat: Chat, rows: Rows) -> list[ProofCase]:
+    """Fewer of them, by the model that is being trained. Draws no random number and leaves its weights alone."""
+    model.eval()  # a trainer turns it back before each step
+    with precision(model):
+        return _of_rows(model, chat, rows, WHILE_TRAINING)
 
 
 def prove(run: Path, spec: AdapterSpec) -> None:
@@ -63,6 +69,11 @@ def write(run: Path, cases: list[ProofCase], *, mend: str) -> None:
         raise Refused(
             "adapter_changes_nothing", f"The adapter computes what the base model does. {mend}", "adapter"
         )
+    keep(run, cases)
+
+
+def keep(run: Path, cases: list[ProofCase]) -> None:
+    """Keep the cases, whatever they say."""
     folder.write_atomic(run / folder.PROOF, "".join(case.model_dump_json() + "\n" for case in cases))
 
 
@@ -86,6 +97,12 @@ def greedy(model: Any, chat: Chat, prompts: list[list[int]], tokens: int) -> lis
             attention_mask=torch.tensor(mask, device=model.device), max_new_tokens=tokens, pad_token_id=stops[0],
         )  # fmt: skip
     return [_ended(row, chat.stops) for row in said[:, width:].tolist()]
+
+
+def _of_rows(model: Any, chat: Chat, rows: Rows, cases: int) -> list[ProofCase]:
+    pool = rows.held_out or rows.train
+    chosen = pool[:: -(-len(pool) // cases)]
+    return [_case(model, prompt_messages(named.row), *last_answer(chat, named)) for named in chosen]
 
 
 def _load(base: Path, adapter: Path) -> Any:

@@ -22,7 +22,7 @@ from service.contract.jobs import TrainingSpec
 from service.contract.replay import Forgetting, Replayed, ReplayRow
 from training import general_prompts
 from training.data import Chat
-from training.model import multiplies_bf16
+from training.model import precision
 from training.progress import StepLines
 from training.proof import greedy
 from training.rows import Rows, held_out_cases
@@ -144,7 +144,7 @@ def _answered(model: Any, chat: Chat, wanted: Sequence[tuple[Any, str]], base: s
     model.eval()
     prompts = [chat.ids([Message(role="user", content=asked)], answer_next=True) for _, asked in wanted]
     answers: list[list[int]] = []
-    with model.disable_adapter(), _precision(model):
+    with model.disable_adapter(), precision(model):
         for at in range(0, len(prompts), TOGETHER):
             answers += greedy(model, chat, prompts[at : at + TOGETHER], ANSWER)
     return [
@@ -167,7 +167,7 @@ def _logprobs(model: Any, rows: Sequence[ReplayRow]) -> list[torch.Tensor]:
     width, first = max(map(len, whole)), min(starts) - 1
     ids = torch.tensor([row + [0] * (width - len(row)) for row in whole], device=model.device)
     mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in whole], device=model.device)
-    with _precision(model):
+    with precision(model):
         found = model(
             input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=width - first
         ).logits
@@ -175,7 +175,3 @@ def _logprobs(model: Any, rows: Sequence[ReplayRow]) -> list[torch.Tensor]:
         logits[start - 1 - first : len(row) - 1 - first].float().log_softmax(-1)
         for logits, start, row in zip(found, starts, whole, strict=True)
     ]
-
-
-def _precision(model: Any) -> torch.autocast:
-    return torch.autocast(model.device.type, torch.bfloat16, enabled=multiplies_bf16())

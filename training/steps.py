@@ -12,7 +12,7 @@ from transformers import PrinterCallback
 from service.contract import folder
 from service.contract.jobs import TrainingReport, TrainingSpec
 from service.contract.replay import Forgetting
-from training import checkpoint, model, preflight, replay
+from training import checkpoint, export, model, passes, preflight, replay
 from training.data import Chat
 from training.early_stopping import EarlyStopping
 from training.progress import StepLines
@@ -37,7 +37,8 @@ def make(ready: Ready, run: Path, spec: TrainingSpec, lines: StepLines) -> None:
     trainer.moments = checkpoint.Moments(run, spec, lines)
     trainer.early_stopping = EarlyStopping(trainer.model, spec.settings.early_stopping_patience)
     trainer.remove_callback(PrinterCallback)
-    for callback in (trainer.early_stopping, trainer.moments):
+    leaving = passes.Passes(run, lambda place: _leave(ready, place, spec, lines))
+    for callback in (trainer.early_stopping, trainer.moments, leaving):
         trainer.add_callback(callback)
     found = checkpoint.find(run, spec)
     if found is None:
@@ -45,7 +46,7 @@ def make(ready: Ready, run: Path, spec: TrainingSpec, lines: StepLines) -> None:
         lines(f"Training in {number}.", "training", format=number)
     else:
         trainer.args.eval_on_start = False
-        step = int(found.name.removeprefix(folder.CHECKPOINT))
+        step = folder.step(found)
         lines(f"Going on after step {step}.", "going_on", step=step)
     trainer.train(resume_from_checkpoint=str(found) if found else None)
     kept = trainer.early_stopping.keep(trainer.state)
@@ -60,8 +61,10 @@ def check(ready: Ready, spec: TrainingSpec) -> None:
     preflight.check(ready.trainer, ready.chat, spec, ready.found.train, names)
 
 
-def report(ready: Ready, lines: StepLines, metrics: dict[str, float]) -> TrainingReport:
-    """What the run did, once its steps are made, and what it forgot; `metrics` are the method's own figures."""
+def report(
+    ready: Ready, lines: StepLines, metrics: dict[str, float], *, ended: bool = True
+) -> TrainingReport:
+    """What the run did; `metrics` are the method's own figures. What it forgot is measured once its steps are made."""
     trainer, state = ready.trainer, ready.trainer.state
     return TrainingReport(
         steps=state.global_step,
@@ -74,8 +77,17 @@ def report(ready: Ready, lines: StepLines, metrics: dict[str, float]) -> Trainin
         kept_step=lines.kept_step,
         kept_because=lines.kept_because,
         replay=trainer.replay.replayed(lines.kept_step or state.global_step),
-        forgetting=_forgetting(trainer, lines),
+        forgetting=_forgetting(trainer, lines) if ended else None,
     )
+
+
+def _leave(ready: Ready, place: Path, spec: TrainingSpec, lines: StepLines) -> None:
+    """What the passes so far have made."""
+    metrics = {"train_loss": lines.last_epoch("train_loss", steps_a_pass(ready))}
+    if lines.after:
+        metrics |= {"valid_loss_before": lines.before["valid_loss"], **lines.after}
+    so_far = report(ready, lines, metrics, ended=False)
+    export.write_pass(place, spec, ready.trainer.model, ready.chat, ready.found, so_far)
 
 
 def _forgetting(trainer: Any, lines: StepLines) -> Forgetting | None:

@@ -17,9 +17,9 @@ from service.api.deps import (
     WriteDep,
 )
 from service.api.lists import as_list, metadata_wanted
-from service.contract.jobs import Checkpoint, Job, JobCreate, Method, RoundCreate
+from service.contract.jobs import Job, JobCreate, Method, RoundCreate
 from service.db import tables
-from service.domain import audit, datasets, idempotency, job_requests, jobs, rounds
+from service.domain import audit, datasets, idempotency, job_requests, jobs, passes, rounds
 from service.domain.job_requests import Plan
 from service.domain.keys import Caller
 
@@ -130,11 +130,12 @@ async def list_checkpoints(
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 10,
 ) -> dict[str, Any]:
-    """The published end of the job, with its figures; none before it is published."""
-    found: list[Checkpoint] = await jobs.list_checkpoints(
-        session, await jobs.get_training_job(session, caller, job_id)
-    )
-    return as_list(found if after is None else [], has_more=False)
+    """Models that can be asked, with their figures: of the newest finished passes while the job runs, and of its end.
+
+    Newest first; the tuned model's step is the one that was kept."""
+    job = await jobs.get_training_job(session, caller, job_id)
+    found, more = await passes.list_checkpoints(session, job, after=after, limit=limit)
+    return as_list(found, has_more=more)
 
 
 @router.post("/api/rounds")

@@ -32,10 +32,19 @@ ERROR = "error.json"
 LOG = "log.txt"
 CHECKPOINT = "checkpoint-"
 """How the folders begin that hold where a training run stands; the number of its step follows."""
+PASS = "pass-"
+"""How the folders begin that hold what a finished pass made: each a run folder's adapter, proof and report."""
+PASSES = 3
+"""So many finished passes of a job are kept, the newest."""
 PAUSE = "pause"
 """An empty file that the worker writes: the run is to pause at the end of its present step."""
 PAUSED = 75
 """Exit code of a run that did so (EX_TEMPFAIL of sysexits.h): started again, it goes on."""
+
+
+def step(place: Path) -> int:
+    """The step in the name of a folder of a `CHECKPOINT` or of a `PASS`."""
+    return int(place.name.rpartition("-")[2])
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

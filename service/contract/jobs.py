@@ -154,7 +154,7 @@ EventCode = Literal[
     "reading_sft", "reading_dpo", "reading_kto",
     "facts_sft", "facts_dpo", "facts_kto", "labels", "held_out", "loading_base", "loading_adapter",
     "reference_base", "reference_adapter", "training", "going_on", "trained", "asking_adapter",
-    "brought", "seen_to_serve", "candidate", "done",
+    "checkpoint", "checkpoint_refused", "checkpoint_same", "brought", "seen_to_serve", "candidate", "done",
     "chosen", "kept_last_alone", "kept_last_best", "kept_last_off", "kept_best", "kept_best_ended",
     "replaying", "forgetting",
     "evaluation_waiting", "evaluation_read", "evaluation_known", "evaluation_asking", "evaluation_scoring",
@@ -193,6 +193,8 @@ class JobEvent(Wire):
 
 
 class Checkpoint(Wire):
+    """The adapter of a finished pass, or the one that the job published: each can be asked."""
+
     id: str
     object: Literal["fine_tuning.job.checkpoint"] = "fine_tuning.job.checkpoint"
     created_at: int
@@ -299,6 +301,8 @@ class Manifest(Strict):
     parent: str | None
     """Digest of the adapter that training started from."""
     job: str | None
+    step: int | None = None
+    """Of a checkpoint: the step after which it was taken while its job went on. None: what the job ended with."""
     settings: TrainingSettings | None
     replay_rows: int = 0
     replay_sha256: str | None = None

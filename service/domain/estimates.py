@@ -51,6 +51,7 @@ async def earlier(session: AsyncSession, kind: str, base_sha256: str) -> list[fl
     alike = (
         made.manifest["kind"].as_string() == kind,
         made.manifest["base_sha256"].as_string() == base_sha256,
+        made.manifest["step"].as_integer().is_(None),
     )
     newest = select(made.report).where(*alike).order_by(made.created_at.desc()).limit(JOBS)
     rates: list[float] = []

@@ -14,7 +14,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.jobs import (
     ENDED,
-    Checkpoint,
     EventCode,
     Job,
     JobCreate,
@@ -292,22 +291,6 @@ async def list_events(
         for r in await session.scalars(query.limit(limit + 1))
     ]  # fmt: skip
     return events[:limit], len(events) > limit
-
-
-async def list_checkpoints(session: AsyncSession, job: tables.Job) -> list[Checkpoint]:
-    """The adapter that the job published, as its one checkpoint; none while there is none."""
-    adapter = await session.get(tables.Adapter, job.adapter) if job.adapter else None
-    if adapter is None:
-        return []
-    report = adapter.report
-    step = report.get("kept_step") or report["steps"]
-    return [
-        Checkpoint(
-            id=f"ftckpt-{adapter.digest[:24]}", created_at=adapter.created_at, fine_tuning_job_id=job.id,
-            fine_tuned_model_checkpoint=adapter.model, step_number=step,
-            metrics={"step": step, **report["metrics"]},
-        )
-    ]  # fmt: skip
 
 
 def shown(job: tables.Job) -> Job:

@@ -4,6 +4,7 @@ The way leads over rows of datasets, the files of jobs, and the adapters that ot
 inherit what was learned. People are pseudonyms. Never commits.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import cast
 
@@ -61,7 +62,9 @@ async def of_adapter(session: AsyncSession, digest: str, *, after: str | None, l
         raise NotFound(f"No adapter '{digest}'.")
     # One that was trained here and brought back is known by its training.
     found = sorted(await _training_jobs(session), key=lambda job: job.kind != "import")
+    by_id = {job.id: job for job in found}
     made = {job.adapter: job for job in found if job.adapter is not None}
+    made |= {checkpoint: by_id[job_id] for checkpoint, job_id in await _checkpoints(session)}
     chain: list[tables.Job] = []
     at: str | None = digest
     while at is not None and (job := made.get(at)) is not None and job not in chain:
@@ -70,7 +73,8 @@ async def of_adapter(session: AsyncSession, digest: str, *, after: str | None, l
     jobs = await _uses_of(session, chain)
     used = {id_: use.learned for use in jobs for id_ in use.datasets}
     query = select(tables.Dataset).where(tables.Dataset.id.in_(used)).order_by(tables.Dataset.created_at)
-    adapters = {job.adapter: number > 0 for number, job in enumerate(chain) if job.adapter}
+    adapters = {digest: False} if chain else {}
+    adapters |= {job.start_adapter: True for job in chain[:-1] if job.start_adapter}
     lineage = Lineage(
         datasets=[_dataset(dataset, learned=True) for dataset in await session.scalars(query)], jobs=jobs,
         adapters=await _adapters(session, {key: (True, later) for key, later in adapters.items()}),
@@ -85,17 +89,22 @@ async def _onward(session: AsyncSession, found: dict[tables.Dataset, bool]) -> L
     everything = await _training_jobs(session)
     direct = [job for job in everything if {job.training_file, job.validation_file} & (files - {None})]
     learned = {dataset.training_file for dataset, in_training in found.items() if in_training}
+    made: dict[str, list[str]] = defaultdict(list)
+    for checkpoint, job_id in await _checkpoints(session):
+        made[job_id].append(checkpoint)
+    for job in everything:
+        made[job.id] += [job.adapter] if job.adapter else []
     adapters: dict[str, tuple[bool, bool]] = {}
     for job in direct:
-        if job.adapter is not None:
-            was = adapters.get(job.adapter, (False, False))[0]
-            adapters[job.adapter] = (was or job.training_file in learned, False)
+        for digest in made[job.id]:
+            was = adapters.get(digest, (False, False))[0]
+            adapters[digest] = (was or job.training_file in learned, False)
     jobs, growing = list(direct), True
     while growing:
         later = [job for job in everything if job.start_adapter in adapters and job not in jobs]
         for job in later:
-            if job.adapter is not None:
-                adapters.setdefault(job.adapter, (adapters[job.start_adapter or ""][0], True))
+            for digest in made[job.id]:
+                adapters.setdefault(digest, (adapters[job.start_adapter or ""][0], True))
         jobs += later
         growing = bool(later)
     uses = await _uses_of(session, jobs)
@@ -139,6 +148,13 @@ async def _training_jobs(session: AsyncSession) -> list[tables.Job]:
     """All of them, oldest first: there are as many as rounds, not as feedback."""
     query = select(tables.Job).where(tables.Job.kind != "evaluation")
     return list(await session.scalars(query.order_by(tables.Job.created_at, tables.Job.id)))
+
+
+async def _checkpoints(session: AsyncSession) -> list[tuple[str, str]]:
+    """`(digest, job)` of those that jobs published on their way."""
+    row = tables.Adapter
+    query = select(row.digest, row.job_id).where(row.manifest["step"].as_integer().is_not(None))
+    return [(digest, job_id) for digest, job_id in await session.execute(query)]
 
 
 async def _uses_of(session: AsyncSession, jobs: Iterable[tables.Job]) -> list[JobUse]:

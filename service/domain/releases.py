@@ -30,17 +30,27 @@ async def publish(
     """
     adapter = await session.get(tables.Adapter, digest)
     if adapter is None:
-        suffix = (job.request.get("suffix") or job.assistant or "model").lower()
-        adapter = tables.Adapter(
-            digest=digest, model=f"ft:{manifest.base_model}:tailorbird:{suffix}:{digest[:12]}", job_id=job.id,
-            user_id=job.user_id, manifest=manifest.model_dump(), proof=proof.model_dump(),
-            report=report.model_dump(), bytes=size, created_at=now(), deleted_at=None,
-        )  # fmt: skip
+        adapter = made(job, digest=digest, size=size, manifest=manifest, proof=proof, report=report)
         session.add(adapter)
     adapter.deleted_at = None
     job.fine_tuned_model, job.adapter, job.trained_tokens = adapter.model, digest, report.trained_tokens
     await session.flush()
     return await offer(session, job.assistant, digest, job.id) if job.assistant else None
+
+
+def made(
+    job: tables.Job, *,
+    digest: str, size: int, manifest: Manifest, proof: ServingProof, report: TrainingReport,
+) -> tables.Adapter:  # fmt: skip
+    """The row of an adapter that a job has made, with the name of its model."""
+    suffix = (job.request.get("suffix") or job.assistant or "model").lower()
+    model = f"ft:{manifest.base_model}:tailorbird:{suffix}:{digest[:12]}"
+    if manifest.step is not None:
+        model += f":ckpt-step-{manifest.step}"
+    return tables.Adapter(
+        digest=digest, model=model, job_id=job.id, user_id=job.user_id, manifest=manifest.model_dump(),
+        proof=proof.model_dump(), report=report.model_dump(), bytes=size, created_at=now(), deleted_at=None,
+    )  # fmt: skip
 
 
 async def offer(session: AsyncSession, assistant: str, digest: str, job_id: str | None) -> tables.Release:

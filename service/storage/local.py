@@ -30,6 +30,10 @@ YOUNG = 3600.0
 """Seconds a file's bytes are left alone: its row may be about to be written."""
 
 
+_PARTS = (f"*{folder.CHECKPOINT}*", f"*{folder.PASS}*")
+"""Of a run folder, what is of use only until its job ends."""
+
+
 class Store:
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -118,11 +122,11 @@ class Store:
         return self._jobs / _id(job_id)
 
     def interrupted(self) -> set[str]:
-        """Ids of the jobs that have checkpoints, whole or half."""
-        return {path.parent.name for path in self._jobs.glob(f"*/*{folder.CHECKPOINT}*")}
+        """Ids of the jobs that have checkpoints or passes, whole or half."""
+        return {path.parent.name for part in _PARTS for path in self._jobs.glob(f"*/{part}")}
 
     def drop_checkpoints(self, job_id: str) -> None:
-        for path in self.job(job_id).glob(f"*{folder.CHECKPOINT}*"):
+        for path in [path for part in _PARTS for path in self.job(job_id).glob(part)]:
             shutil.rmtree(path, ignore_errors=True)
 
     def upload(self, upload_id: str) -> Path:
@@ -167,6 +171,17 @@ class Store:
     def adapter(self, digest: str) -> Path:
         return self._adapters / _hex(digest)
 
+    def old_adapters(self) -> set[str]:
+        """Digests of the adapters whose files are no longer young."""
+        return {path.name for path in self._adapters.iterdir() if path.stat().st_mtime < time.time() - YOUNG}
+
+    def remove_old_adapter(self, digest: str) -> None:
+        """Remove an adapter's files, out of sight first, unless the same ones came again a moment ago. Blocking."""
+        aside = self._side / uuid.uuid4().hex
+        if digest in self.old_adapters():
+            os.rename(self.adapter(digest), aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
     def put_adapter(self, source: Path, servable: Servable) -> tuple[str, int]:
         """Keep the adapter in `source` under its digest. Returns `(digest, bytes)`; the same files, the same digest.
 
@@ -175,7 +190,9 @@ class Store:
         check_adapter(source, servable)
         digest = fingerprint.adapter_sha256(source)
         target = self.adapter(digest)
-        if not target.exists():
+        if target.exists():
+            os.utime(target)  # young again: its row may be about to be written
+        else:
             side = self._side / uuid.uuid4().hex
             try:
                 shutil.copytree(source, side)
@@ -183,6 +200,7 @@ class Store:
                     with open(path, "rb") as file:
                         os.fsync(file.fileno())
                     path.chmod(0o400)
+                os.utime(side)
                 os.rename(side, target)
             except OSError as error:
                 if not target.exists():

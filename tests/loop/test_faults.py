@@ -126,6 +126,9 @@ def test_a_job_whose_worker_is_killed_is_taken_up_again_and_succeeds(service: Ru
     head, *steps = client.files.content(figures).text.splitlines()
     assert head == "step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy"
     assert [int(step.partition(",")[0]) for step in steps] == [*range(1, len(steps) + 1)], "each step once"
+    passes = [one.step_number for one in client.fine_tuning.jobs.checkpoints.list(job.id)]
+    assert len(passes) == 3, "the newest passes and the end"
+    assert passes == sorted(set(passes), reverse=True), "none is there twice"
     assert answer(client, done.fine_tuned_model or "", "Hello")
 
 

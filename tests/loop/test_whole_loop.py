@@ -1,7 +1,5 @@
 """The whole loop with the official SDK on the real engine: upload, train, chat, correct, train again, promote."""
 
-import time
-
 import openai
 import psutil
 import pytest
@@ -18,6 +16,7 @@ from tests.loop.steps import (
     release_of,
     sdk,
     upload,
+    wait_until,
 )  # fmt: skip
 from tests.running import Running
 
@@ -63,7 +62,11 @@ def test_the_loop_closes_and_the_server_never_restarts(service: Running):
             if event.type == "metrics" and isinstance(event.data, dict)
         ]
         assert losses[0] < losses[-1], "newest first: the loss fell"
-        assert client.fine_tuning.jobs.checkpoints.list(job.id).data[0].fine_tuned_model_checkpoint
+        checkpoints = client.fine_tuning.jobs.checkpoints.list(job.id).data
+        assert checkpoints[0].fine_tuned_model_checkpoint == done.fine_tuned_model
+        steps = [one.step_number for one in checkpoints]
+        assert len(steps) <= 3
+        assert steps[1:] == sorted(steps[1:], reverse=True)
 
         # The next chat request can use it, by its own name and as a release.
         assert done.fine_tuned_model in [model.id for model in client.models.list()]
@@ -162,28 +165,36 @@ def answering(client: openai.OpenAI, person: int) -> tuple[str, str]:
     return raw.headers["x-tailorbird-release"], raw.headers["x-tailorbird-adapter"]
 
 
-def test_a_running_job_can_be_cancelled_and_leaves_nothing(service: Running):
-    client = sdk(service)
+def test_a_running_jobs_checkpoint_answers_and_outlives_its_cancel_but_becomes_no_release(service: Running):
+    client, question = sdk(service), sample.facts()[0]["questions_en"][0]
     facts = sample.facts()[:4]
     job = client.fine_tuning.jobs.create(
         model="smollm2-135m-instruct", training_file=upload(client, examples(facts, "x")),
         method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 50}}},
     )  # fmt: skip
-    _until_metrics(client, job.id)
+    listed = client.fine_tuning.jobs.checkpoints.list
+    wait_until(lambda: listed(job.id).data, 240, "no pass was published")
+    first = listed(job.id).data[0]
+    name = first.fine_tuned_model_checkpoint
+    assert name.endswith(f":ckpt-step-{first.step_number}")
+    assert first.metrics.train_loss
+    said = answer(client, name, question)
+    assert client.fine_tuning.jobs.retrieve(job.id).status == "running"
+    assert said != answer(client, "smollm2-135m-instruct", question)
+    raw = client.chat.completions.with_raw_response.create(
+        model=name, messages=[{"role": "user", "content": question}], max_tokens=2
+    )
+    digest = raw.headers["x-tailorbird-adapter"]
+    adapter = service.client().get(f"/api/adapters/{digest}").raise_for_status().json()
+    assert (adapter["model"], adapter["manifest"]["step"]) == (name, first.step_number)
+    proof = adapter["proof"]
+    assert proof["distance_to_trainer"] <= proof["tolerance"] < proof["distance_to_base"]
     client.fine_tuning.jobs.cancel(job.id)
     ended = finished(client, job.id, 60)
     assert (ended.status, ended.fine_tuned_model) == ("cancelled", None)
+    kept = listed(job.id).data[0].fine_tuned_model_checkpoint
+    assert answer(client, kept, question) != ""
     assert job.id not in [release["job"] for release in service.client().get("/api/releases").json()["data"]]
-
-
-def _until_metrics(client: openai.OpenAI, job_id: str) -> None:
-    for _ in range(240):
-        if any(
-            event.type == "metrics" for event in client.fine_tuning.jobs.list_events(job_id, limit=100).data
-        ):
-            return
-        time.sleep(0.5)
-    raise AssertionError("training never began")
 
 
 def test_bad_input_to_the_real_engine_is_told_in_openais_shape(service: Running):

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from service.contract.uploads import UploadCreate
 from service.contract.users import UserCreate
 from service.db import tables
 from service.db.session import Database
-from service.domain import batches, files, imports, uploads, users
+from service.domain import batches, files, imports, passes, uploads, users
 from service.domain.keys import Caller, Hasher
 from service.settings import Settings
 from service.storage.local import YOUNG, Store
@@ -21,13 +22,14 @@ from service.upkeep import tidy
 
 @dataclass
 class House:
-    """The two parts of a gateway that tidying needs."""
+    """The parts of a gateway that tidying needs."""
 
     database: Database
     store: Store
     admin: Caller
     hasher: Hasher = Hasher(b"pepper")
     settings: Settings = field(default_factory=Settings)
+    engines: list[Any] = field(default_factory=list)
 
     async def keep(self, content: bytes, *, gone: bool, old: bool = True) -> str:
         sha256 = self.store.put_bytes(content)
@@ -122,7 +124,7 @@ async def test_checkpoints_go_with_the_end_of_their_job_and_stay_while_it_may_go
                     created_at=1,
                 )  # fmt: skip
             )
-        for name in ("checkpoint-7", ".checkpoint-8"):
+        for name in ("checkpoint-7", ".checkpoint-8", "pass-6"):
             (house.store.job(f"ftjob-{status}") / name).mkdir(parents=True)
     await tidy(house)
     assert house.store.interrupted() == {"ftjob-paused", "ftjob-queued", "ftjob-running"}
@@ -147,3 +149,37 @@ async def test_an_imports_folder_goes_when_nobody_knows_it_and_what_was_brought_
     await tidy(house)
     assert {path.name for path in (house.store.home / "imports").iterdir()} == {"import_0", "look_now"}
     assert house.digests() == {fresh}
+
+
+async def test_the_files_of_a_checkpoint_go_an_hour_after_it_when_no_engine_has_it(house):
+    old = int(time.time()) - passes.FILES_STAY - 9
+    rows = {
+        "a": (8, old, "gone"), "b": (8, old, "an engine has it"), "c": (8, int(time.time()), "gone just now"),
+        "d": (None, old, "a deleted model, no checkpoint"), "e": (8, None, "it answers"),
+        "f": (8, old, "a job needs it"),
+    }  # fmt: skip
+    async with house.database.writing() as session:
+        for name, status in (("ftjob-1", "succeeded"), ("ftjob-2", "queued")):
+            session.add(
+                tables.Job(
+                    id=name, kind="sft", status=status, user_id=house.admin.user_id, request={}, settings={},
+                    model="base", created_at=1, start_adapter="f" * 64,
+                )
+            )  # fmt: skip
+        await session.flush()
+        for letter, (step, deleted_at, _) in rows.items():
+            session.add(
+                tables.Adapter(
+                    digest=letter * 64, model=letter, job_id="ftjob-1", user_id=house.admin.user_id,
+                    manifest={"step": step}, proof={}, report={}, bytes=1, created_at=1, deleted_at=deleted_at,
+                )
+            )  # fmt: skip
+    for letter in (*rows, "0", "1"):
+        place = house.store.adapter(letter * 64)
+        place.mkdir()
+        (place / "weights").touch()
+        if letter != "1":  # neither has a row: "1" may be about to get one
+            os.utime(place, (time.time() - YOUNG - 9,) * 2)
+    house.engines.append(SimpleNamespace(models={"b" * 64}, in_use=lambda digest: False))
+    await tidy(house)
+    assert "".join(sorted(path.name[0] for path in (house.store.home / "adapters").iterdir())) == "1bcdef"

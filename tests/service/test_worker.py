@@ -11,41 +11,10 @@ import pytest
 from openai.types.fine_tuning import FineTuningJob
 
 from service.contract import folder
-from service.contract.jobs import Progress
 from service.errors import BadInput
-from service.worker import Worker, _as_error, _Follower, _lay_out, _reached, _reason, _write_news
+from service.worker import Worker, _as_error, _lay_out, _reached, _reason
 from tests.gateway import Gateway, running_gateway
 from tests.training.conftest import examples, tiny_base, tokenizer  # noqa: F401  two fixtures and their rows
-
-
-def line(step: int) -> bytes:
-    return json.dumps({"at": 1.0, "step": step, "metrics": {"train_loss": 1.0}}).encode() + b"\n"
-
-
-def test_progress_is_read_once_and_a_half_written_line_is_left_for_later(tmp_path: Path):
-    path = tmp_path / folder.PROGRESS
-    follower = _Follower(path)
-    assert follower.news() == []
-    path.write_bytes(line(1) + line(2)[:10])
-    assert [one.step for one in follower.news()] == [1]
-    path.write_bytes(line(1) + line(2) + line(3))
-    assert [one.step for one in follower.news()] == [2, 3]
-    assert follower.news() == []
-
-
-class Rows(list[Any]):
-    """What is written to the database, instead of it."""
-
-    add = list[Any].append
-
-    async def flush(self) -> None: ...
-
-
-async def test_what_a_subprocess_says_keeps_its_code_and_values():
-    rows = Rows()
-    await _write_news(rows, "ftjob-1", Progress(at=1, message="Go.", code="going_on", values={"step": 5}))
-    await _write_news(rows, "ftjob-1", Progress(at=2, step=6, total_steps=9))
-    assert [row.data for row in rows] == [{"code": "going_on", "step": 5}, {"step": 6, "total_steps": 9}]
 
 
 def test_a_run_folder_is_fresh_at_each_attempt_and_its_spec_comes_last(tmp_path: Path):

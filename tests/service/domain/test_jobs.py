@@ -235,31 +235,6 @@ async def test_what_was_chosen_for_a_caller_is_told_with_its_reason(world: World
     assert chosen["n_epochs"] == {"value": 5} | few
 
 
-@pytest.mark.parametrize(("kept", "step"), [(6, 6), (None, 9)])
-async def test_the_checkpoint_is_of_the_step_that_was_kept(world: World, kept: int | None, step: int):
-    job = await create(world)
-    async with world.database.writing() as session:
-        fresh = await jobs.get_job(session, None, job.id)
-        report = {"steps": 9, "kept_step": kept, "metrics": {"valid_loss": 0.5}}
-        session.add(
-            tables.Adapter(
-                digest="a" * 64,
-                model="ft:base:tailorbird:x:aa",
-                job_id=job.id,
-                user_id=world.admin.user_id,
-                manifest={},
-                proof={},
-                report=report,
-                bytes=1,
-                created_at=1,
-            )  # fmt: skip
-        )
-        fresh.adapter = "a" * 64
-        await session.flush()
-        (found,) = await jobs.list_checkpoints(session, fresh)
-    assert (found.step_number, found.metrics) == (step, {"step": step, "valid_loss": 0.5})
-
-
 async def test_a_file_with_too_few_rows_is_refused(world: World):
     with pytest.raises(BadInput, match="has 9 rows; at least 10"):
         await create(world, training_file=await world.add_file(ROW * 9, "sft"))

@@ -85,6 +85,31 @@ async def test_what_was_learned_from_an_uploaded_file_names_the_file(world: Worl
     assert ([use.file for use in found.jobs], found.datasets, found.people) == ([file], [], [])
 
 
+async def test_a_checkpoint_and_what_was_trained_from_it_are_told_of_both_ways(world: World):
+    given = await world.correct(range(6), world.user)
+    dataset = await world.freeze("dpo")
+    one, checkpoint = await trained(world, 1, dataset.training_file), "c" * 64
+    async with world.database.writing() as session:
+        session.add(
+            tables.Adapter(
+                digest=checkpoint, model="ft:1:ckpt-step-8", job_id="ftjob-1", user_id=world.admin.user_id,
+                manifest={"step": 8}, proof={}, report={}, bytes=1, created_at=0, deleted_at=None,
+            )
+        )  # fmt: skip
+    later = await trained(world, 2, await world.add_file(b"{}\n", "sft"), start=checkpoint)
+    found = [await used_by(world, id_, world.user) for id_ in given]
+    for one_found in found:
+        assert [(use.digest, use.inherited) for use in one_found.adapters] == [
+            (checkpoint, False), (one, False), (later, True),
+        ]  # fmt: skip
+    async with world.database.reading() as session:
+        back = await lineage.of_adapter(session, checkpoint, after=None, limit=100)
+        further = await lineage.of_adapter(session, later, after=None, limit=100)
+    assert [use.id for use in back.datasets] == [use.id for use in further.datasets] == [dataset.id]
+    assert [use.digest for use in back.adapters] == [checkpoint]
+    assert [(use.digest, use.inherited) for use in further.adapters] == [(checkpoint, True), (later, False)]
+
+
 async def test_anothers_feedback_is_not_found_unless_one_is_a_reviewer(world: World):
     (given,) = await world.correct(range(1), world.user)
     other = Caller("user_other", "Otto", "user", "key", "api")

@@ -2,7 +2,11 @@
 
 SENTENCES: dict[str, str] = {
     "event_waiting": "Files checked. The job waits for its turn.",
-    "event_cancelled": "Cancelled; nothing was published.",
+    "event_cancelled": "Cancelled before its end.",
+    "event_checkpoint": "Checkpoint created at step {step}: {model} can be asked.",
+    "event_checkpoint_refused": "There is no checkpoint of step {step}: the running server was not seen to serve it as it "
+    "was trained, or it changes too little yet. Training goes on.",
+    "event_checkpoint_same": "The tuned model is the checkpoint of step {step}, by a name of its own.",
     "event_cancelled_early": "Cancelled before it began.",
     "event_cancel_asked": "Cancel was asked for.",
     "event_paused": "Paused. It goes on from here when it is resumed.",

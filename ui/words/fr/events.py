@@ -2,7 +2,11 @@
 
 SENTENCES: dict[str, str] = {
     "event_waiting": "Fichiers vérifiés. La tâche attend son tour.",
-    "event_cancelled": "Annulée ; rien n’a été publié.",
+    "event_cancelled": "Annulée avant la fin.",
+    "event_checkpoint": "Le modèle du pas {step} peut déjà être interrogé : {model}.",
+    "event_checkpoint_refused": "Le modèle du pas {step} n’est pas publié : le serveur n’a pas été vu le servir tel qu’il a "
+    "été entraîné, ou il change encore trop peu. L’entraînement continue.",
+    "event_checkpoint_same": "Le modèle affiné est celui du pas {step}, sous un nom à lui.",
     "event_cancelled_early": "Annulée avant le début.",
     "event_cancel_asked": "L’annulation a été demandée.",
     "event_paused": "En pause. La tâche reprendra où elle s’est arrêtée.",
