@@ -43,7 +43,7 @@ class Connection(HttpToolsProtocol):
             self._patience = None
 
     def _give_up(self) -> None:
-        request = self.cycle.scope["state"].get("request_id") if self.cycle else None
+        request = self.cycle.scope.get("state", {}).get("request_id") if self.cycle else None
         log.warning("answer given up: nobody reads it", extra={"fields": {"request": request}})
         self.transport.abort()
 

@@ -166,7 +166,7 @@ def _news(w: Words, events: list[JobEvent]) -> News:
         return News(w("job_queued_text"), 0.0)
     asked = next((one.data for one in events if one.data.get("step") and one.data.get("total_steps")), None)
     share = min(1.0, asked["step"] / asked["total_steps"]) if asked else 0.0
-    if asked is not events[0].data:
+    if asked is None or asked is not events[0].data:
         return News(said(w, events[0])[0], share)
     told = w("asked_of", step=asked["step"], total=asked["total_steps"])
     left = asked.get("seconds_left")

@@ -29,9 +29,9 @@ class Reader:
         By the clockwork of `asyncio.timeout`, which tells its own cancellation from anybody else's: a task for what is
         awaited, and a second one that waits for both, would cost each answer as much as its JSON.
         """
-        inside = True
+        inside, limit = True, asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as limit:
+            async with limit:
 
                 def left(_: object) -> None:
                     if inside:

@@ -112,7 +112,7 @@ async def _first_uncounted(session: AsyncSession) -> int:
     return 0 if last is None else last + 1
 
 
-def _counts(first: int, *conditions: Any) -> Select[Any]:
+def _counts(first: int, *conditions: Any) -> Select[str | None, Any, float, Any, Any, Any, Any, int]:
     """What `feedback_days` keeps, counted, from a day on."""
     row, day = tables.Feedback, _day()
 
