@@ -16,7 +16,7 @@ from service.connection import Connection
 def free_port() -> int:
     """One that nobody has, below those that the system gives to clients: it is often bound only seconds later."""
     while True:
-        port = random.randrange(10_240, 32_000)
+        port = random.SystemRandom().randrange(10_240, 32_000)  # as tests by chance seed the other one
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
