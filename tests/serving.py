@@ -1,5 +1,6 @@
 """Running an ASGI application on a real port, in a thread, for as long as a `with` block lasts."""
 
+import random
 import socket
 import threading
 import time
@@ -13,9 +14,15 @@ from service.connection import Connection
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """One that nobody has, below those that the system gives to clients: it is often bound only seconds later."""
+    while True:
+        port = random.SystemRandom().randrange(10_240, 32_000)  # as tests by chance seed the other one
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 @contextmanager
