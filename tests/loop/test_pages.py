@@ -20,7 +20,7 @@ pytestmark = pytest.mark.heavy
 
 def test_the_python_examples_for_applications_run(service: Running, tmp_path: Path):
     page = (ROOT / "service" / "README.md").read_text()
-    ask, bring, correct, compare, tune, estimate, pause, make_webhook, receive = re.findall(
+    ask, bring, correct, compare, tune, estimate, pause, checkpoints, make_webhook, receive = re.findall(
         r"```python\n(.*?)```", page, re.DOTALL
     )
     names: dict[str, Any] = {}
@@ -40,6 +40,7 @@ def test_the_python_examples_for_applications_run(service: Running, tmp_path: Pa
         run(compare)
         assert names["decided"].json()["choice"] == "a"
         _tune(tune, estimate, pause, run, names)
+        run(checkpoints)
         _bring(bring, run, names, tmp_path, service)
         _hear(make_webhook, receive, run, names, http, service)
 

@@ -11,6 +11,7 @@ import pytest
 
 from service import outcomes, passes
 from service.contract import folder
+from service.contract.fingerprint import template_sha256
 from service.contract.jobs import JobEvent, Manifest
 from service.contract.users import UserCreate
 from service.db import tables
@@ -43,8 +44,8 @@ class World:
         left.mkdir()
         manifest = Manifest.model_validate(
             {
-                "kind": "sft", "template_sha256": "t", "train_sha256": "d", "parent": None, "job": JOB, "step": step,
-                "settings": None, "versions": {}, "created_at": 1, **made_for(base),
+                "kind": "sft", "template_sha256": template_sha256(base), "train_sha256": "d", "parent": None,
+                "job": JOB, "step": step, "settings": None, "versions": {}, "created_at": 1, **made_for(base),
             }
         )  # fmt: skip
         adapter(left / folder.ADAPTER, manifest=manifest.model_dump())

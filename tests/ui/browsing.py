@@ -96,9 +96,12 @@ def words_of(page: Page) -> Words:
 
 def open_tab(page: Page, name: str) -> None:
     """A tab that has no room on a phone stands in a menu."""
-    tab = page.get_by_role("tab", name=name)
+    tab, menu = page.get_by_role("tab", name=name), page.locator(".overflow-menu > button")
+    expect(
+        tab.or_(menu).filter(visible=True).first
+    ).to_be_visible()  # drawn; after a reload it takes a moment
     if not tab.is_visible():
-        page.locator(".overflow-menu > button").click()
+        menu.click()
         tab = page.locator(".overflow-dropdown").get_by_role("button", name=name)
     tab.click()
 
