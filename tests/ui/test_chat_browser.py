@@ -372,7 +372,7 @@ def test_the_new_parts_fit_a_phone(browser: Browser, screens: Screens, w: Words)
     assert box["x"] >= 0
     assert box["x"] + box["width"] <= 390
     page.goto(page.locator("[data-link]").input_value())
-    expect(page.locator(".question")).to_be_visible()
+    expect(page.locator(".question").last).to_be_visible()
     assert no_sideways_scroll(page)
     watched.close()
 
