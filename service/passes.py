@@ -79,9 +79,8 @@ async def _publish(database: Database, parts: outcomes.Parts, job_id: str, left:
         async with database.writing() as session:
             await passes.publish(session, job_id, **made)
 
-    await asyncio.shield(
-        record()
-    )  # an end of the job in the midst of it would leave it unknown whether it is there
+    # An end of the job in the midst of it would leave it unknown whether it is there.
+    await asyncio.shield(record())
 
 
 async def _withdraw(parts: outcomes.Parts, digest: str) -> None:
