@@ -122,8 +122,8 @@ def _apart(home: Path, part: str) -> list[Figure]:
     command = [sys.executable, "-m", "tests.bench.feedback", str(home), part]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return [
-        Figure(STORY, what, value, value, value, 1, unit=unit)
-        for what, value, unit in json.loads(done.stdout)
+        Figure(STORY, what, value, value, value, 1, unit=unit, at_most=at_most)
+        for what, value, unit, at_most in json.loads(done.stdout)
     ]
 
 
@@ -160,37 +160,40 @@ async def _asked(client: httpx.AsyncClient, path: Path, began: float) -> list[Fi
     ]  # fmt: skip
 
 
-Told = list[tuple[str, float, str]]
-"""What, value, unit."""
+Told = list[tuple[str, float, str, float | None]]
+"""What, value, unit, and what it may be at most."""
+LINEAR, BOUNDED = 1.1, 1.2
+"""How much longer the whole may take for one event than a quarter did, and how much more memory."""
 
 
 async def sort(home: Path) -> Told:
     """Take everything in, as a gateway does that finds it."""
     database, store = _open(home)
-    told, began, taken, stages = (
-        [("memory before sorting", _peak(), "MB")],
-        time.perf_counter(),
-        0,
-        list(SHARES),
-    )
+    told: Told = [("memory before sorting", _peak(), "MB", None)]
+    costs: list[tuple[float, float]] = []
+    began, taken, stages = time.perf_counter(), 0, list(SHARES)
     while stages:
         async with database.writing() as session:
             await material.take_in(session, store, "desk")
         taken += material.SLICE
         if taken >= stages[0] * EVENTS:
-            told.append((f"sorting {taken} events", time.perf_counter() - began, "s"))
-            told.append((f"processor time of that, {taken} events", time.process_time(), "s"))
-            told.append((f"peak memory after sorting {taken}", _peak(), "MB"))
+            told.append((f"sorting {taken} events", time.perf_counter() - began, "s", None))
+            told.append((f"processor time of that, {taken} events", time.process_time(), "s", None))
+            told.append((f"peak memory after sorting {taken}", _peak(), "MB", None))
+            costs.append((time.process_time() / taken, _peak()))
             print(told[-3:], file=sys.stderr, flush=True)
             stages.pop(0)
     await database.close()
+    (part, part_peak), (whole, whole_peak) = costs
+    told.append(("processor time for one event, all / a quarter of them", whole / part, "", LINEAR))
+    told.append(("peak memory, all / a quarter of them", whole_peak / part_peak, "", BOUNDED))
     return told
 
 
 async def freeze(home: Path) -> Told:
     """Make a dataset of each kind."""
     database, store = _open(home)
-    told = [("memory before freezing", _peak(), "MB")]
+    told: Told = [("memory before freezing", _peak(), "MB", None)]
     for kind in ("dpo", "sft", "kto"):
         began = time.perf_counter()
         async with database.reading() as session:
@@ -200,9 +203,11 @@ async def freeze(home: Path) -> Told:
             one: Any = await session.get_one(tables.User, "user_0")
             dataset = await datasets.record(session, Caller(one.id, one.name, one.role, "key", "api"), made)
         rows = dataset.rows + dataset.held_out
-        told.append((f"freezing {rows} rows for {kind}", drafted - began, "s"))
-        told.append((f"writing {rows} rows of {kind} down, others wait", time.perf_counter() - drafted, "s"))
-        told.append((f"peak memory after {kind}", _peak(), "MB"))
+        told.append((f"freezing {rows} rows for {kind}", drafted - began, "s", None))
+        told.append(
+            (f"writing {rows} rows of {kind} down, others wait", time.perf_counter() - drafted, "s", None)
+        )
+        told.append((f"peak memory after {kind}", _peak(), "MB", None))
         print(told[-3:], file=sys.stderr, flush=True)
     await database.close()
     return told

@@ -159,12 +159,12 @@ def figures(looks: dict[str, Look]) -> list[Figure]:
             "flipped, held-out preferences told rightly that are lost, ours less plain DPO's",
             bootstrap(right(FIRST) - right(NOISY) - right(DPO) + right(NOISY_DPO)), looks[NOISY], "points",
             f"{rates[FIRST]:.0f} to {rates[NOISY]:.0f} / {rates[DPO]:.0f} to {rates[NOISY_DPO]:.0f} %, by "
-            f"{nats[FIRST]:.1f} to {nats[NOISY]:.1f} / {nats[DPO]:.1f} to {nats[NOISY_DPO]:.1f} nats", at_most=0,
+            f"{nats[FIRST]:.1f} to {nats[NOISY]:.1f} / {nats[DPO]:.1f} to {nats[NOISY_DPO]:.1f} nats", at_most=-0.1,
         ),
         _figure(
             "flipped, held-out answers won against the unflipped round, ours less plain DPO's",
             bootstrap(ours - theirs), looks[NOISY], "points",
-            f"{100 * ours.mean():.0f} / {100 * theirs.mean():.0f} %", at_least=0,
+            f"{100 * ours.mean():.0f} / {100 * theirs.mean():.0f} %", at_least=0.1,
         ),
     ]  # fmt: skip
     if ROBUST in looks:
