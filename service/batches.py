@@ -183,8 +183,7 @@ class Batches:
                     return
                 answer = await self._answer(batch, line)
                 line_id = batch_lines.line_id(batch.id, line.custom_id)
-                # Not a step of its own: between an answer and the disk nothing can come.
-                results.add([AnsweredLine(id=line_id, custom_id=line.custom_id, response=answer)])
+                await _kept(results, AnsweredLine(id=line_id, custom_id=line.custom_id, response=answer))
                 async with self._house.database.writing(records=True) as session:
                     await batches.note(session, batch.id, results.counts(batch.total), results.usage)
 
@@ -261,6 +260,16 @@ class Batches:
             if end == "failed":
                 batch.errors = [GIVEN_UP.model_dump()]
             await batches.end(session, batch, end)
+
+
+async def _kept(results: Results, line: AnsweredLine) -> None:
+    """On disk, by another thread. Whoever is cancelled meanwhile waits for it: an answer is neither lost nor, as one
+    that was never asked, told a second time."""
+    writing = asyncio.ensure_future(asyncio.to_thread(results.add, [line]))
+    try:
+        await asyncio.shield(writing)
+    finally:
+        await asyncio.wait({writing})
 
 
 def _body(response: httpx.Response) -> dict[str, object]:

@@ -56,9 +56,10 @@ async def retrieve_import(import_id: str, session: ReadDep, house: HouseDep, cal
 
 @router.post("/{import_id}/preview")
 async def preview_import(import_id: str, plan: ImportPlan, house: HouseDep, caller: CallerDep) -> Preview:
-    """What the first rows become under another plan."""
+    """What the first rows become under another plan, which is kept as the import's own: others only read it."""
     async with house.database.reading() as session:
         found = await imports.get_import(session, caller, import_id)
+        caller.must_own(found.user_id)
     preview = await _look(
         house, imports.spec_of(house.store, plan, filename=found.filename, sha256=found.sha256)
     )

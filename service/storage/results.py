@@ -5,6 +5,7 @@ again, and finds everything else by `custom_id`. Knows no database and asks noth
 """
 
 import os
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from service.storage.local import no_space
 
 
 class Results:
-    """Open it in one process at a time; `done` holds the `custom_id` of every line that was written."""
+    """Open it in one process at a time, in any of its threads; `done` holds the `custom_id` of every line on disk."""
 
     def __init__(self, place: Path) -> None:
         place.mkdir(mode=0o700, exist_ok=True)
@@ -26,22 +27,27 @@ class Results:
         self.completed = self.failed = 0
         self.usage = Usage()
         self._files = {path: self._open(path) for path in (self.output, self.errors)}
+        self._one_by_one = threading.Lock()
 
     def add(self, lines: Iterable[AnsweredLine]) -> None:
-        """Write these lines; they are on disk when this returns. Raises `NoSpace`."""
+        """Write these lines; they are on disk, and counted, when this returns. Blocking. Raises `NoSpace`."""
+        written: list[tuple[str, Answer | None]] = []
         touched: set[BinaryIO] = set()
-        try:
-            for line in lines:
-                answer = line.response
-                file = self._files[self.output if answer and answer.status_code == 200 else self.errors]
-                file.write(orjson.dumps(line.model_dump(), option=orjson.OPT_APPEND_NEWLINE))
-                touched.add(file)
-                self._count(line.custom_id, answer)
-            for file in touched:
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise no_space(error) from error
+        with self._one_by_one:
+            try:
+                for line in lines:
+                    answer = line.response
+                    file = self._files[self.output if answer and answer.status_code == 200 else self.errors]
+                    file.write(orjson.dumps(line.model_dump(), option=orjson.OPT_APPEND_NEWLINE))
+                    touched.add(file)
+                    written.append((line.custom_id, answer))
+                for file in touched:
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise no_space(error) from error
+            for custom_id, answer in written:
+                self._count(custom_id, answer)
 
     def close(self) -> None:
         for file in self._files.values():

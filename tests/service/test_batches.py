@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from service.app import create_app
 from service.domain import batches
 from service.errors import EngineUnavailable
 from service.settings import Settings
+from service.storage.results import Results
 from tests.fake_engine import create_fake_engine
 from tests.serving import free_port, serving
 
@@ -261,6 +263,33 @@ def test_a_cancelled_batch_keeps_what_was_answered_and_frees_the_engine(place: P
         assert {one["error"]["code"] for one in never.values()} == {"batch_cancelled"}
         assert last["request_counts"]["failed"] == 0
         until(lambda: client.get("/api/status").json()["chats_under_way"] == 0)
+
+
+def test_nobody_waits_while_an_answer_comes_to_rest_on_the_disk_and_no_end_comes_before_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    writing, written, add = threading.Event(), threading.Event(), Results.add
+
+    def slowly(results: Results, lines) -> None:
+        writing.set()
+        assert written.wait(30)
+        add(results, lines)
+
+    monkeypatch.setattr(Results, "add", slowly)
+    with place.gateway() as client:
+        until(lambda: client.get("/readyz").status_code == 200)
+        batch_id = begin(client, 1)
+        assert writing.wait(30)
+        try:
+            assert client.post(f"/v1/batches/{batch_id}/cancel").json()["status"] == "cancelling"
+            time.sleep(10 * running.POLL)
+            assert batch(client, batch_id)["status"] == "cancelling"
+        finally:
+            written.set()
+        last = ended(client, batch_id)
+        assert last["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+        assert set(lines_of(client, last["output_file_id"])) == {"q0"}
+        assert last["error_file_id"] is None, "what was answered is not told a second time"
 
 
 def test_a_batch_whose_day_is_over_ends_with_what_it_has(place: Place, monkeypatch: pytest.MonkeyPatch):

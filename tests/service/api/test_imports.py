@@ -209,8 +209,12 @@ def test_people_see_their_own_imports_and_reviewers_everybodys(gateway: Gateway)
     assert import_id not in [one["id"] for one in udo.get("/api/imports").json()["data"]]
     assert import_id in [one["id"] for one in rita.get("/api/imports").json()["data"]]
     assert uma.post(f"/api/imports/{import_id}/start", json={"assistant": "fanal"}).status_code == 403
-    for act in ("start", "cancel"):
-        assert rita.post(f"/api/imports/{import_id}/{act}", json={}).status_code == 403, "reviewers look on"
+    planned = uma.get(f"/api/imports/{import_id}").json()
+    for act in ("start", "preview", "cancel"):
+        refused = rita.post(f"/api/imports/{import_id}/{act}", json={"format": "alpaca"})
+        assert refused.status_code == 403, "reviewers look on"
+    assert rita.get(f"/api/imports/{import_id}").json() == planned == uma.get(f"/api/imports/{import_id}").json()
+    assert gateway.admin.post(f"/api/imports/{import_id}/preview", json={}).status_code == 200
     assert gateway.admin.post(f"/api/imports/{import_id}/cancel").status_code == 200
     noted = gateway.admin.get("/api/audit", params={"action": "import.cancelled"}).json()["data"]
     assert noted[0]["subject"] == import_id

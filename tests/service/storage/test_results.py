@@ -29,12 +29,16 @@ def test_a_line_that_a_kill_cut_off_is_not_done_and_all_others_are(tmp_path: Pat
 
 def test_every_line_is_on_disk_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     results = Results(tmp_path / "batch")
-    synced: list[int] = []
-    monkeypatch.setattr("service.storage.results.os.fsync", lambda _: synced.append(len(whole())))
+    synced: list[tuple[int, set[str]]] = []
+    monkeypatch.setattr(
+        "service.storage.results.os.fsync", lambda _: synced.append((len(whole()), {*results.done}))
+    )
 
     def whole() -> bytes:
         return results.output.read_bytes()
 
     results.add([line("a")])
-    assert synced == [len(whole())] != [0]
+    assert synced == [(len(whole()), set())]
+    assert len(whole()) > 0
+    assert results.done == {"a"}
     results.close()
