@@ -92,6 +92,9 @@ async def _not_understood(_: Request, error: Exception) -> JSONResponse:
     path = [str(part) for part in first["loc"] if part not in ("body", "query", "path", "header")]
     if first["type"] == "json_invalid":
         return answer(BadInput("The body is not valid JSON.", code="invalid_json"))
+    if first["loc"] == ("body",) and isinstance(first.get("input"), bytes):
+        told = "The body is not taken as JSON. Send it with the header 'content-type: application/json'."
+        return answer(BadInput(told, code="invalid_json"))
     name = ".".join(path) or None
     said = first["msg"].removeprefix("Value error, ")
     missing = first["type"] == "missing"

@@ -28,8 +28,8 @@ class Message(Wire):
     def _only_text(self) -> "Message":
         if isinstance(self.content, list):
             for part in self.content:
-                if part.get("type") != "text":
-                    raise ValueError("only parts of type 'text' are served; send the text itself")
+                if (kind := part.get("type")) != "text":
+                    raise ValueError(f"parts of type '{kind}' are not served, only text; send 'text'")
         if self.role in ("system", "developer", "user") and not self.text().strip():
             raise ValueError(f"a message of role '{self.role}' needs content")
         return self
@@ -51,6 +51,15 @@ class ChatRequest(Sampling):
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     modalities: list[str] | None = None
+
+    @field_validator("messages", mode="before")
+    @classmethod
+    def _with_something_to_say(cls, messages: Any) -> Any:
+        """A system message without a word, as a template sends it whose text was left out, counts as left out."""
+        if not isinstance(messages, list):
+            return messages
+        silent = [{"role": role, "content": ""} for role in ("system", "developer")]
+        return [message for message in messages if message not in silent]
 
     @field_validator("max_completion_tokens")
     @classmethod

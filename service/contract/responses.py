@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from service.contract.base import Strict, Wire, example
+from service.contract.sampling import Share
 
 Metadata = dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]]
 
@@ -110,7 +111,7 @@ class ResponseCreate(Strict):
     store: bool | None = None
     """`false` keeps this response out of the record: it cannot be retrieved or gone on from."""
     temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_p: Share | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
     tools: list[FunctionTool] | None = Field(default=None, max_length=128)
     tool_choice: Any = None

@@ -5,7 +5,7 @@ Owns the parameters that a chat and a raw prompt share. Knows nothing of message
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from service.contract.base import Wire
 
@@ -42,6 +42,8 @@ _ASIDE = HARMLESS | {
 }  # fmt: skip
 
 Text = Annotated[str, Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, le=1), AfterValidator(lambda share: share or 1e-6)]
+"""Of what is likely, the part to draw from. At OpenAI it may be 0, the likeliest token alone; the engine takes no 0."""
 
 
 def as_list(value: Any) -> Any:
@@ -56,7 +58,7 @@ class Sampling(Wire):
     n: int | None = Field(default=None, ge=1, le=MAX_CHOICES)
     max_tokens: int | None = Field(default=None, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
-    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_p: Share | None = None
     presence_penalty: float | None = Field(default=None, ge=-2, le=2)
     frequency_penalty: float | None = Field(default=None, ge=-2, le=2)
     logit_bias: dict[int, Annotated[float, Field(ge=-100, le=100)]] | None = Field(

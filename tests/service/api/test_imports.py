@@ -213,7 +213,9 @@ def test_people_see_their_own_imports_and_reviewers_everybodys(gateway: Gateway)
     for act in ("start", "preview", "cancel"):
         refused = rita.post(f"/api/imports/{import_id}/{act}", json={"format": "alpaca"})
         assert refused.status_code == 403, "reviewers look on"
-    assert rita.get(f"/api/imports/{import_id}").json() == planned == uma.get(f"/api/imports/{import_id}").json()
+    assert (
+        rita.get(f"/api/imports/{import_id}").json() == planned == uma.get(f"/api/imports/{import_id}").json()
+    )
     assert gateway.admin.post(f"/api/imports/{import_id}/preview", json={}).status_code == 200
     assert gateway.admin.post(f"/api/imports/{import_id}/cancel").status_code == 200
     noted = gateway.admin.get("/api/audit", params={"action": "import.cancelled"}).json()["data"]
