@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 BASE = "smollm2-135m-instruct"
-NOT_OPENAIS = {"prompt_logprobs": None, "kv_transfer_params": None, "metrics": None}
+NOT_OPENAIS = {"prompt_logprobs": None, "kv_transfer_params": None, "metrics": None, "service_tier": None}
 """Fields of vLLM's answers that must not reach a caller."""
 
 

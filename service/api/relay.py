@@ -39,9 +39,9 @@ from service.traces import Question, Trace
 Wanted = ChatRequest | PromptRequest
 ENGINES_OWN = {
     "stop_reason", "token_ids", "routed_experts", "prompt_logprobs", "prompt_token_ids", "prompt_text",
-    "kv_transfer_params", "ec_transfer_params", "metrics",
+    "kv_transfer_params", "ec_transfer_params", "metrics", "service_tier",
 }  # fmt: skip
-"""Fields of vLLM's answers that OpenAI's wire does not have."""
+"""Fields of vLLM's answers that OpenAI's wire does not have, a raw prompt's at least (`service_tier`)."""
 OFTEN_NULL = {"annotations", "audio", "function_call", "reasoning"}
 """Fields of a message that vLLM names though they are empty."""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import openai
 import pytest
+from pydantic import BaseModel
 
 from service.settings import EMBEDDED
 from tests.loop.steps import sdk, wait_until
@@ -37,10 +38,12 @@ def client(service: Running) -> openai.OpenAI:
 
 def test_a_named_tool_is_called_whole_and_streamed(client: openai.OpenAI):
     asked: dict[str, Any] = brief(tools=[WEATHER, CLOCK], tool_choice=NAMED)
-    calls: Any = client.chat.completions.create(**asked).choices[0].message.tool_calls
+    whole = client.chat.completions.create(**asked)
+    calls: Any = whole.choices[0].message.tool_calls
     assert [call.function.name for call in calls] == ["weather"]
     assert json.loads(calls[0].function.arguments)["city"] in ("Riga", "Rome")
     chunks = list(client.chat.completions.create(**asked, stream=True))
+    assert strangers([whole, *chunks]) == set()
     parts = [call for chunk in chunks for choice in chunk.choices for call in choice.delta.tool_calls or []]
     arguments = "".join((part.function and part.function.arguments) or "" for part in parts)
     assert json.loads(arguments)["city"] in ("Riga", "Rome")
@@ -87,19 +90,51 @@ def test_an_answer_is_bound_to_json(client: openai.OpenAI):
     assert (free.choices[0].message.content or "").lstrip().startswith("{")
 
 
-def test_log_probabilities_are_those_of_the_answers_tokens(client: openai.OpenAI):
-    answer = client.chat.completions.create(**brief(max_completion_tokens=12, logprobs=True, top_logprobs=3))
-    choice = answer.choices[0]
+def test_log_probabilities_are_those_of_the_answers_tokens_whole_and_streamed(client: openai.OpenAI):
+    asked: dict[str, Any] = brief(max_completion_tokens=12, logprobs=True, top_logprobs=3)
+    choice = client.chat.completions.create(**asked).choices[0]
     assert choice.logprobs is not None
     content = choice.logprobs.content or []
     assert "".join(one.token for one in content if one.token != "<|im_end|>") == choice.message.content
     assert all(one.logprob <= 0 and len(one.top_logprobs) == 3 for one in content)
+    chunks = list(client.chat.completions.create(**asked, stream=True))
+    assert strangers(chunks) == set()
+    parts = [chunk.choices[0] for chunk in chunks]
+    streamed = [one for part in parts if part.logprobs for one in part.logprobs.content or []]
+    said = "".join(part.delta.content or "" for part in parts)
+    assert (
+        "".join(one.token for one in streamed if one.token != "<|im_end|>") == said == choice.message.content
+    )
+    assert [one.logprob for one in streamed] == pytest.approx([one.logprob for one in content], abs=0.01)
+    assert all(len(one.top_logprobs) == 3 for one in streamed)
+    kept: Any = client.chat.completions.retrieve(chunks[0].id).choices[0].logprobs
+    assert kept.content == streamed
+
+
+def test_what_the_engine_counts_at_each_word_for_a_key_with_a_budget_reaches_the_caller_once_at_the_end(
+    service: Running, client: openai.OpenAI
+):
+    """The engine is asked for `continuous_usage_stats`, so that who leaves early pays for what was written."""
+    with service.client() as http:
+        made = {"name": "counted", "limits": {"tokens_per_day": 1_000_000}}
+        counted = client.with_options(api_key=http.post("/api/keys", json=made).json()["secret"])
+    asked: dict[str, Any] = brief(max_completion_tokens=4, stream=True)
+    raw = counted.chat.completions.with_raw_response.create(**asked, stream_options={"include_usage": True})
+    assert "x-ratelimit-remaining-tokens" in raw.headers
+    chunks = list(raw.parse())
+    assert strangers(chunks) == set()
+    assert all("usage" in one.model_fields_set and one.usage is None for one in chunks[:-1])
+    assert (chunks[-1].choices, chunks[-1].usage.completion_tokens) == ([], 4)
+    unasked = list(counted.chat.completions.create(**asked))
+    assert strangers(unasked) == set()
+    assert not any("usage" in one.model_fields_set for one in unasked)
 
 
 def test_several_answers_stop_where_they_should(client: openai.OpenAI):
     asked: dict[str, Any] = brief(n=2, seed=3, temperature=0.9, stop=["e"])
     usage: Any = {"include_usage": True}
     chunks = list(client.chat.completions.create(**asked, stream=True, stream_options=usage))
+    assert strangers(chunks) == set()
     kept = client.chat.completions.retrieve(chunks[0].id)
     assert [choice.index for choice in kept.choices] == [0, 1]
     assert all("e" not in (choice.message.content or "") for choice in kept.choices)
@@ -113,7 +148,8 @@ def test_a_raw_prompt_is_gone_on_from(client: openai.OpenAI):
     logprobs = answer.choices[0].logprobs
     assert logprobs is not None
     assert len(logprobs.token_logprobs or []) == 8
-    stream = client.completions.create(**asked, prompt="The capital of France is", stream=True)
+    stream = list(client.completions.create(**asked, prompt="The capital of France is", stream=True))
+    assert strangers([answer, *stream]) == set()
     assert "".join(chunk.choices[0].text for chunk in stream if chunk.choices) == answer.choices[0].text
     several = client.completions.create(**asked | {"temperature": 1}, prompt=["One two three", "A B C"], n=2)
     assert [choice.index for choice in several.choices] == [0, 1, 2, 3]
@@ -145,3 +181,12 @@ def test_a_batch_is_worked_off_beside_a_stream(client: openai.OpenAI):
     answers = [json.loads(line) for line in client.files.content(ended.output_file_id).text.splitlines()]
     assert {answer["custom_id"] for answer in answers} == {"line-0", "line-1", "line-2"}
     assert all(answer["response"]["body"]["choices"][0]["message"]["content"] for answer in answers)
+
+
+def strangers(found: Any) -> set[str]:
+    """Names of fields, at any depth, that the SDK's own types do not know: the engine's, which no caller should see."""
+    if isinstance(found, list):
+        return {name for one in found for name in strangers(one)}
+    if isinstance(found, BaseModel):
+        return {*(found.model_extra or ())} | strangers([value for _, value in found])
+    return set()

@@ -6,6 +6,7 @@ The trainings have ended already (`tests.trained`); the worker, the engine and t
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import openai
 import psutil
 import pytest
 
+from service.engine.server import socket_path
 from service.settings import EMBEDDED
 from tests.loop.steps import child, finished, release_of, sdk, wait_until
 from tests.running import Running
@@ -191,6 +193,37 @@ def test_a_publisher_killed_between_the_load_and_the_proof_leaves_nothing_and_th
     with service.client() as http:
         offered = http.get("/api/releases", params={"assistant": assistant}).json()["data"]
     assert [release["job"] for release in offered].count(job) == 1
+
+
+def test_a_gateway_killed_while_the_engine_loads_an_adapter_for_it_has_it_loaded_by_the_next_one(
+    service: Running,
+):
+    """Whether the engine ends the load that nobody waits for or not, the adapter is served, as itself."""
+    client = sdk(service)
+    tuned = [model.id for model in client.models.list() if model.id.startswith("ft:")]
+    assert tuned, "an earlier test published one"
+    model = tuned[0]
+    before, base = streamed(client, model)[0], streamed(client, EMBEDDED)[0]
+    api = child(service, "vllm.entrypoints.openai.api_server")
+    core = max(api.children(recursive=True), key=lambda process: process.memory_info().rss)
+    with httpx.Client(transport=httpx.HTTPTransport(uds=str(socket_path(service.home)))) as engine:
+
+        def served() -> set[str]:
+            return {one["id"] for one in engine.get("http://engine/v1/models").json()["data"]}
+
+        digest = client.chat.completions.with_raw_response.create(
+            model=model, messages=QUESTION, max_tokens=1
+        ).headers["x-tailorbird-adapter"]  # pyright: ignore[reportArgumentType, reportCallIssue]
+        with held(core):
+            engine.post("http://engine/v1/unload_lora_adapter", json={"lora_name": digest}).raise_for_status()
+            # It is missed within a second and asked for; a core that stands still loads nothing.
+            time.sleep(3)
+            assert digest not in served()
+            child(service, "gateway").kill()
+        service.wait_ready()
+        assert digest in served()
+    assert streamed(client, model)[0] == before
+    assert streamed(client, EMBEDDED)[0] == base != before
 
 
 def test_a_gateway_that_is_told_to_end_finishes_the_stream_that_runs(service: Running):
