@@ -4,9 +4,9 @@ Run as a program by torch's launcher, this file is one of them.
 """
 
 import os
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file
 
 from service.contract import folder
-from service.contract.jobs import Manifest, Progress, TrainingReport, TrainingSettings, TrainingSpec
-from service.worker import _ended_together, _launcher
+from service.contract.jobs import Manifest, Progress, TrainingSettings, TrainingSpec
 from tests.training.conftest import REPOSITORY, MakeRun, digest, examples, pairs, rated
 from training import dpo, kto, model, pause, processes, sft
+from training.__main__ import main
 from training.progress import StepLines
 from training.refusal import Refused
 
@@ -29,12 +29,20 @@ AGREE = 2e-5
 """How far a weight of two may be from that of one, in fp32; training moves them by 0.02 and more."""
 
 
+@pytest.fixture(autouse=True)
+def _threads_as_they_were():
+    kept = torch.get_num_threads()
+    yield
+    torch.set_num_threads(kept)
+
+
 def in_fp32_and_small_parts(put: Any = setattr) -> None:
     """Rounding to bf16 would hide a wrong weight. A batch of 6 is two parts of 3 rows, the last a 3 and a 1: two
     processes have uneven shares, and one of them none.
     """
     put(torch.cpu, "get_capabilities", dict)
     put(model, "MICRO_BATCH", 3)
+    torch.set_num_threads(1)
 
 
 def make(make_run: MakeRun, name: str, kind: str, base: Path) -> Path:
@@ -62,29 +70,45 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / folder.ADAPTER / "adapter_model.safetensors")
 
 
+def codes(run: Path) -> list[str | None]:
+    return [line.get("code") for line in folder.read_lines(run / folder.PROGRESS)]
+
+
 def steps(run: Path) -> list[Progress]:
     lines = [Progress.model_validate(line) for line in folder.read_lines(run / folder.PROGRESS)]
     return [line for line in lines if line.metrics]
 
 
-def launch(*module: str) -> subprocess.Popen[str]:
+def launch(*runs: Path, **environment: str) -> subprocess.Popen[str]:
+    from service.worker import _launcher  # none of the processes needs it
+
     return subprocess.Popen(
-        [sys.executable, *_launcher(2), "-m", *module], cwd=REPOSITORY, env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [sys.executable, *_launcher(2), "-m", __name__, *map(str, runs)], cwd=REPOSITORY,
+        env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
 @pytest.mark.heavy
-def test_two_processes_make_the_adapter_of_one_with_every_method_and_a_pause_changes_no_bit(
+def test_two_processes_make_the_adapter_of_one_with_every_method_whatever_interrupts_them(
     make_run: MakeRun, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from service.worker import _ended_together
+
     both = {kind: make(make_run, f"both-{kind}", kind, tiny_base) for kind in METHODS}
-    paused = make(make_run, "paused", "sft", tiny_base)
-    process = launch(__name__, *map(str, (*both.values(), paused)))
+    broken = make(make_run, "broken", "sft", tiny_base)
+    process = launch(broken, KILLED_AT="3")
     in_fp32_and_small_parts(monkeypatch.setattr)
     alone = {kind: make(make_run, f"alone-{kind}", kind, tiny_base) for kind in METHODS}
     for run in alone.values():
         train(run)
+    said = process.communicate(timeout=600)[0]
+    assert _ended_together(broken, process.returncode) == "killed", said
+    assert not [
+        one.pid for one in psutil.process_iter(["cmdline"]) if str(broken) in (one.info["cmdline"] or ())
+    ]
+    assert list(broken.glob("checkpoint-*")), "there is something to go on with"
+
+    process = launch(*both.values(), broken)
     said = process.communicate(timeout=600)[0]
     assert process.returncode == 0, said
     for kind, run in both.items():
@@ -105,39 +129,11 @@ def test_two_processes_make_the_adapter_of_one_with_every_method_and_a_pause_cha
         assert (
             Manifest.model_validate(folder.read_json(run / folder.ADAPTER / folder.MANIFEST)).processes == 2
         )
-        told = [line.get("code") for line in folder.read_lines(run / folder.PROGRESS) if "message" in line]
-        assert told.count("training_together") == 1, "one of them writes"
+        assert codes(run).count("training_together") == 1, "one of them writes"
         assert sorted(place.name for place in run.glob("pass-*")) == ["pass-2", "pass-4"]
-    assert digest(paused) == digest(both["sft"])
-    assert any(line.get("code") == "going_on" for line in folder.read_lines(paused / folder.PROGRESS))
-
-
-@pytest.mark.heavy
-def test_when_one_process_is_killed_all_end_and_the_run_goes_on_from_its_checkpoint(
-    make_run: MakeRun, tiny_base: Path
-) -> None:
-    run, spec = make_run("run", "sft", tiny_base, examples(24), n_epochs=10)
-    spec.checkpoint_seconds = 0
-    (run / folder.JOB).write_text(spec.model_dump_json())
-    process = launch("training", str(run))
-    deadline = time.monotonic() + 300
-    while not list(run.glob("checkpoint-*")):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    children = psutil.Process(process.pid).children(recursive=True)
-    workers = [one for one in children if "training" in one.cmdline()]
-    assert len(workers) == 2
-    workers[1].kill()
-    said = process.communicate(timeout=120)[0]
-    assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in children), said
-    assert _ended_together(run, process.returncode) == "killed", said
-    assert list(run.glob("checkpoint-*")), "there is something to go on with"
-    process = launch("training", str(run))
-    said = process.communicate(timeout=600)[0]
-    assert _ended_together(run, process.returncode) == "done", said
-    assert any(line.get("code") == "going_on" for line in folder.read_lines(run / folder.PROGRESS))
-    assert TrainingReport.model_validate(folder.read_json(run / folder.REPORT)).steps == 60
+    assert digest(broken) == digest(both["sft"])
+    told = codes(broken)
+    assert (told.count("training_together"), told.count("going_on"), told.count("paused_after")) == (1, 2, 1)
 
 
 def test_a_batch_that_cannot_be_divided_evenly_and_more_processes_than_gpus_are_refused(
@@ -163,16 +159,28 @@ def test_each_process_sees_one_gpu_of_those_that_it_may_see(monkeypatch: pytest.
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
 
 
-def _train_together(runs: list[Path]) -> None:
-    in_fp32_and_small_parts()
-    torch.set_num_threads(1)
+def _killed_at(step: int, run: Path) -> int:
+    """The edge of a run, whose second process is killed."""
+    written = StepLines._write
+
+    def fall(self: StepLines, line: Progress) -> None:
+        written(self, line)
+        if line.step == step and not processes.first():
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    StepLines._write = fall
+    return main([str(run)])
+
+
+def _one_after_another(runs: list[Path]) -> None:
+    """The last one is asked to pause, and goes on."""
     processes.join()
     written = StepLines._write
 
     def ask(self: StepLines, line: Progress) -> None:
         written(self, line)
-        if self._path.parent.name == "paused" and line.step == 2 and processes.first():
-            (self._path.parent / folder.PAUSE).touch()
+        if self._path.parent == runs[-1] and line.step == 4 and processes.first():
+            (runs[-1] / folder.PAUSE).touch()
 
     StepLines._write = ask
     for run in runs:
@@ -186,4 +194,8 @@ def _train_together(runs: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    _train_together([Path(each) for each in sys.argv[1:]])
+    in_fp32_and_small_parts()
+    given = [Path(each) for each in sys.argv[1:]]
+    if "KILLED_AT" in os.environ:
+        sys.exit(_killed_at(int(os.environ["KILLED_AT"]), given[0]))
+    _one_after_another(given)
