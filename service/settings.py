@@ -90,6 +90,13 @@ class Settings(BaseSettings):
     )
     min_examples: int = Field(10, ge=1, description="rows a training file needs, as at OpenAI")
     threads: int | None = Field(None, ge=1, description="threads of a training job; default: all cores")
+    training_processes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that train one job together and divide each batch; on GPUs each takes one, so at most "
+        "as many as there are",
+    )
     proof_tolerance: float = Field(
         0.15, gt=0, description="largest mean difference of token log-probabilities, engine against trainer"
     )

@@ -106,13 +106,13 @@ class Worker:
     async def _run(self, job: tables.Job, place: Path) -> str:
         """The subprocess, followed to its end: `done`, `interrupted`, `cancelled`, `lost`, `killed` or `failed`."""
         module = "evals" if job.kind == "evaluation" else "training"
-        key = None
+        together, key = _together(self.settings, job.kind), None
         if job.kind == "evaluation":
             async with self.database.writing() as session:
                 key = await outcomes.lend_key(session, self.parts, job)
         with open(place / folder.LOG, "ab") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", module, str(place),
+                sys.executable, *_launcher(together), "-m", module, str(place),
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
                 env=outcomes.environment(self.parts, job, key=key), start_new_session=True, preexec_fn=_die_with_parent,
                 cwd=Path(__file__).parent.parent,
@@ -121,7 +121,7 @@ class Worker:
         aside = [passes.follow(self.database, self.parts, job.id, place), curves.follow()]
         tasks = [asyncio.create_task(one) for one in aside]
         try:
-            ended = await self._follow(job, place, process)
+            ended = await self._follow(job, place, process, together)
             return ended
         finally:
             for task in tasks:
@@ -132,7 +132,9 @@ class Worker:
                     log.error("what goes on beside a job broke", exc_info=broken)
             await curves.end(ended)
 
-    async def _follow(self, job: tables.Job, place: Path, process: asyncio.subprocess.Process) -> str:
+    async def _follow(
+        self, job: tables.Job, place: Path, process: asyncio.subprocess.Process, together: int
+    ) -> str:
         """Until the subprocess has ended, or is to be ended."""
         follow = Follower(place / folder.PROGRESS)
         ends_at = None
@@ -150,20 +152,8 @@ class Worker:
             except TimeoutError:
                 continue
             await self._step(job, follow.news())
-            if process.returncode == folder.PAUSED:
-                return "interrupted"
-            if process.returncode == -signal.SIGKILL:
-                return "killed"
-            if process.returncode == 0 and (place / folder.REPORT).exists():
-                return "done"
-            if process.returncode is not None and process.returncode < 0:
-                sign = signal.Signals(-process.returncode).name
-                raise TailorbirdError(
-                    f"The job's process was ended by {sign}, a fault of the program or of the machine; its log is "
-                    f"{place / folder.LOG}.",
-                    code="job_crashed",
-                )
-            return "failed"
+            code = process.returncode or 0
+            return _ended_together(place, code) if together > 1 else _ended(place, code)
 
     async def _step(self, job: tables.Job, news: list[Progress]) -> str:
         """Write the news, keep the lease, and see whether to go on: one transaction."""
@@ -212,6 +202,39 @@ class Worker:
             fresh = await jobs.get_job(session, None, job.id)
             if fresh.status == "running" and fresh.worker == self.name:
                 await jobs.end(session, fresh, "failed", error.message, error)
+
+
+def _together(settings: Settings, kind: str) -> int:
+    """How many processes do a job of this kind."""
+    return settings.training_processes if kind in ("sft", "dpo", "kto") else 1
+
+
+def _launcher(together: int) -> list[str]:
+    """torch's launcher, where several train: it starts them, sees when one ends, and ends the others."""
+    options = ("--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(together))
+    return ["-m", "torch.distributed.run", *options] if together > 1 else []
+
+
+def _ended(place: Path, code: int) -> str:
+    """How a subprocess ended, by its exit code. Raises `TailorbirdError` where nobody asked for it."""
+    if code == folder.PAUSED:
+        return "interrupted"
+    if code == -signal.SIGKILL:
+        return "killed"
+    if code < 0:
+        raise TailorbirdError(
+            f"The job's process was ended by {signal.Signals(-code).name}, a fault of the program or of the machine; "
+            f"its log is {place / folder.LOG}.",
+            code="job_crashed",
+        )
+    return "done" if code == 0 and (place / folder.REPORT).exists() else "failed"
+
+
+def _ended_together(place: Path, code: int) -> str:
+    """The launcher only says whether all ended well. One that fails says why, one that is killed does not."""
+    if code == 0:
+        return "done" if (place / folder.REPORT).exists() else "interrupted"
+    return "failed" if (place / folder.ERROR).exists() else "killed"
 
 
 def _lay_out(place: Path, spec: dict[str, Any], inputs: dict[str, Path | str]) -> None:

@@ -3,7 +3,8 @@
 Reads `job.json`, trains, and leaves either `adapter/`, `proof.jsonl` and `report.json`, or `error.json` and
 exit code 1. An adapter that was trained elsewhere is only asked (`proof`). Told to pause, a run ends after its present
 step with exit code 75; however it was interrupted, it goes on from its newest checkpoint when it is started again.
-SIGTERM ends it at once with exit code 143 and no report.
+SIGTERM ends it at once with exit code 143 and no report. Started by torch's launcher it is one of several processes
+that train together (`training.processes`); asked to pause, these end with exit code 0 and no report.
 Sets the process up (no hub, no telemetry, thread count) before anything heavy is imported. With `--check` it looks
 for faults and trains nothing; with `--check --quick` it does so without weights and leaves what it saw in
 `estimate.json`. Knows no queue and no database.
@@ -27,7 +28,7 @@ from service.contract.base import Wire
 from service.contract.datasets import describe
 from service.contract.jobs import RunError, TrainingSpec
 from training import pause
-from training.refusal import Refused
+from training.refusal import Left, Refused
 
 OUTPUTS = (folder.PROGRESS, folder.ADAPTER, folder.PROOF, folder.REPORT, folder.ERROR)
 STOPPED = 128 + signal.SIGTERM
@@ -57,17 +58,15 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     if given.check:
         return _look(run) if given.quick else _check(run)
+    several = int(os.environ.get("WORLD_SIZE", 1))
     try:
-        _clear(run)
-        spec = _read(run)
-        set_up(spec.threads)
-        if isinstance(spec, AdapterSpec):
-            importlib.import_module("training.proof").prove(run, spec)
-        else:
-            _method(spec).train(run, spec)
+        _work_together(run, several) if several > 1 else _work(run)
     except pause.Paused:
         pause.answered(run)
-        return folder.PAUSED
+        return folder.PAUSED if several == 1 else 0  # to the launcher, any other code is a failure
+    except Left as error:
+        print(f"Another process of this run has ended: {error}", file=sys.stderr)  # noqa: T201
+        return 1
     except Refused as error:
         return _fail(run, error.error())
     except Exception as error:  # noqa: BLE001  the edge: whatever went wrong must reach the person who waits
@@ -76,6 +75,31 @@ def main(arguments: list[str] | None = None) -> int:
         message = f"Training failed ({what}). The run's log says more; mend it and start again."
         return _fail(run, RunError(code="training_failed", message=message))
     return 0
+
+
+def _work(run: Path) -> None:
+    _clear(run)
+    spec = _read(run)
+    set_up(spec.threads)
+    if isinstance(spec, AdapterSpec):
+        importlib.import_module("training.proof").prove(run, spec)
+        return
+    importlib.import_module("training.processes").take_device()
+    _method(spec).train(run, spec)
+
+
+def _work_together(run: Path, several: int) -> None:
+    """One of several. The first one refuses alone, before it meets the others, so that what it says stays."""
+    set_up(max(1, (os.cpu_count() or 1) // several))
+    processes = importlib.import_module("training.processes")
+    if os.environ["RANK"] == "0":
+        _clear(run)
+        processes.check(_read_training(run).settings, several)
+    processes.join()
+    spec = _read_training(run)
+    if spec.threads:
+        importlib.import_module("torch").set_num_threads(max(1, spec.threads // several))
+    _method(spec).train(run, spec)
 
 
 def set_up(threads: int | None) -> None:
@@ -114,7 +138,8 @@ def _read_training(run: Path) -> TrainingSpec:
     spec = _read(run)
     if isinstance(spec, AdapterSpec):
         raise Refused(
-            "bad_job", "An adapter that was trained elsewhere has nothing to train. Run it without --check."
+            "bad_job",
+            "An adapter that was trained elsewhere has nothing to train. Run it by one process, without --check.",
         )
     return spec
 
@@ -170,6 +195,8 @@ def _clear(run: Path) -> None:
 
 
 def _fail(run: Path, error: RunError) -> int:
+    if (run / folder.ERROR).exists():
+        return 1  # another process of this run has said why; what it left undone broke this one
     for place in (run / folder.ADAPTER, *run.glob(f"*{folder.CHECKPOINT}*")):
         shutil.rmtree(place, ignore_errors=True)
     folder.write_json(run / folder.ERROR, error.model_dump())

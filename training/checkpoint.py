@@ -21,7 +21,7 @@ from transformers.trainer_callback import TrainerState
 
 from service.contract import folder
 from service.contract.jobs import TrainingSpec
-from training import pause
+from training import pause, processes
 from training.early_stopping import EarlyStopping
 from training.model import set_trained_weights, trained_weights
 from training.progress import StepLines
@@ -68,6 +68,8 @@ class Resumable:
     def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
         if self.control.should_training_stop:
             return  # there is nothing to go on with: the adapter is saved next
+        if not processes.first():
+            return  # the others stand where the first one stands
         began = time.monotonic()
         run = Path(self.args.output_dir)
         name = f"{folder.CHECKPOINT}{self.state.global_step}"
@@ -97,7 +99,7 @@ class Resumable:
             self.early_stopping.best = load_file(place / BEST)
         history = TrainerState.load_from_json(str(place / STATE)).log_history
         tokens = [logs["num_tokens"] for logs in history if "num_tokens" in logs]
-        self._total_train_tokens = tokens[-1] if tokens else 0
+        self._total_train_tokens = tokens[-1] if tokens and processes.first() else 0  # they are added up
         self.moments.goes_on(folder.read_json(place / ABOUT))
 
 
@@ -153,10 +155,10 @@ class Moments(TrainerCallback):
             self._pause_now(state)
 
     def _wanted(self) -> bool:
-        return time.monotonic() >= self._due or pause.asked(self._run)
+        return processes.agreed(time.monotonic() >= self._due or pause.asked(self._run))
 
     def _pause_now(self, state: Any) -> None:
-        if pause.asked(self._run):
+        if processes.agreed(pause.asked(self._run)):
             step, total = state.global_step, state.max_steps
             self._lines(f"Paused after step {step} of {total}.", "paused_after", step=step, total=total)
             raise pause.Paused

@@ -10,6 +10,8 @@ paper's; or of rewards a token, so that length decides nothing; or robust agains
 `training.sft` and `training.kto` run parallel.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from service.contract.jobs import TrainingSpec
 from training import data, export, model, output_head, rows, steps
 from training.checkpoint import Resumable
 from training.data import PairTokens
+from training.divided import Batch, Divided
 from training.progress import StepLines
 from training.replay import Replaying
 
@@ -82,8 +85,21 @@ def make_trainer(
     )
 
 
-class _TokenisedDPOTrainer(Replaying, Resumable, DPOTrainer):
+class _TokenisedDPOTrainer(Replaying, Resumable, Divided, DPOTrainer):
     """`DPOTrainer` that takes token ids as they are: TRL would tokenise the text again, its own way."""
+
+    sequences = 2
+
+    @contextmanager
+    def weighed(self, whole: Batch, own: Batch) -> Iterator[None]:
+        """TRL's preference term is a mean over pairs, its supervised one over the tokens of preferred answers."""
+        pairs, learned = self._rows(own) / self._rows(whole), _preferred(own) / _preferred(whole)
+        kept = preference, supervised = self.loss_weights
+        self.loss_weights = [preference * pairs, supervised * learned]
+        try:
+            yield
+        finally:
+            self.loss_weights = kept
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         return dataset
@@ -92,6 +108,12 @@ class _TokenisedDPOTrainer(Replaying, Resumable, DPOTrainer):
         super()._set_signature_columns_if_needed()
         if "length" not in (columns := self._signature_columns or []):
             columns.append("length")  # or it is dropped before the sampler can batch similar lengths by it
+
+
+def _preferred(batch: Batch) -> int:
+    """Tokens of the preferred answers, which stand in the first half of a batch."""
+    mask = batch["completion_mask"]
+    return int(mask[: len(mask) // 2].sum())
 
 
 def _dataset(tokens: list[PairTokens]) -> Dataset:

@@ -11,6 +11,7 @@ import torch
 from transformers import TrainerCallback
 
 from service.contract.jobs import EventCode
+from training import processes
 from training.model import set_trained_weights, trained_weights
 
 
@@ -45,7 +46,7 @@ class EarlyStopping(TrainerCallback):
     ) -> None:
         if not state.global_step or metrics is None:
             return
-        self._losses[state.global_step] = metrics["eval_loss"]
+        self._losses[state.global_step] = processes.agreed(metrics["eval_loss"])
         if not self._patience:
             return
         if self._best_step() == state.global_step:

@@ -18,7 +18,7 @@ from service.contract import fingerprint, folder
 from service.contract.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from service.contract.jobs import Manifest, TrainingReport, TrainingSpec
 from service.contract.replay import Replayed
-from training import checkpoint, proof
+from training import checkpoint, processes, proof
 from training.data import Chat
 from training.rows import Rows
 
@@ -32,6 +32,8 @@ def write(
 
     Raises `Refused` with code `adapter_changes_nothing` when the saved adapter equals the base model.
     """
+    if not processes.first():
+        return
     adapter = _save(run, spec, model, report.replay)
     cases = proof.of_rows(Path(spec.base_model), adapter, chat, rows)
     proof.write(run, cases, mend="Raise the learning rate or the epochs.")
@@ -87,6 +89,7 @@ def _manifest(spec: TrainingSpec, replay: Replayed | None, step: int | None) -> 
         job=spec.id,
         step=step,
         settings=spec.settings,
+        processes=processes.count(),
         replay_rows=replay.rows if replay else 0,
         replay_sha256=replay.sha256 if replay else None,
         versions={name: importlib.metadata.version(name) for name in VERSIONS},

@@ -9,6 +9,8 @@ neighbours may share a prompt and a last batch of one is its own neighbour; here
 mismatched answer along (`data.mismatched`), so that its reference too is computed once.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,10 @@ from trl.trainer.kto_config import KTOConfig
 from trl.trainer.kto_trainer import KTOTrainer
 
 from service.contract.jobs import TrainingSpec
-from training import data, export, model, output_head, rows, steps
+from training import data, export, model, output_head, processes, rows, steps
 from training.checkpoint import Resumable
 from training.data import IGNORED, RatedTokens
+from training.divided import Batch, Divided
 from training.progress import StepLines
 from training.refusal import Refused
 from training.replay import Replaying
@@ -102,11 +105,39 @@ def make_trainer(
     )
 
 
-class _TokenisedKTOTrainer(Replaying, Resumable, KTOTrainer):
+class _TokenisedKTOTrainer(Replaying, Resumable, Divided, KTOTrainer):
     """`KTOTrainer` that takes token ids as they are, and measures all held-out rows against one KL estimate."""
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         return dataset
+
+    @contextmanager
+    def weighed(self, whole: Batch, own: Batch) -> Iterator[None]:
+        """TRL's loss is a mean over rows, each with the weight of its label."""
+        kept, part = (self.desirable_weight, self.undesirable_weight), self._rows(own) / self._rows(whole)
+        self.desirable_weight, self.undesirable_weight = (weight * part for weight in kept)
+        try:
+            yield
+        finally:
+            self.desirable_weight, self.undesirable_weight = kept
+
+    def _compute_kl_logps(self, model: Any, batch: Batch) -> Any:
+        """Such that TRL's KL estimate, a mean over the rows it is given, is one over the whole batch's."""
+        found = super()._compute_kl_logps(model, batch)
+        if processes.count() == 1:
+            return found
+        return batch["ref_KL_logps"] + processes.mean(found - batch["ref_KL_logps"])
+
+    def without_rows(self) -> None:
+        kl = processes.mean(torch.zeros(0, device=self.args.device))
+        self._metrics["train"]["kl"].append(kl.clamp(min=0).item())
+
+    def complete(self, figures: dict[str, list[float]]) -> None:
+        """A share may hold rows of one label alone, and has no margin then."""
+        sides = [figures.get(f"rewards/{side}") for side in ("desirable", "undesirable")]
+        if all(sides):
+            good, bad = (sum(side or ()) / len(side or ()) for side in sides)
+            figures["rewards/margins"] = [good - bad]
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Figures of the held-out rows. TRL would take the mean of means over batches, each with a KL of its own."""

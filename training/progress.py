@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 from service.contract import folder
 from service.contract.jobs import EventCode, Progress
+from training import processes
 from training.refusal import Refused
 
 NAMES = {
@@ -49,7 +50,8 @@ class Says:
         self._write(Progress(at=time.time(), message=message, code=code, values=values or None))
 
     def _write(self, line: Progress) -> None:
-        folder.append_line(self._path, line.model_dump(exclude_none=True))
+        if processes.first():
+            folder.append_line(self._path, line.model_dump(exclude_none=True))
 
 
 class StepLines(Says, TrainerCallback):

@@ -1,6 +1,7 @@
 """The one exception by which a run is refused: a code for programs, a sentence for people.
 
-Raised anywhere in the room, written to `error.json` at the edge (`training.__main__`).
+Raised anywhere in the room, written to `error.json` at the edge (`training.__main__`). Beside it the one by which a
+process ends because another of its run has.
 """
 
 from service.contract.jobs import RunError
@@ -17,3 +18,7 @@ class Refused(Exception):
 
     def error(self) -> RunError:
         return RunError(code=self.code, message=self.message, param=self.param)
+
+
+class Left(Exception):
+    """Another process of this run has ended, and left its reason if it could."""

@@ -20,7 +20,7 @@ from service.contract import fingerprint, folder
 from service.contract.chat import Message
 from service.contract.jobs import TrainingSpec
 from service.contract.replay import Forgetting, Replayed, ReplayRow
-from training import general_prompts
+from training import general_prompts, processes
 from training.data import Chat
 from training.model import precision
 from training.progress import StepLines
@@ -88,10 +88,11 @@ class Replay:
         self.before: tuple[float, float] = (0.0, 1.0)
 
     def of_step(self, step: int) -> list[list[ReplayRow]]:
-        """What the step after `step` steps reads beside its own rows, in parts."""
+        """What this process reads in the step after `step` steps, beside its own rows; in parts."""
         begin, end = (general_prompts.reads(self._settings, self._count, at) for at in (step, step + 1))
         count = len(self._replayed)
-        return _parts([self._replayed[at % count] for at in range(begin, end if count else begin)])
+        reads = processes.share(range(begin, end if count else begin))
+        return _parts([self._replayed[at % count] for at in reads])
 
     def measure(self, model: Any) -> tuple[float, float]:
         """The mean distance from the base model on questions that are never replayed, and the share it says alike."""

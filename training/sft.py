@@ -16,6 +16,7 @@ from service.contract.jobs import TrainingSpec
 from training import data, export, model, output_head, rows, steps
 from training.checkpoint import Resumable
 from training.data import ExampleTokens
+from training.divided import Divided
 from training.progress import StepLines
 from training.replay import Replaying
 
@@ -74,15 +75,18 @@ def make_trainer(
     )
 
 
-class _ResumableSFTTrainer(Replaying, Resumable, SFTTrainer):
-    """`SFTTrainer` that goes on where it was interrupted, and computes a batch in parts of so many tokens."""
+class _InParts(SFTTrainer):
+    """`SFTTrainer` that computes a batch in parts of so many tokens."""
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """The loss is a sum over tokens, divided by those of the whole batch: parts of it add up."""
         return sum(
-            super(_ResumableSFTTrainer, self).training_step(model, part, num_items_in_batch)
-            for part in parts(inputs)
+            super(_InParts, self).training_step(model, part, num_items_in_batch) for part in parts(inputs)
         )
+
+
+class _ResumableSFTTrainer(Replaying, Resumable, Divided, _InParts):
+    """The same that goes on where it was interrupted. A share of a batch needs no weight: see `_InParts`."""
 
 
 def parts(batch: dict[str, torch.Tensor], most: int = model.MICRO_TOKENS) -> list[dict[str, torch.Tensor]]:

@@ -12,7 +12,7 @@ from transformers import PrinterCallback
 from service.contract import folder
 from service.contract.jobs import TrainingReport, TrainingSpec
 from service.contract.replay import Forgetting
-from training import checkpoint, export, model, passes, preflight, replay
+from training import checkpoint, export, model, passes, preflight, processes, replay
 from training.data import Chat
 from training.early_stopping import EarlyStopping
 from training.progress import StepLines
@@ -33,17 +33,19 @@ def make(ready: Ready, run: Path, spec: TrainingSpec, lines: StepLines) -> None:
     """Train. The trainer's model holds the kept adapter afterwards, `lines` its figures. Raises `Refused`, `Paused`."""
     trainer = ready.trainer
     check(ready, spec)
-    trainer.replay = replay.prepare(trainer.model, run, spec, ready.chat, ready.found, lines)
+    trainer.replay = processes.first_then_others(
+        lambda: replay.prepare(trainer.model, run, spec, ready.chat, ready.found, lines)
+    )
     trainer.moments = checkpoint.Moments(run, spec, lines)
     trainer.early_stopping = EarlyStopping(trainer.model, spec.settings.early_stopping_patience)
     trainer.remove_callback(PrinterCallback)
-    leaving = passes.Passes(run, lambda place: _leave(ready, place, spec, lines))
-    for callback in (trainer.early_stopping, trainer.moments, leaving):
+    for callback in (trainer.early_stopping, trainer.moments):
         trainer.add_callback(callback)
-    found = checkpoint.find(run, spec)
+    if processes.first():
+        trainer.add_callback(passes.Passes(run, lambda place: _leave(ready, place, spec, lines)))
+    found = processes.first_then_others(lambda: checkpoint.find(run, spec))
     if found is None:
-        number = "bf16" if model.multiplies_bf16() else "fp32"
-        lines(f"Training in {number}.", "training", format=number)
+        _begins(lines)
     else:
         trainer.args.eval_on_start = False
         step = folder.step(found)
@@ -79,6 +81,15 @@ def report(
         replay=trainer.replay.replayed(lines.kept_step or state.global_step),
         forgetting=_forgetting(trainer, lines) if ended else None,
     )
+
+
+def _begins(lines: StepLines) -> None:
+    number, count = "bf16" if model.multiplies_bf16() else "fp32", processes.count()
+    if count == 1:
+        lines(f"Training in {number}.", "training", format=number)
+        return
+    told = f"Training in {number} by {count} processes, which divide each batch."
+    lines(told, "training_together", format=number, n=count)
 
 
 def _leave(ready: Ready, place: Path, spec: TrainingSpec, lines: StepLines) -> None:

@@ -81,10 +81,10 @@ async def _estimate(house: House, wanted: JobCreate, plan: Plan) -> Estimate:
     )  # fmt: skip
     look = await _look(house, spec, files)
     async with house.database.reading() as session:
-        rates = await estimates.earlier(session, plan.kind, look.base_sha256)
+        rates = await estimates.earlier(session, plan.kind, look.base_sha256, settings.training_processes)
     machine = estimates.Machine(
         cores=settings.threads or os.cpu_count() or 1, has_gpu=GPU.exists(), max_rank=settings.max_lora_rank,
-        layers=server.LINEAR,
+        layers=server.LINEAR, processes=settings.training_processes,
     )  # fmt: skip
     return estimates.put_together(wanted, plan, look, rates, machine)
 

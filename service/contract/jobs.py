@@ -153,7 +153,7 @@ EventCode = Literal[
     "lost_restarts", "lost_given_up", "killed_goes_on", "killed_restarts", "killed_given_up",
     "reading_sft", "reading_dpo", "reading_kto",
     "facts_sft", "facts_dpo", "facts_kto", "labels", "held_out", "loading_base", "loading_adapter",
-    "reference_base", "reference_adapter", "training", "going_on", "trained", "asking_adapter",
+    "reference_base", "reference_adapter", "training", "training_together", "going_on", "trained", "asking_adapter",
     "checkpoint", "checkpoint_refused", "checkpoint_same", "brought", "seen_to_serve", "candidate", "done",
     "chosen", "kept_last_alone", "kept_last_best", "kept_last_off", "kept_best", "kept_best_ended",
     "replaying", "forgetting",
@@ -304,6 +304,8 @@ class Manifest(Strict):
     step: int | None = None
     """Of a checkpoint: the step after which it was taken while its job went on. None: what the job ended with."""
     settings: TrainingSettings | None
+    processes: int = 1
+    """That trained it together, each a share of every batch."""
     replay_rows: int = 0
     replay_sha256: str | None = None
     """General questions that the base model answered and that were replayed, and the file that holds them."""

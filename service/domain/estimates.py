@@ -7,7 +7,7 @@ doubts are told. Makes no job, never commits.
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.estimates import Estimate, Look, Range, Servable
@@ -43,15 +43,20 @@ class Machine:
     max_rank: int
     layers: tuple[str, ...]
     """What the engine takes of an adapter: its highest rank, and the layers it may change, as `q_proj`."""
+    processes: int = 1
+    """That train a job together, on those cores."""
 
 
-async def earlier(session: AsyncSession, kind: str, base_sha256: str) -> list[float]:
-    """Tokens a second of the newest published jobs of a method on this very base model, held-out rows counted in."""
+async def earlier(session: AsyncSession, kind: str, base_sha256: str, processes: int) -> list[float]:
+    """Tokens a second of the newest published jobs of a method on this very base model, by as many processes, held-out
+    rows counted in.
+    """
     made = tables.Adapter
     alike = (
         made.manifest["kind"].as_string() == kind,
         made.manifest["base_sha256"].as_string() == base_sha256,
         made.manifest["step"].as_integer().is_(None),
+        func.coalesce(made.manifest["processes"].as_integer(), 1) == processes,
     )
     newest = select(made.report).where(*alike).order_by(made.created_at.desc()).limit(JOBS)
     rates: list[float] = []
@@ -83,7 +88,8 @@ def put_together(wanted: JobCreate, plan: Plan, look: Look, rates: list[float], 
         hyperparameters=job_requests.chosen(wanted, plan.kind, plan.settings.model_dump()),
         chosen=plan.reasons, seed=plan.settings.seed, held_out=held_out, look=look, servable=servable,
         seconds=_seconds(plan, look, rates, held_out, machine), memory_bytes=_memory(look, machine),
-        ready=not look.findings and servable.rank and servable.modules is not False, notes=_notes(plan, look),
+        ready=not look.findings and servable.rank and servable.modules is not False,
+        notes=_notes(plan, look, machine),
     )  # fmt: skip
 
 
@@ -140,15 +146,17 @@ def _memory(look: Look, machine: Machine) -> Range:
             else "The base model's configuration does not say its shape."
         )
         return Range(basis="none", because=why)
+    together = machine.processes
+    times = f" {together} processes train together, each with a copy: so many times one's." * (together > 1)
     return Range(
-        low=look.memory_low, high=look.memory_high, basis="formula",
+        low=look.memory_low * together, high=look.memory_high * together, basis="formula",
         because="Of the training process at its peak, beside the engine: weights in fp32, the adapter with its "
-        "gradients and moments, and what a forward pass keeps of the longest rows. Memory is not recorded by jobs, so "
-        "nothing here was measured on this machine.",
+        f"gradients and moments, and what a forward pass keeps of the longest rows.{times} Memory is not recorded by "
+        "jobs, so nothing here was measured on this machine.",
     )  # fmt: skip
 
 
-def _notes(plan: Plan, look: Look) -> list[str]:
+def _notes(plan: Plan, look: Look, machine: Machine) -> list[str]:
     notes = ["No row is ever cut: one that is longer than max_length is refused, and the job with it."]
     if look.sampled:
         notes.append(
@@ -172,5 +180,14 @@ def _notes(plan: Plan, look: Look) -> list[str]:
         )
     if plan.settings.early_stopping_patience:
         notes.append("The job may end before its last pass: it stops when held-out rows get no better.")
+    if machine.processes > 1:
+        notes.append(
+            f"{machine.processes} processes train together. The time rests on earlier jobs by as many, or on the "
+            "formula, which takes the cores as they are and expects nothing more of it."
+        )
+        if plan.settings.batch_size % machine.processes:
+            notes.append(
+                f"They cannot divide a batch of {plan.settings.batch_size} evenly: the job would be refused."
+            )
     notes.append("What only weights can show is looked for by the job itself, before its first step.")
     return notes

@@ -81,6 +81,7 @@ def _head(adapter: Adapter, *, brought: bool) -> str:
             ("went on from", f"`{manifest.parent}`" if manifest.parent else "the base model"),
             ("job", f"`{manifest.job}`"),
             *([("checkpoint of step", str(manifest.step))] if manifest.step is not None else []),
+            *([("trained by", f"{manifest.processes} processes together")] if manifest.processes > 1 else []),
             ("made with", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())),
         ]
     lines = [f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in hub.items()]

@@ -12,7 +12,8 @@ from openai.types.fine_tuning import FineTuningJob
 
 from service.contract import folder
 from service.errors import BadInput
-from service.worker import Worker, _as_error, _lay_out, _reached, _reason
+from service.settings import Settings
+from service.worker import Worker, _as_error, _ended_together, _lay_out, _reached, _reason, _together
 from tests.gateway import Gateway, running_gateway
 from tests.training.conftest import examples, tiny_base, tokenizer  # noqa: F401  two fixtures and their rows
 
@@ -50,6 +51,22 @@ def test_a_subprocess_tells_why_it_failed_or_where_to_look(tmp_path: Path):
         tmp_path / folder.ERROR, {"code": "row_too_long", "message": "Line 3 is too long.", "param": None}
     )
     assert (_reason(tmp_path).code, _reason(tmp_path).message) == ("row_too_long", "Line 3 is too long.")
+
+
+def test_of_processes_that_train_together_the_folder_says_how_they_ended(tmp_path: Path):
+    assert _ended_together(tmp_path, 0) == "interrupted"
+    assert _ended_together(tmp_path, 1) == "killed", "none has said why"
+    (tmp_path / folder.REPORT).touch()
+    assert _ended_together(tmp_path, 0) == "done"
+    (tmp_path / folder.ERROR).touch()
+    assert _ended_together(tmp_path, 1) == "failed"
+
+
+def test_only_training_is_done_by_several_processes(tmp_path: Path):
+    settings = Settings(home=tmp_path, training_processes=2)
+    assert {kind: _together(settings, kind) for kind in ("sft", "dpo", "kto", "import", "evaluation")} == {
+        "sft": 2, "dpo": 2, "kto": 2, "import": 1, "evaluation": 1,
+    }  # fmt: skip
 
 
 def test_an_error_reaches_the_job_without_the_insides_of_the_service():

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from service.contract import folder
-from service.contract.jobs import Manifest, Progress, ProofCase, TrainingReport
+from service.contract.jobs import Manifest, Progress, ProofCase, RunError, TrainingReport
 from tests.training.conftest import MakeRun, digest, examples, start_run, until
-from training.__main__ import main
+from training.__main__ import _fail, main
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +31,12 @@ def test_a_broken_job_is_refused_naming_the_field(make_run: MakeRun) -> None:
     (run / folder.JOB).write_text(json.dumps({**spec.model_dump(), "kind": "ppo"}))
     assert main([str(run)]) == 1
     assert "'kind'" in folder.read_json(run / folder.ERROR)["message"]
+
+
+def test_the_first_process_that_fails_says_why_and_the_others_leave_it(tmp_path: Path) -> None:
+    for code in ("first", "second"):
+        assert _fail(tmp_path, RunError(code=code, message="Why.")) == 1
+    assert folder.read_json(tmp_path / folder.ERROR)["code"] == "first"
 
 
 def test_a_folder_that_does_not_exist_ends_with_one(

@@ -1,5 +1,6 @@
 """How a look at the rows becomes an estimate: on what time and memory rest, and what is said of it."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -126,6 +127,14 @@ def test_the_hyperparameters_are_those_of_the_job_with_their_reasons():
     assert found.chosen == {"n_epochs": FEW}
 
 
+def test_several_processes_take_so_many_times_the_memory_and_no_less_time():
+    alone, together = (estimate(look(), machine=replace(MACHINE, processes=number)) for number in (1, 3))
+    assert (together.memory_bytes.low, together.memory_bytes.high) == (3 * 10**9, 6 * 10**9)
+    assert "3 processes train together, each with a copy" in together.memory_bytes.because
+    assert together.seconds == alone.seconds
+    assert "They cannot divide a batch of 4 evenly: the job would be refused." in together.notes
+
+
 async def test_only_jobs_of_the_same_method_and_base_count_and_of_them_the_newest(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
@@ -143,5 +152,6 @@ async def test_only_jobs_of_the_same_method_and_base_count_and_of_them_the_newes
                 )
             )  # fmt: skip
     async with world.database.reading() as session:
-        assert await estimates.earlier(session, "sft", "b") == pytest.approx([300.0, 200.0])
-        assert await estimates.earlier(session, "kto", "b") == []
+        assert await estimates.earlier(session, "sft", "b", 1) == pytest.approx([300.0, 200.0])
+        assert await estimates.earlier(session, "kto", "b", 1) == []
+        assert await estimates.earlier(session, "sft", "b", 2) == [], "jobs by one process say nothing of two"

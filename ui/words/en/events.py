@@ -45,6 +45,7 @@ SENTENCES: dict[str, str] = {
     "event_reference_adapter": "Loading the model and asking the adapter it starts from, its reference, how likely "
     "it finds each answer.",
     "event_training": "Training in {format}.",
+    "event_training_together": "Training in {format} by {n} processes, which divide each batch.",
     "event_going_on": "Going on after step {step}.",
     "event_trained": "Trained. The running server takes the adapter in and is held against it.",
     "event_asking_adapter": "Asking the adapter, and the base model without it.",

@@ -48,6 +48,7 @@ SENTENCES: dict[str, str] = {
     "event_reference_adapter": "Chargement du modèle ; l’adaptateur de départ, sa référence, dit combien chaque "
     "réponse lui paraît probable.",
     "event_training": "Entraînement en {format}.",
+    "event_training_together": "Entraînement en {format} par {n} processus, qui se partagent chaque lot.",
     "event_going_on": "Reprise après le pas {step}.",
     "event_trained": "Entraînement fini. Le serveur en marche charge l’adaptateur ; ses réponses sont comparées à celles de l’entraînement.",
     "event_asking_adapter": "Interrogation de l’adaptateur, puis du modèle de base sans lui.",
