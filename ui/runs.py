@@ -91,5 +91,5 @@ def _results(w: Words, job: Job, events: list[JobEvent]) -> dict[str, str]:
     if steps and job.finished_at and job.status in ENDED:
         said["runs_duration"] = jobs.in_words(w, job.finished_at - min(event.created_at for event in steps))
     if job.trained_tokens:
-        said["trained_tokens"] = str(job.trained_tokens)
+        said["trained_tokens"] = figure(w, job.trained_tokens)
     return said

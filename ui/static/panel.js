@@ -103,7 +103,9 @@ const open = (source) => {
   const target = element.querySelector(`#${CSS.escape(source.dataset.open)}`);
   if (!target) return;
   target.open = !target.open;
-  if (target.open) target.querySelector('textarea, input')?.focus();
+  if (!target.open) return;
+  target.querySelector('textarea, input')?.focus({ preventScroll: true });
+  target.scrollIntoView({ block: 'nearest' });
 };
 
 // `data-key` is pressed by that key while the focus is in this panel and nobody is writing (WCAG 2.1.4);

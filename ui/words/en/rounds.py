@@ -136,6 +136,7 @@ SENTENCES: dict[str, str] = {
     "specialist_method": "Method",
     "specialist_rank": "rank {n}",
     # What it takes
+    "error_no_checkpoint": "The base model’s files are not on this machine, so nothing can be counted here.",
     "look_unseen": "The rows could not be looked at beforehand. The training itself checks them before its first step.",
     "faults_title": "{n} things have to be mended before it can start.",
     "faults_title_one": "One thing has to be mended before it can start.",
