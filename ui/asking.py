@@ -25,6 +25,8 @@ KEEP = gr.skip()
 NOTHING = [KEEP] * 7
 LONGEST = 200_000
 """Characters of one question with its files, at most."""
+BROKEN = ("engine_error", "broken_off")
+"""Codes of an answer that began and did not end."""
 LIVELY = 0.7
 """The temperature of an answer asked for again, where the assistant's own would give nearly the same words."""
 
@@ -110,15 +112,19 @@ class Asking(Screen):
 
     def _growing(self, answer: Answer) -> str:
         question, attachments = parted(answer.question)
+        code = answer.refused.code if answer.refused else ""
         problem = refusal(self.w, answer.refused) if answer.refused else ""
-        if attachments and answer.refused and answer.refused.code == "context_length_exceeded":
+        if code in BROKEN:  # the button beside it says the rest
+            problem = self.w("turn_failed")
+        too_long = code == "context_length_exceeded"
+        if attachments and too_long:
             problem = self.w("attach_too_long")
         number = answer.begun.release.rpartition("@")[2] if answer.begun else None
         release = None if number is None else int(number) if number.isdecimal() else 0
         return render(
             "growing", self.w, title=answer.title, question=question, attachments=attachments,
             asked=answer.question, follows=answer.follows, text=answer.text, release=release, problem=problem,
-            conversation=answer.conversation, shortened=answer.shortened,
+            conversation=answer.conversation, shortened=answer.shortened, too_long=too_long,
             done=answer.done.is_set() and answer.refused is None,
         )  # fmt: skip
 

@@ -69,7 +69,7 @@ class Chat(Asking):
             growing.submit(self.ask_again, place, view, **MANY),
         ):
             self._under_way += [asked, *self._followed(asked, place, view)]
-        for event in (side.select, search.select):
+        for event in (side.select, search.select, growing.select):
             turned = event(self.turn, place, view, cancels=self._under_way, **MANY)
             self._followed(turned, place, view)
         thread.select(self.choose, place, view, **MANY)

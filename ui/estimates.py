@@ -98,11 +98,11 @@ def faults(w: Words, estimate: Estimate) -> list[Fault]:
 
 
 def where(w: Words, row: str | None, rows: int = 1) -> str:
-    """A row's name in the reader's language; a name that is none of ours is told as it is."""
+    """A row's name in the reader's language; one that is none of ours as it is, and a field's not at all."""
     if row is None:
         return ""
     line = re.search(r"line (\d+)", row)
-    told = w("at_line", line=line[1]) if line else row
+    told = w("at_line", line=line[1]) if line else row if " " in row else ""
     return told if rows == 1 else w("at_first", where=told, rows=rows)
 
 

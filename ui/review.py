@@ -54,7 +54,8 @@ class Reviewing(Screen):
             return await self._item(token, last, note, act.once), await self._agreement(token)
 
     async def _item(self, token: str, last: Review | None = None, note: str = "", once: str = "") -> str:
-        return reviews.drawn(self.w, await self.gateway.next_review(token), last, note, once)
+        titles = {one.name: one.title for one in await self.gateway.assistants(token)}
+        return reviews.drawn(self.w, await self.gateway.next_review(token), last, note, once, titles=titles)
 
     async def _agreement(self, token: str) -> str:
         return reviews.figures(self.w, await self.gateway.agreement(token))

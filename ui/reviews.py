@@ -3,6 +3,7 @@
 Owns how a form becomes a verdict. Keeps nothing.
 """
 
+from collections.abc import Mapping
 from typing import cast, get_args
 
 from pydantic import ValidationError
@@ -24,13 +25,17 @@ from ui.pages import render
 from ui.words import Words
 
 
-def drawn(w: Words, queue: ReviewQueue, last: Review | None = None, note: str = "", once: str = "") -> str:
-    """What was just decided, and the next answer or that nothing waits, as HTML. `once` is new for each press."""
+def drawn(
+    w: Words, queue: ReviewQueue, last: Review | None = None, note: str = "", once: str = "", *,
+    titles: Mapping[str, str] = {},
+) -> str:  # fmt: skip
+    """What was just decided, and the next answer or that nothing waits, as HTML. `once` is new for each press;
+    `titles` are the assistants' by name."""
     item = queue.item
     corrections = [one.correction for one in item.said if one.correction] if item else []
     return render(
         "review", w, queue=queue, item=item, last=last, note=note, once=once, verdicts=get_args(Verdict),
-        criteria=get_args(Criterion), marks=get_args(Mark), skip_reasons=get_args(SkipReason),
+        criteria=get_args(Criterion), marks=get_args(Mark), skip_reasons=get_args(SkipReason), titles=titles,
         draft=corrections[-1] if corrections else item.answer if item else "",
         changes=[difference(w, item.answer, text) for text in corrections] if item else [],
     )  # fmt: skip

@@ -27,7 +27,7 @@ SOURCES = ("dpo", "sft", "kto", "file")
 """What can be learned from: corrections as preferences, corrections as examples, thumbs, a file."""
 PASSES = (1, 2, 3, 4, 6, 8, 10)
 STEPS = (1, 2, 3, 4)
-UNSEEN = ("conflict", "too_slow")
+UNSEEN = ("conflict", "no_checkpoint", "too_slow")
 """Refusals of a look that stand in nobody's way: the job itself checks its rows."""
 
 
@@ -173,7 +173,7 @@ class RoundSection:
             estimate = await self._estimate(token, material, choices)
         except Refused as refused:
             if refused.code in UNSEEN:
-                return replace(blank, seen=choices.of(material.assistant), unseen=refused.message)
+                return replace(blank, seen=choices.of(material.assistant), unseen=refusal(self.w, refused))
             return replace(blank, problem=refusal(self.w, refused))
         return replace(blank, seen=choices.of(material.assistant), estimate=estimate)
 

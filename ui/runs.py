@@ -3,6 +3,7 @@
 Owns what is set against what; every figure is one that the runs reported. Says no winner: an evaluation does.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.contract.jobs import ENDED, Job, JobEvent
@@ -30,17 +31,22 @@ async def compared(gateway: Gateway, token: str, w: Words, act: Act) -> str:
     if not all(ids) or ids[0] == ids[1]:
         raise Refused(400, "two_runs", "Choose two different training runs.")
     chosen = [(await gateway.job(token, id_), await gateway.job_events(token, id_)) for id_ in ids]
-    return drawn(w, *chosen, once=act.once)
+    assistant = (chosen[0][0].metadata or {}).get("assistant", "")
+    known = await gateway.releases(token, assistant) if assistant else []
+    names = {one.adapter: w("release_number", number=one.number) for one in known}
+    return drawn(w, *chosen, names=names, once=act.once)
 
 
 def drawn(
-    w: Words, one: tuple[Job, list[JobEvent]], two: tuple[Job, list[JobEvent]], *, once: str = ""
-) -> str:
-    """Two jobs with their events, newest first, as HTML; `once` is new for each time it was asked for."""
-    left, right = _settings(w, one[0]), _settings(w, two[0])
-    names = dict.fromkeys([*left, *right])
+    w: Words, one: tuple[Job, list[JobEvent]], two: tuple[Job, list[JobEvent]], *,
+    names: Mapping[str, str] = {}, once: str = "",
+) -> str:  # fmt: skip
+    """Two jobs with their events, newest first, as HTML. `names` are the releases' by adapter; `once` is new for each
+    time it was asked for."""
+    left, right = _settings(w, one[0], names), _settings(w, two[0], names)
+    chosen = dict.fromkeys([*left, *right])
     differing = [
-        Row(_name(w, name), left.get(name, ""), right.get(name, "")) for name in names
+        Row(_name(w, name), left.get(name, ""), right.get(name, "")) for name in chosen
         if left.get(name) != right.get(name)
     ]  # fmt: skip
     unlike = any(left.get(name) != right.get(name) for name in (METHOD, FILE, HELD_OUT, START))
@@ -53,10 +59,10 @@ def drawn(
     )
 
 
-def _settings(w: Words, job: Job) -> dict[str, str]:
+def _settings(w: Words, job: Job, names: Mapping[str, str]) -> dict[str, str]:
     """Everything that was chosen for a run, by name."""
     method = w(f"method_{(job.method or {}).get('type', 'supervised')}")
-    start = job.start_adapter[:12] if job.start_adapter else w("base_model")
+    start = names.get(job.start_adapter, job.start_adapter[:12]) if job.start_adapter else w("base_model")
     chosen = {METHOD: method, START: start, FILE: job.training_file, HELD_OUT: job.validation_file or "–"}
     return (
         chosen
@@ -91,5 +97,5 @@ def _results(w: Words, job: Job, events: list[JobEvent]) -> dict[str, str]:
     if steps and job.finished_at and job.status in ENDED:
         said["runs_duration"] = jobs.in_words(w, job.finished_at - min(event.created_at for event in steps))
     if job.trained_tokens:
-        said["trained_tokens"] = str(job.trained_tokens)
+        said["trained_tokens"] = figure(w, job.trained_tokens)
     return said

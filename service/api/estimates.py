@@ -71,7 +71,8 @@ def _turn(house: House, caller: Caller) -> Iterator[None]:
 async def _estimate(house: House, wanted: JobCreate, plan: Plan) -> Estimate:
     settings = house.settings
     if house.tokenizer is None:
-        raise Conflict("The base model's checkpoint is not on this machine, so its tokens cannot be counted.")
+        said = "The base model's checkpoint is not on this machine, so its tokens cannot be counted."
+        raise Conflict(said, code="no_checkpoint")
     async with house.database.reading() as session:
         cases = await job_requests.held_out_cases(session, plan.assistant)
     spec, files = job_requests.run_of(

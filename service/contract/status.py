@@ -7,7 +7,8 @@ from service.contract.base import Strict
 EngineState = Literal["ready", "starting", "hung", "gone"]
 WrongCode = Literal[
     "engine_starting", "engine_hung", "engine_gone", "answers_failed", "not_loaded", "not_loaded_live", "not_served",
-    "not_served_live", "job_failed", "job_silent", "jobs_wait", "webhook_gone", "webhook_failing", "disk_low",
+    "not_served_live", "files_gone", "files_gone_live",
+    "job_failed", "job_silent", "jobs_wait", "webhook_gone", "webhook_failing", "disk_low",
 ]  # fmt: skip
 
 

@@ -34,7 +34,7 @@ async def _nothing() -> set[str]:
     return set()
 
 
-_NOT_THERE = "Its files are gone from the store. Put them back from a backup, or delete the model."
+NOT_THERE = "Its files are gone from the store. Put them back from a backup, or delete the model."
 RETRY_AFTER = 30.0
 """Seconds until an adapter that was refused is tried again on the same engine."""
 BEATS = 3
@@ -49,7 +49,7 @@ def must_be_there(path: str) -> None:
     """Raise `EngineError` when an adapter's files are gone. Asked before each of its requests as well, at the price of
     two questions to the disk: between two looks, one request would end the engine."""
     if not _there(path):
-        raise EngineError(_NOT_THERE)
+        raise EngineError(NOT_THERE)
 
 
 class Reconciler:

@@ -100,6 +100,9 @@ def test_a_refusal_is_a_sentence_and_confirms_nothing(browser: Browser, screens:
     turn.locator("[aria-label='Good answer']").click()
     expect(page.get_by_text(words("en")("error_not_found"))).to_be_visible(timeout=PATIENCE)
     expect(turn.locator(".said")).to_have_count(0)
+    ask(page, "TOO LONG")
+    page.locator("#growing [data-do=new]").click()  # what was too long would be so again
+    expect(page.locator(".welcome")).to_be_visible(timeout=PATIENCE)
     watched.close()
 
 

@@ -99,7 +99,14 @@ def test_a_changed_question_is_a_branch_and_the_earlier_one_is_kept(
 def test_a_better_answer_is_shown_as_a_difference_and_undone(browser: Browser, screens: Screens, w: Words):
     watched = opened(browser, screens, "Mender", w)
     turn = answered(watched.page, "It costs six crowns today")
+    page = watched.page
+    page.set_viewport_size({"width": 1280, "height": 500})
     turn.locator(".pen").click()
+    save, dock = turn.locator("[data-do=correct]"), page.locator("#composer")
+    page.wait_for_function(
+        "([save, dock]) => save.getBoundingClientRect().bottom <= dock.getBoundingClientRect().top",
+        arg=[save.element_handle(), dock.element_handle()],
+    )
     field = turn.locator("textarea[name=correction]")
     field.fill(field.input_value().replace("six", "four"))
     turn.locator("[data-do=correct]").click()
@@ -222,6 +229,7 @@ def test_formulas_tables_and_code_are_set_without_calling_anybody(
     page.locator("#composer .submit-button").click()
     turn = page.locator("[data-completion]").last
     expect(turn.locator(".text th")).to_have_count(2, timeout=PATIENCE)
+    expect(turn.locator(".text td").first).to_have_css("overflow-wrap", "break-word")  # no word in pieces
     expect(turn.locator(".text .code .mi")).to_have_text("12")
     assert page.evaluate("[...document.fonts].some(f => f.family.includes('KaTeX') && f.status == 'loaded')")
     watched.close()

@@ -1,6 +1,9 @@
+import re
+
 from starlette.types import Message
 
 from ui.opening import opening
+from ui.pages import static
 
 
 async def passed(*messages: Message) -> list[Message]:
@@ -41,3 +44,11 @@ async def test_everything_else_passes_untouched_and_at_once():
     ):  # fmt: skip
         answer = [first, body(b"</head>", more=True), body(b"ab")]
         assert await passed(*answer) == answer
+
+
+def test_no_border_is_lost_on_the_way_through_gradio():
+    """Gradio writes each rule anew, in which a shorthand that holds a variable goes when a longhand follows it."""
+    for name in ("screens.css", "chat.css", "phone.css"):
+        for body in re.findall(r"\{([^{}]*)\}", static(name)):
+            found = re.search(r"\bborder: [^;]*var\([^;]*;.*\bborder-(\w+-)?(width|style|color):", body)
+            assert found is None, body

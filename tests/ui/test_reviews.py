@@ -82,6 +82,7 @@ def test_that_two_disagree_is_said_before_the_third_decides():
 
 def test_nothing_waits_says_what_was_done_or_what_will_come():
     assert EN("review_nothing_first") in drawn(EN, queue(None))
+    assert ">Harbour desk<" in drawn(EN, queue(item()), titles={"fanal": "Harbour desk"})
     page = drawn(EN, queue(None, judged_this_week=42, own=1))
     assert EN("review_nothing_done", n=42) in page
     assert EN("review_own", n=1) in page

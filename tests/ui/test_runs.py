@@ -61,6 +61,8 @@ def test_distances_of_other_data_or_another_method_are_not_set_against_each_othe
     page = drawn(EN, (job(), EVENTS), (sft, EVENTS))
     assert any(row.startswith("Beta") and row.endswith("0.1 –") for row in rows(page))
     assert "What it learned from Preference pairs Examples" in rows(page)
+    page = drawn(EN, (job(start_adapter="a" * 64), EVENTS), (job(), EVENTS), names={"a" * 64: "release 4"})
+    assert "Started from release 4 base model" in rows(page)
 
 
 def test_two_runs_of_the_same_settings_are_said_to_be_so():

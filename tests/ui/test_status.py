@@ -5,11 +5,12 @@ import pytest
 from service.contract.status import AssistantStatus, EngineStatus, JobStatus, Status, Wrong, WrongCode
 from service.domain import status as states
 from service.domain.identity import now
+from service.engine.reconciler import NOT_THERE
 from ui.status import wrong
 from ui.words import words
 
 EN, FR = words("en"), words("fr")
-LIVE, REFUSED, WAITING = "a" * 64, "b" * 64, "c" * 64
+LIVE, REFUSED, WAITING, GONE, GONE_LIVE = (letter * 64 for letter in "abcef")
 
 
 def engine(state: Any) -> EngineStatus:
@@ -23,13 +24,16 @@ def job(**more: Any) -> JobStatus:
 
 def status(**more: Any) -> Status:
     fields: dict[str, Any] = {
-        "ready": True, "base_model": "base", "chats_under_way": 0, "problems": {REFUSED: "No room.", WAITING: "No."},
+        "ready": True, "base_model": "base", "chats_under_way": 0,
         "engines": [engine(state) for state in ("starting", "hung", "gone", "ready")],
+        "problems": {REFUSED: "No room.", WAITING: "No.", GONE: NOT_THERE, GONE_LIVE: NOT_THERE},
         "assistants": [
             AssistantStatus(name="desk", release=3, adapter=LIVE),
             AssistantStatus(name="b", release=1, adapter=WAITING),
+            AssistantStatus(name="c", release=2, adapter=GONE_LIVE),
         ],
-        "wanted": [LIVE, REFUSED, WAITING, "d" * 64], "jobs": {}, "jobs_under_way": [job(), job(silent=True)],
+        "wanted": [LIVE, REFUSED, WAITING, GONE, GONE_LIVE, "d" * 64], "jobs": {},
+        "jobs_under_way": [job(), job(silent=True)],
         "jobs_failed": [job(at=now(), message="The disk is full.")], "feedback": {},
         "webhooks_disabled": {"wh_1": "gone", "wh_2": "failing"}, "failed_in_a_row": 9, "disk_free": 1 << 30,
     }  # fmt: skip

@@ -103,7 +103,7 @@ const open = (source) => {
   const target = element.querySelector(`#${CSS.escape(source.dataset.open)}`);
   if (!target) return;
   target.open = !target.open;
-  if (target.open) target.querySelector('textarea, input')?.focus();
+  if (target.open) target.querySelector('textarea, input')?.focus({ preventScroll: true });
 };
 
 // `data-key` is pressed by that key while the focus is in this panel and nobody is writing (WCAG 2.1.4);
@@ -156,7 +156,12 @@ const grow = (area) => {
   area.style.height = `${Math.min(area.scrollHeight + 2, 480)}px`;
 };
 element.addEventListener('input', (event) => { if (event.target.matches?.('textarea')) grow(event.target); });
-element.addEventListener('toggle', (event) => event.target.querySelectorAll('textarea').forEach(grow), true);
+element.addEventListener('toggle', ({ target }) => {
+  target.querySelectorAll('textarea').forEach(grow);
+  // A form that was opened is seen whole, above what is written in.
+  const asked = target.contains(document.activeElement) || target.matches('[data-shown]');
+  if (target.open && asked && target.matches('.correct, .why')) target.scrollIntoView({ block: 'nearest' });
+}, true);
 
 const tidy = () => {
   element.querySelectorAll('[data-draft]').forEach(reset);

@@ -39,9 +39,11 @@ def words(language: str) -> Words:
 
 
 def figure(w: Words, value: Any, digits: int | None = None) -> str:
-    """A value as people write it: yes and no, and the decimal sign of the language; `digits` after it, or few."""
+    """A value as people write it: yes and no, and the signs of the language; `digits` after the decimal one, or few."""
     if isinstance(value, bool):
         return w("yes") if value else w("no")
+    if isinstance(value, int) and abs(value) >= 10_000:
+        return f"{value:,}".replace(",", "\u202f" if w.language == "fr" else ",")
     if not isinstance(value, float) and digits is None:
         return str(value)
     text = f"{value:.3g}" if digits is None else f"{value:.{digits}f}"

@@ -137,6 +137,10 @@ SENTENCES: dict[str, str] = {
     "yet.",
     "wrong_not_served": "Adapter {adapter} is not served: {why}",
     "wrong_not_served_live": "Adapter {adapter}, the live release {release}, is not served: {why}",
+    "wrong_files_gone": "Adapter {adapter} is not served: Its files are gone from the store. Put them back from a backup, "
+    "or delete the model.",
+    "wrong_files_gone_live": "Adapter {adapter}, the live release {release}, is not served: Its files are gone from the "
+    "store. Put them back from a backup, or delete the model.",
     "wrong_job_failed": "Job {id} ({kind}) failed at {at}: {message}",
     "wrong_job_silent": "Job {id} ({kind}) runs no more: its worker fell silent. Look into {log}.",
     "wrong_jobs_wait": "{n} jobs wait and none runs. Is the worker running? See {log}.",

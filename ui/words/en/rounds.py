@@ -41,7 +41,7 @@ SENTENCES: dict[str, str] = {
     "finding_longer_answers": "The better answer is typically {ratio} times as long as the other. The assistant would learn to be long rather than right: shorten the corrections, or have them learned as examples.",
     "finding_shorter_answers": "The better answer is typically only {ratio} times as long as the other. The assistant would learn to be short rather than right: have the corrections learned as examples first.",
     "finding_disagreement": "Where two people judged the same, they agreed in {agreement} % of the cases; tossing a coin gives about half. Agree on what a good answer is, and have the contested ones judged again.",
-    "finding_off_policy": "In {stale} % of it no answer comes from the release that is live, so it says little about its own mistakes. Judge some answers of the live release first.",
+    "finding_off_policy": "In {stale} % of the cases no answer comes from the live release, so they say little about its own mistakes. Judge some of its answers first.",
     "finding_one_side": "Of two answers side by side, the left one was preferred in {left} %. People may be judging the place and not the answer.",
     "finding_one_label": "Every thumb points the same way. Learning needs both: ask for the other kind as well.",
     # The four steps
@@ -136,6 +136,7 @@ SENTENCES: dict[str, str] = {
     "specialist_method": "Method",
     "specialist_rank": "rank {n}",
     # What it takes
+    "error_no_checkpoint": "The base model’s files are not on this machine, so nothing can be counted here.",
     "look_unseen": "The rows could not be looked at beforehand. The training itself checks them before its first step.",
     "faults_title": "{n} things have to be mended before it can start.",
     "faults_title_one": "One thing has to be mended before it can start.",

@@ -84,7 +84,7 @@ SENTENCES: dict[str, str] = {
     "setting_seed": "Seed of chance",
     # Studio: evaluations
     "no_evaluations_title": "No evaluation yet",
-    "no_evaluations_text": "Every new release is measured on the questions kept for evaluation; the result comes here.",
+    "no_evaluations_text": "Every new release is measured on the questions kept for evaluation; the result comes here. Begin under “Next round”.",
     "evaluation_queued": "waiting",
     "evaluation_running": "measuring",
     "evaluation_succeeded": "done",
@@ -198,7 +198,7 @@ SENTENCES: dict[str, str] = {
     "lineage_learned": "Learned from",
     "lineage_measured": "Only measured with",
     "no_releases_title": "No release yet",
-    "no_releases_text": "When a training job is done, its release is offered here.",
+    "no_releases_text": "When a training job is done, its release is offered here. Begin under “Next round”.",
     "answers_now": "Answering people now",
     "state_candidate": "candidate",
     "state_live": "live",

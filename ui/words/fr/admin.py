@@ -137,6 +137,10 @@ SENTENCES: dict[str, str] = {
     "encore été chargé.",
     "wrong_not_served": "L’adaptateur {adapter} n’est pas servi : {why}",
     "wrong_not_served_live": "L’adaptateur {adapter}, la version en service {release}, n’est pas servi : {why}",
+    "wrong_files_gone": "L’adaptateur {adapter} n’est pas servi : ses fichiers ont disparu. Remettez-les depuis une "
+    "sauvegarde, ou supprimez le modèle.",
+    "wrong_files_gone_live": "L’adaptateur {adapter}, la version en service {release}, n’est pas servi : ses fichiers "
+    "ont disparu. Remettez-les depuis une sauvegarde, ou supprimez le modèle.",
     "wrong_job_failed": "La tâche {id} ({kind}) a échoué ({at}) : {message}",
     "wrong_job_silent": "La tâche {id} ({kind}) ne tourne plus : le processus qui l’exécutait ne répond plus. "
     "Consultez {log}.",

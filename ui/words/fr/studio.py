@@ -84,7 +84,7 @@ SENTENCES: dict[str, str] = {
     "setting_seed": "Graine du hasard",
     # Atelier : évaluations
     "no_evaluations_title": "Pas encore d’évaluation",
-    "no_evaluations_text": "Chaque nouvelle version est mesurée sur les questions réservées à l’évaluation ; le résultat arrive ici.",
+    "no_evaluations_text": "Chaque nouvelle version est mesurée sur les questions réservées à l’évaluation ; le résultat arrive ici. Commencez sous « Prochain tour ».",
     "evaluation_queued": "en attente",
     "evaluation_running": "mesure en cours",
     "evaluation_succeeded": "terminée",
@@ -200,7 +200,7 @@ SENTENCES: dict[str, str] = {
     "lineage_learned": "Pour apprendre",
     "lineage_measured": "Pour mesurer seulement",
     "no_releases_title": "Pas encore de version",
-    "no_releases_text": "Quand un entraînement est terminé, sa version est proposée ici.",
+    "no_releases_text": "Quand un entraînement est terminé, sa version est proposée ici. Commencez sous « Prochain tour ».",
     "answers_now": "Répond en ce moment",
     "state_candidate": "candidate",
     "state_live": "en service",
