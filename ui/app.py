@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import gradio as gr
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
 from service.contract.users import Role
@@ -80,10 +80,14 @@ def _mount(app: FastAPI, page: gr.Blocks, path: str, role: Role, people: People)
         "head": f"<style>{static('tokens.css')}{static('page.css')}</style>"
         f"<script>window.tailorbirdMaths = {json.dumps(typesetter())};{static('page.js')}</script>",
     }  # fmt: skip
+    door = only(people, role)
+    # Gradio 6.31 asks its `auth_dependency` on some of its routes; the application's own dependency is on each.
     gr.mount_gradio_app(
-        app, page, path, auth_dependency=only(people, role), run_history=False, footer_links=[], show_error=False,
+        app, page, path, auth_dependency=door, run_history=False, footer_links=[], show_error=False,
         ssr_mode=False, max_file_size=LARGEST_UPLOAD, mcp_server=False, enable_monitoring=False,
-        app_kwargs={"openapi_url": None, "docs_url": None, "redoc_url": None}, **look,
+        app_kwargs={
+            "openapi_url": None, "docs_url": None, "redoc_url": None, "dependencies": [Depends(door)],
+        }, **look,
     )  # fmt: skip
 
 

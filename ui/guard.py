@@ -2,7 +2,7 @@
 
 Sends people who ask for a page to the sign-in page, to their language or to a page that says why not; refuses
 writes that another site's page started; and sets the headers that keep a browser from calling anybody else.
-The data behind the screens is guarded by each screen's own `auth_dependency` and by the gateway.
+Everything below a screen is guarded by that screen's own door (`sessions.only`), the data by the gateway too.
 """
 
 from urllib.parse import quote, urlsplit

@@ -1,10 +1,12 @@
 """Who is signed in, and which screens that opens. The gateway decides; this only asks and remembers briefly.
 
-Owns the two cookies, the cache of answers to "who is this", and the check of a role at a screen's door.
+Owns the two cookies, the cache of answers to "who is this", and the check at a screen's door: the role, and whose an
+open page is.
 """
 
 import hashlib
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, cast
 
@@ -59,8 +61,14 @@ def may(user: User, role: Role) -> bool:
     return RANK[user.role] >= RANK[role]
 
 
+OPEN_PAGES = 20_000
+"""Pages whose owner one screen remembers; the one that was longest silent is forgotten first."""
+
+
 def only(people: People, role: Role) -> Callable[[Request], Awaitable[str]]:
-    """Gradio's `auth_dependency` of a screen for `role` and above: 401 for nobody, 403 for somebody else."""
+    """The door of a screen for `role` and above: 401 for nobody, 403 for somebody else, and for somebody who names
+    another person's open page. Gradio itself hands a page's messages to whoever knows its `session_hash`."""
+    owners: OrderedDict[str, str] = OrderedDict()
 
     async def check(request: Request) -> str:
         try:
@@ -71,6 +79,12 @@ def only(people: People, role: Role) -> Callable[[Request], Awaitable[str]]:
             raise HTTPException(401, "Sign in first.")
         if not may(user, role):
             raise HTTPException(403, f"This screen is for the role '{role}'.")
+        for page in await _pages_in(request):
+            if owners.setdefault(page, user.id) != user.id:
+                raise HTTPException(403, "This page is another person's. Load it again.")
+            owners.move_to_end(page)
+        while len(owners) > OPEN_PAGES:
+            owners.popitem(last=False)
         return user.id
 
     return check
@@ -86,6 +100,18 @@ def language_of(request: Request) -> Language:
 
 def is_https(request: Request, public_url: str | None) -> bool:
     return request.url.scheme == "https" or (public_url or "").startswith("https://")
+
+
+async def _pages_in(request: Request) -> set[str]:
+    """The open pages that a request names, wherever Gradio reads `session_hash`."""
+    places: list[Any] = [request.path_params, request.query_params, request.headers]
+    if "json" in request.headers.get("content-type", ""):
+        try:
+            places.append(await request.json())
+        except ValueError:
+            pass  # Gradio says that it cannot read it
+    found = [place.get("session_hash") for place in places if isinstance(place, Mapping)]
+    return {page for page in found if isinstance(page, str) and page}
 
 
 def _preferred(header: str) -> Language:

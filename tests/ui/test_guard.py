@@ -1,8 +1,10 @@
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
 from fastapi import Depends, FastAPI
+from starlette.routing import Mount
 
 from tests.serving import free_port, serving
 from tests.ui.screens import Screens
@@ -21,28 +23,32 @@ CLOSED = {
 NAMES = ("", "/compare", "/review", "/studio", "/admin")
 SCREENS = [f"{language}{name}" for language in ("", "/fr") for name in NAMES]
 PAGE = {"accept": "text/html"}
-CALL = {"data": [], "fn_index": 0, "session_hash": "abc", "event_data": None, "trigger_id": None}
 
 
-def attempts(browser: httpx.Client, screen: str) -> list[int]:
-    """What a direct call of everything that holds or does something on a screen is answered with."""
-    return [
-        browser.get(f"{screen}/config").status_code,
-        browser.get(f"{screen}/gradio_api/info").status_code,
-        browser.post(f"{screen}/gradio_api/queue/join", json=CALL).status_code,
-        browser.post(f"{screen}/gradio_api/run/predict", json=CALL).status_code,
-        browser.post(f"{screen}/gradio_api/upload", files={"files": ("a.jsonl", b"{}")}).status_code,
-        browser.post(
-            f"{screen}/gradio_api/component_server",
-            json={"session_hash": "abc", "component_id": 1, "fn_name": "x", "data": []},
-        ).status_code,
-    ]
+def calls(screens: Screens, screen: str) -> list[tuple[str, str]]:
+    """Every route that Gradio has below a screen, as `(method, address)`."""
+    mount: Any = next(one for one in screens.app.routes if isinstance(one, Mount) and one.path == screen)
+    routes = [(method, one.path) for one in mount.app.routes for method in one.methods - {"HEAD"}]
+    assert ("POST", "/gradio_api/queue/join") in routes
+    # A route's own placeholder is a value like any other; the screen's page is asked for apart.
+    return [(method, f"{screen}{path}".replace(":path}", "}")) for method, path in routes if path != "/"]
+
+
+def statuses(browser: httpx.Client, screens: Screens, screen: str) -> dict[tuple[str, str], int]:
+    """What a direct call of everything below a screen is answered with."""
+    return {
+        (method, path): browser.request(method, path, json={} if method == "POST" else None).status_code
+        for method, path in calls(screens, screen)
+    }
 
 
 @pytest.mark.parametrize("screen", SCREENS)
 def test_nothing_of_a_screen_answers_somebody_unknown(screens: Screens, screen: str):
     with screens.browser() as browser:
-        assert set(attempts(browser, screen)) == {401}
+        answered = statuses(browser, screens, screen)
+        # The service's own sign-in and icon stand before the chat's mount.
+        own = {("POST", "/login"): 400, ("GET", "/favicon.ico"): 200} if screen == "" else {}
+        assert {call: status for call, status in answered.items() if status != 401} == own
         assert browser.get(f"{screen}/", headers=PAGE).status_code == 303
 
 
@@ -52,13 +58,33 @@ def test_nothing_of_a_screen_answers_a_role_that_it_is_not_for(screens: Screens,
         for screen in SCREENS:
             page = browser.get(f"{screen}/", headers=PAGE)
             if screen in CLOSED[role]:
-                assert set(attempts(browser, screen)) == {403}, screen
+                answered = statuses(browser, screens, screen)
+                assert {call: status for call, status in answered.items() if status != 403} == {}
                 assert page.status_code == 403
                 assert f"A {role}" in page.text
                 assert "gradio" not in page.text
             else:
                 assert browser.get(f"{screen}/config").status_code == 200
                 assert page.status_code == 200
+
+
+def test_an_open_page_is_its_persons_alone(screens: Screens):
+    heard = {"params": {"session_hash": "anns-page"}}
+    call = {"data": [], "fn_index": 0, "session_hash": "anns-page", "event_data": None, "trigger_id": 1}
+    with (
+        screens.browser(screens.token_of("Ann", "user")) as ann,
+        screens.browser(screens.token_of("Thief", "user")) as thief,
+    ):
+        joined = ann.post("/gradio_api/queue/join", json=call)
+        assert joined.status_code == 200
+        assert thief.get("/gradio_api/queue/data", **heard).status_code == 403
+        assert thief.get("/gradio_api/heartbeat/anns-page").status_code == 403
+        for path in ("queue/join", "cancel", "reset", "component_server"):
+            event = {**call, "event_id": joined.json()["event_id"]}
+            assert thief.post(f"/gradio_api/{path}", json=event).status_code == 403, path
+        with ann.stream("GET", "/gradio_api/queue/data", **heard) as hers:
+            assert hers.status_code == 200
+            assert "process_completed" in "".join(hers.iter_text())
 
 
 def test_a_report_is_for_reviewers_and_is_asked_for_in_their_name(screens: Screens):
