@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
 from service import first_start
 from service.app import create_app
@@ -29,6 +30,7 @@ class Gateway:
     engine_headers: list
     engine: Any
     """The state of the double."""
+    app: FastAPI
 
     def client_of(self, name: str, role: str = "user") -> httpx.Client:
         """A client with the API key of a new user of this role, called `name`, or `name 2` when there is one."""
@@ -58,10 +60,13 @@ def running_gateway(home: Path, schema: Path, **more: Any) -> Iterator[Gateway]:
     settings = Settings(home=home, api_port=free_port(), needed_pairs=2, min_examples=3, **more)
     asyncio.run(first_start.prepare(settings))
     fake = create_fake_engine()
-    with serving(fake) as engine_url, serving(create_app(settings, [engine_url]), settings.api_port) as url:
+    with (
+        serving(fake) as engine_url,
+        serving(app := create_app(settings, [engine_url]), settings.api_port) as url,
+    ):
         headers = {"authorization": f"Bearer {(home / 'admin.key').read_text().strip()}"}
         with httpx.Client(base_url=url, headers=headers, timeout=30) as admin:
             for _ in range(100):
                 if admin.get("/readyz").status_code == 200:
                     break
-            yield Gateway(url, settings, fake.state.bodies, admin, fake.state.headers, fake.state)
+            yield Gateway(url, settings, fake.state.bodies, admin, fake.state.headers, fake.state, app)
