@@ -67,8 +67,10 @@ async def add_sample(session: AsyncSession, store: Store, admin: tables.User, *,
     given = company["assistant"]
     cases = await _keep(session, store, admin, f"{given['name']}-cases.jsonl", "evals", sample.cases())
     await _keep(session, store, admin, TRAINING_FILE, "fine-tune", sample.training_rows())
+    # People read it in either language, as it answers in both.
+    welcome = f"{company['description_en']} {company['description_fr']}"
     wanted = AssistantCreate(
-        **given, description=company["description_en"], temperature=0.0, max_tokens=80, cases_file=cases.id
+        **given, description=welcome, temperature=0.0, max_tokens=80, cases_file=cases.id
     )
     await assistants.create_assistant(session, wanted, reserved=reserved)
 

@@ -51,8 +51,8 @@ class Guard:
                 message["headers"] = _with_policy(message["headers"])
             await send(message)
 
-        page = request.method == "GET" and answer is None and screen_of(request.url.path) is not None
-        await (answer or self._app)(scope, receive, opening(mark) if page else mark)
+        screen = screen_of(request.url.path) if request.method == "GET" and answer is None else None
+        await (answer or self._app)(scope, receive, opening(mark, screen[0]) if screen else mark)
 
     async def _answer(self, request: Request) -> Response | None:
         """What is answered here, before any screen sees the request; none lets it pass."""

@@ -1,9 +1,12 @@
 """What a screen shows until Gradio has started: its colours, its frame and a mark that something is coming.
 
 Gradio puts a page's own head in by script, seconds later on a slow phone. Until then the page would be white, also
-in the dark; so the styles are written into the page as it passes. Knows nothing of what stands on it.
+in the dark; so the styles are written into the page as it passes. Gradio also calls every page English, and then
+names the browser's language instead of the page's; the page's own is written in, and kept. Knows nothing of what
+stands on it.
 """
 
+import re
 from functools import cache
 
 from starlette.types import Message, Send
@@ -14,10 +17,16 @@ LOOK = (
     "const look = /(?:^|; )tailorbird_look=(light|dark)/.exec(document.cookie)?.[1];"
     "if (look) { document.documentElement.style.colorScheme = look; document.documentElement.dataset.look = look; }"
 )
+KEPT = (
+    "const page = document.documentElement, language = page.lang;"
+    "const keep = () => { if (page.lang !== language) page.lang = language; };"
+    "new MutationObserver(keep).observe(page, { attributeFilter: ['lang'] });"
+)
+LANGUAGE = re.compile(rb'(<html\b[^>]*?\blang=")[^"]*')
 
 
-def opening(send: Send) -> Send:
-    """A `send` that writes the styles into an HTML page, and leaves every other answer as it is."""
+def opening(send: Send, language: str) -> Send:
+    """A `send` that writes the styles and the language into an HTML page, and leaves every other answer as it is."""
     held: list[Message] = []
     parts: list[bytes] = []
 
@@ -29,7 +38,8 @@ def opening(send: Send) -> Send:
         else:
             parts.append(message.get("body", b""))
             if not message.get("more_body"):
-                page = b"".join(parts).replace(b"</head>", _head() + b"</head>", 1)
+                page = LANGUAGE.sub(rb"\g<1>" + language.encode(), b"".join(parts), count=1)
+                page = page.replace(b"</head>", _head() + b"</head>", 1)
                 await send(_of_length(held.pop(), len(page)))
                 await send({"type": "http.response.body", "body": page})
 
@@ -39,7 +49,7 @@ def opening(send: Send) -> Send:
 @cache
 def _head() -> bytes:
     styles = static("tokens.css") + static("page.css") + static("opening.css")
-    return f"<style>{styles}</style><script>{{ {LOOK} }}</script>".encode()
+    return f"<style>{styles}</style><script>{{ {LOOK} {KEPT} }}</script>".encode()
 
 
 def _is_page(message: Message) -> bool:

@@ -17,7 +17,7 @@ from markupsafe import Markup
 from ui import code
 from ui.attachments import parted
 from ui.maths import formulas
-from ui.words import Words, figure
+from ui.words import Words, figure, number
 
 
 def render(template: str, words: Words, **values: Any) -> str:
@@ -69,8 +69,7 @@ def _figure(context: Context, value: Any, digits: int | None = None) -> str:
 
 @pass_context
 def _number(context: Context, value: int) -> str:
-    """A count with its thousands apart."""
-    return f"{value:,}" if context["w"].language == "en" else f"{value:,}".replace(",", "\u202f")
+    return number(context["w"].language, value)
 
 
 def _question(message: str) -> str:
@@ -94,9 +93,11 @@ def _when(seconds: int | float | None) -> Markup:
     )
 
 
-def _day(seconds: int | float) -> str:
-    """A day where no element may stand, as in a choice: the same in every language."""
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%d")
+@pass_context
+def _day(context: Context, seconds: int | float) -> str:
+    """A day where no element may stand for the browser to write, as in a choice."""
+    day = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return f"{day.day} {context['w']('months').split()[day.month - 1]} {day.year}"
 
 
 def _short(digest: str) -> str:

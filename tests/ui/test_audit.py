@@ -60,5 +60,5 @@ async def test_a_trial_shows_both_releases_and_that_few_opinions_prove_nothing()
         f"/api/adapters/{'ab' * 32}/lineage": NO_LINEAGE,
     }  # fmt: skip
     page = await releases.listing(gateway_of(answers), "token", words("en"), "desk", releases.Kept())
-    for said in ("on trial with 10 %", "Release 2", "Base model", "77", "Too few opinions", "End the trial"):
+    for said in ("on trial with 10%", "Release 2", "Base model", "77", "Too few opinions", "End the trial"):
         assert said in page

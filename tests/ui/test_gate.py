@@ -51,7 +51,7 @@ def test_every_reason_of_the_gate_is_said_in_both_languages():
 def test_the_figures_are_those_of_the_sentence_as_each_language_writes_them():
     told = gate(difference(0.125, 0.02, 0.18), candidate=0.8125, rival=0.6875)
     assert reasons(EN, told)[0][0] == (
-        "The candidate scores 81.2 %, the live release 68.8 %: +12.5 points (95 % interval: +2 to +18; 40 questions)."
+        "The candidate scores 81.2%, the live release 68.8%: +12.5 points (95% interval: +2 to +18; 40 questions)."
     )
     assert "81,2\u00a0%, la version en service 68,8\u00a0%" in reasons(FR, told)[0][0]
     assert "+12,5 points" in reasons(FR, told)[0][0]

@@ -12,7 +12,7 @@ async def passed(*messages: Message) -> list[Message]:
     async def send(message: Message) -> None:
         sent.append(message)
 
-    through = opening(send)
+    through = opening(send, "fr")
     for message in messages:
         await through(message)
     return sent
@@ -27,12 +27,13 @@ def body(content: bytes, *, more: bool = False) -> Message:
     return {"type": "http.response.body", "body": content, "more_body": more}
 
 
-async def test_a_page_gets_its_colours_before_any_script_has_run():
-    page = b"<html><head><title>x</title></head><body></body></html>"
+async def test_a_page_gets_its_colours_and_its_language_before_any_script_has_run():
+    page = b'<html\n\tlang="en"><head><title>x</title></head><body></body></html>'
     head, sent = await passed(
         start(b"text/html; charset=utf-8", len(page)), body(page[:20], more=True), body(page[20:])
     )
     assert b"--page:" in sent["body"].partition(b"</head>")[0]
+    assert sent["body"].startswith(b'<html\n\tlang="fr"><head>')
     assert sent["body"].endswith(b"</head><body></body></html>")
     assert dict(head["headers"])[b"content-length"] == str(len(sent["body"])).encode()
 

@@ -49,7 +49,7 @@ def test_only_the_settings_that_differ_are_told_and_each_result_beside_the_other
     assert not [row for row in told if row.startswith(("Beta", "Training file"))]
     assert "Distance to the training rows 0.700 → 0.250 0.500 → 0.500" in told
     assert "Distance to the rows kept aside 0.690 → 0.400 –" in told
-    assert "Pairs kept aside ranked rightly 50 % → 75 % –" in told
+    assert "Pairs kept aside ranked rightly 50% → 75% –" in told
     assert "From the first step to the end about 10 minutes about 60 minutes" in told
     assert EN("runs_unlike") not in page
 

@@ -196,8 +196,9 @@ async def test_an_evaluation_is_told_by_the_deciding_figure_of_each_contestant(l
     gateway = gateway_of({"/api/evaluations": listed(evaluation(report=report(verdict)))})
     page = await evaluations.listing(gateway, "t", words(language), "a")
     head = page.partition("data-slices")[0]
-    assert head.index("75 %") < head.index("50 %") < head.index("10 %")
-    assert "20 %" not in head
+    best, live, base, other = (words(language)("percent", n=share) for share in (75, 50, 10, 20))
+    assert head.index(best) < head.index(live) < head.index(base)
+    assert other not in head
     assert words(language)(f"gate_text_{verdict}") in page
     assert '<li lang="en">Because &lt;so&gt;.</li>' in page
     assert 'sandbox=""' in page

@@ -22,6 +22,7 @@ from ui.client import Refused
 from ui.client.door import of_body
 from ui.estimates import PLAIN
 from ui.feedback import BLAME, PRAISE, SAID
+from ui.pages import _environment
 from ui.words import LANGUAGES, figure, refusal, words
 
 ENGLISH, FRENCH = LANGUAGES["en"], LANGUAGES["fr"]
@@ -40,6 +41,25 @@ def fields(sentence: str) -> set[str]:
 
 def test_both_languages_have_the_same_sentences():
     assert ENGLISH.keys() == FRENCH.keys()
+
+
+ALIKE = {
+    "menu", "admin", "conversations", "message", "assistant", "loss", "runs_from_to", "slice_questions", "points",
+    "state_candidate", "timeline_field_description", "figure_conversations", "span_minutes", "span_minutes_one",
+    "says_example", "event_round_finding", "format_sharegpt", "format_alpaca", "import_source", "import_licence",
+    "sheet_total", "duel_choice_a", "duel_choice_b", "review_question", "tab_assistants", "tab_audit",
+    "detail_assistant", "detail_conversations", "detail_duels",
+}  # fmt: skip
+"""Sentences that are the same in both languages, rightly."""
+
+
+def test_a_sentence_is_translated_unless_it_is_rightly_alike():
+    assert {name for name in ENGLISH if ENGLISH[name] == FRENCH[name]} == ALIKE
+
+
+def test_a_percentage_is_written_as_each_language_has_it():
+    assert [name for name, said in ENGLISH.items() if " %" in said] == []
+    assert [name for name, said in FRENCH.items() if re.search(r"[}\d]%", said)] == []
 
 
 def test_a_sentence_stands_on_one_page_of_each_language_only():
@@ -194,6 +214,14 @@ def test_no_sentence_is_there_for_nothing():
         and not any(name.startswith(start) for start in starts)
     ]
     assert unused == []
+
+
+def test_a_count_in_a_sentence_and_a_day_are_written_as_each_language_has_them():
+    assert words("en")("tokens_today", n=20_000) == "20,000 tokens today"
+    assert words("fr")("tokens_today", n=20_000).startswith("20\u202f000 ")
+    for language, day in (("en", "14 Feb 2026"), ("fr", "14 févr. 2026")):
+        template = _environment().from_string("{{ 1771070000 | day }}")
+        assert template.render(w=words(language)) == day
 
 
 def test_one_is_said_in_the_singular_and_in_french_nought_too():

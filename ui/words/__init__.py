@@ -25,7 +25,11 @@ class Words:
         n = values.get("n")
         single = n == 1 or (n == 0 and self.language == "fr")
         sentence = self._sentences.get(f"{name}_one") if single else None
-        text = (sentence or self._sentences[name]).format(**values)
+        figures = {
+            key: number(self.language, value) if type(value) is int else value
+            for key, value in values.items()
+        }
+        text = (sentence or self._sentences[name]).format(**figures)
         return _spaced(text) if self.language == "fr" else text
 
     def has(self, name: str) -> bool:
@@ -36,6 +40,11 @@ class Words:
 def words(language: str) -> Words:
     """The words of a language; raises `KeyError` for one we do not speak."""
     return Words(language)
+
+
+def number(language: str, value: int) -> str:
+    """A count with its thousands apart."""
+    return f"{value:,}" if language == "en" else f"{value:,}".replace(",", "\u202f")
 
 
 def figure(w: Words, value: Any, digits: int | None = None) -> str:

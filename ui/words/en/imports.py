@@ -72,7 +72,7 @@ SENTENCES: dict[str, str] = {
     "import_line": "Line {line}",
     "import_field": "field",
     "import_near_examples": "Rows that say nearly the same",
-    "import_twins": "Line {line} says nearly what line {like} says ({share} %).",
+    "import_twins": "Line {line} says nearly what line {like} says ({share}%).",
     "import_touched": "Rows that come too near to a question kept for evaluation",
     "import_touch": "Line {line}: {case}",
     "import_earlier": "Brought earlier",

@@ -56,6 +56,7 @@ SENTENCES: dict[str, str] = {
     "error_answer_not_ended": "This answer is still being written. Say what you think when it has ended.",
     "error_import_begun": "This file was read in already. Bring it again to read it in otherwise.",
     "error_too_few_releases": "There are too few releases to compare these. Choose another pairing.",
+    "months": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec",
     "error_other": "{message}",
     "error_unknown": "Something went wrong. Try again in a moment.",
     "look": "Light or dark",

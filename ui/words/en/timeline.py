@@ -26,7 +26,7 @@ SENTENCES: dict[str, str] = {
     "timeline_the_release": "release {number}",
     "timeline_promotion": "Made live: {now}, after {before}",
     "timeline_rollback": "Rolled back from {before} to {now}",
-    "timeline_staged": "Release {number} on trial with {share} % of the people",
+    "timeline_staged": "Release {number} on trial with {share}% of the people",
     "timeline_stage_ended": "The trial of release {number} ended",
     "timeline_created": "The assistant was made",
     "timeline_changed": "The assistant was changed",
