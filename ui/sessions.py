@@ -61,6 +61,8 @@ def may(user: User, role: Role) -> bool:
     return RANK[user.role] >= RANK[role]
 
 
+STALE = "x-tailorbird-stale"
+"""Header that has the browser load the page again: somebody else has signed in since."""
 OPEN_PAGES = 20_000
 """Pages whose owner one screen remembers; the one that was longest silent is forgotten first."""
 
@@ -81,7 +83,7 @@ def only(people: People, role: Role) -> Callable[[Request], Awaitable[str]]:
             raise HTTPException(403, f"This screen is for the role '{role}'.")
         for page in await _pages_in(request):
             if owners.setdefault(page, user.id) != user.id:
-                raise HTTPException(403, "This page is another person's. Load it again.")
+                raise HTTPException(403, "This page is another person's. Load it again.", {STALE: "1"})
             owners.move_to_end(page)
         while len(owners) > OPEN_PAGES:
             owners.popitem(last=False)

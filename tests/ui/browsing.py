@@ -35,7 +35,8 @@ expect.set_options(timeout=PATIENCE)
 
 @contextmanager
 def chromium(playwright: Playwright) -> Iterator[Browser]:
-    browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
+    there = shutil.which("chromium") or shutil.which("google-chrome")  # what `make browser` looks for
+    browser = playwright.chromium.launch(executable_path=there, args=QUIET)
     yield browser
     browser.close()
 
@@ -110,7 +111,8 @@ def sound(page: Page, panel: str | None = None) -> None:
     """Nothing serious for somebody who hears the page or this panel of it, uses no mouse, or sees little; nothing
     beside the screen."""
     found = Axe().run(page, context=panel).response["violations"]
-    assert [(one["id"], [n["target"] for n in one["nodes"]]) for one in found if one["impact"] in GRAVE] == []
+    grave = [(one["id"], [n["target"] for n in one["nodes"]]) for one in found if one["impact"] in GRAVE]
+    assert not grave, grave
     assert no_sideways_scroll(page)
 
 

@@ -1,29 +1,45 @@
-"""Administration in a real browser, before a double of the engine: people's keys, the journal, and who may see it."""
+"""Administration in a real browser, before a double of the engine: people, keys, assistants, the state of the service,
+the journal, and who may see it. On a dark desk in English, and on a light phone in French whose browser speaks English.
+"""
+
+import re
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
-from tests.ui.browsing import DESK, PATIENCE, PHONE, no_sideways_scroll, open_tab, signed_in
+from tests.ui.browsing import DESK, PATIENCE, PHONE, open_tab, signed_in, sound
 from tests.ui.screens import Screens
+from ui.sessions import LANGUAGE_COOKIE
+from ui.words import Words, words
 
 pytestmark = pytest.mark.heavy
 WORDS = {
     "en": ("Access keys", "Journal", "Limits", "made a key", "are as they were written"),
     "fr": ("Clés d’accès", "Journal", "Limites", "a créé une clé", "telles qu’elles ont été écrites"),
 }
+LOOKS = {"en": DESK | {"color_scheme": "dark"}, "fr": PHONE | {"color_scheme": "light", "locale": "en-GB"}}
+DATES = {"en": re.compile(r"\b\d+ [A-Z][a-z]+ 20\d\d"), "fr": re.compile(r"\b\d+ [a-zéû]+\.? 20\d\d")}
 
 
 @pytest.mark.parametrize("language", ["en", "fr"])
-def test_a_key_is_made_with_a_role_and_limits_and_the_journal_tells_it(
+def test_an_administrator_manages_people_assistants_and_keys_and_the_journal_tells_it(
     browser: Browser, screens: Screens, language: str
 ):
     keys, journal, limits, made, intact = WORDS[language]
     name = f"Till {language}"
-    look = DESK if language == "en" else PHONE
-    watched = signed_in(browser, screens, f"Keeper {language}", "administrator", **look)
+    screens.token_of(f"Worker {language}", "user")
+    watched = signed_in(browser, screens, f"Keeper {language}", "administrator", **LOOKS[language])
+    watched.context.add_cookies([{"name": LANGUAGE_COOKIE, "value": language, "url": screens.url}])
     page = watched.page
+    page.clock.set_fixed_time("2100-01-01")  # so that dates are written in full
     page.goto(f"{screens.url}/admin/")
-    expect(page.locator("#people h2").first).to_be_visible(timeout=PATIENCE)
+    change_people(page, screens, words(language), f"Worker {language}")
+    change_assistants(page, screens, words(language), f"desk-{language}")
+    open_tab(page, words(language)("tab_status"))
+    expect(page.locator("#status .chip").first).to_have_text(words(language)("all_well"), timeout=PATIENCE)
+    expect(page.locator("#status")).to_contain_text(words(language)("engine_ready"))
+    sound(page)
+
     open_tab(page, keys)
     form = page.locator("#keys form").first
     form.locator("[name=name]").fill(name)
@@ -46,6 +62,8 @@ def test_a_key_is_made_with_a_role_and_limits_and_the_journal_tells_it(
         "5", timeout=PATIENCE
     )
 
+    expect(page.locator("#keys [aria-busy=true]")).to_have_count(0)
+    sound(page)
     open_tab(page, journal)
     page.locator("#audit select[name=action]").select_option("key.made")
     page.locator("#audit [data-do=filter]").first.click()
@@ -53,13 +71,56 @@ def test_a_key_is_made_with_a_role_and_limits_and_the_journal_tells_it(
     assert made in page.locator("#audit .rows li").first.inner_text()
     page.locator("#audit [data-do=check]").click()
     expect(page.locator("#audit [role=status]")).to_contain_text(intact, timeout=PATIENCE)
-    assert no_sideways_scroll(page)
+    sound(page)
     with page.expect_download() as download:
         page.locator("#audit a[download]").click()
     text = download.value.path().read_text()
     assert name in text
     assert secret not in text
     watched.close()
+
+
+def change_people(page: Page, screens: Screens, w: Words, name: str) -> None:
+    row = page.locator(f"#people [data-user='{name}']")
+    expect(row.locator("time")).to_have_text(DATES[w.language], timeout=PATIENCE)
+    expect(page.locator("html")).to_have_attribute("lang", w.language)
+    row.locator("select").select_option("reviewer")
+    row.locator("[data-do=role]").click()
+    # A field goes by what is saved when it is drawn again.
+    expect(row.locator("option[selected]")).to_have_attribute("value", "reviewer", timeout=PATIENCE)
+    row.locator("[data-do=active]").click()
+    expect(row.locator(".chip")).to_have_text(w("closed"), timeout=PATIENCE)
+    expect(row.locator("[data-do=active]")).to_have_text(w("open_account"))
+    sound(page)
+    users = screens.gateway.admin.get("/api/users").json()["data"]
+    assert [(one["role"], one["active"]) for one in users if one["name"] == name] == [("reviewer", False)]
+
+
+def change_assistants(page: Page, screens: Screens, w: Words, name: str) -> None:
+    open_tab(page, w("tab_assistants"))
+    page.locator("#assistants").get_by_text(w("new_assistant")).click()
+    form = page.locator("#assistants form").filter(has=page.locator("[name=name]"))
+    for field, value in {
+        "name": name,
+        "title": "Desk",
+        "instructions": "Be brief.",
+        "starters": "Hi?\nWhy?",
+    }.items():
+        form.locator(f"[name={field}]").fill(value)
+    sound(page)
+    form.locator("[data-do=create]").click()
+    made = page.locator(f"#assistants [data-assistant='{name}']")
+    expect(made.locator(".said")).to_contain_text(w("saved"), timeout=PATIENCE)
+    made.locator("summary").click()
+    made.locator("[name=title]").fill("Front desk")
+    made.locator("[data-do=change]").click()
+    expect(made.locator("h2")).to_have_text("Front desk", timeout=PATIENCE)
+    held = screens.gateway.admin.get(f"/api/assistants/{name}").json()
+    assert (held["title"], held["instructions"], held["starters"]) == (
+        "Front desk",
+        "Be brief.",
+        ["Hi?", "Why?"],
+    )
 
 
 def test_only_administrators_get_the_journal(browser: Browser, screens: Screens):

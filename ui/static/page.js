@@ -65,7 +65,7 @@ if (!window.tailorbird) {
     // The other language shows the same conversation.
     const language = event.target.closest('a[href^="/language"]');
     if (language) language.search = new URLSearchParams({ to: language.lang, next: new URL(language.href).searchParams.get('next') + location.search });
-    const look = event.target.closest('[data-look]');
+    const look = event.target.closest('button[data-look]');
     if (look) choose(look.dataset.look);
   });
   document.addEventListener('focusin', (event) => {
@@ -92,7 +92,7 @@ if (!window.tailorbird) {
     // Gradio asks the system once, when it starts; its own components go by this class.
     const dark = look ? look === 'dark' : window.matchMedia('(prefers-color-scheme: dark)').matches;
     document.body?.classList.toggle('dark', dark);
-    for (const button of document.querySelectorAll('[data-look]')) {
+    for (const button of document.querySelectorAll('button[data-look]')) {
       button.setAttribute('aria-pressed', String(button.dataset.look === look));
     }
   };
@@ -157,13 +157,15 @@ if (!window.tailorbird) {
   // A connection that came back: an answer that was growing when it broke is looked for again.
   window.addEventListener('online', () => { if (document.querySelector('#growing .turn')) location.reload(); });
 
-  // A session that ended while the page was open leads to the sign-in page, not to a mute button.
+  // A session that ended while the page was open leads to the sign-in page, not to a mute button. Where somebody else
+  // has signed in since, the page becomes theirs.
   const plain = window.fetch;
   window.fetch = async (...request) => {
     const response = await plain(...request);
     if (response.status === 401 && response.url.startsWith(location.origin)) {
       location.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
     }
+    if (response.headers.has('x-tailorbird-stale')) location.reload();
     return response;
   };
 }
