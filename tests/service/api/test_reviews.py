@@ -1,4 +1,7 @@
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
@@ -60,6 +63,27 @@ def test_a_verdict_is_given_once_and_undone(reviewer: httpx.Client, corrected: C
     undone = reviewer.delete(f"/api/reviews/{given[0]['id']}").json()
     assert undone["undone"]
     assert judge(reviewer, completion, verdict="reject").status_code == 201
+
+
+def at_once(calls: list[Callable[[], httpx.Response]]) -> list[httpx.Response]:
+    """The answers to calls that start together, each in a thread and by a connection of its own."""
+    ready = threading.Barrier(len(calls))
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(lambda call: (ready.wait(), call())[1], calls))
+
+
+def test_reviewers_who_ask_at_once_get_an_answer_each_and_the_first_verdict_alone_counts(
+    gateway: Gateway, corrected: Corrected
+):
+    waiting = {corrected() for _ in range(4)}
+    team = [gateway.client_of("Racer", "reviewer") for _ in waiting]
+    for _ in range(3):  # what each is shown is kept for them
+        shown = at_once([partial(one.post, "/api/reviews/next") for one in team])
+        assert {one.json()["item"]["completion_id"] for one in shown} == waiting
+    for completion in waiting:
+        given = at_once([partial(judge, one, completion) for one in team])
+        assert sorted(one.status_code for one in given) == [201, 409, 409, 409]
+        assert {one.json()["error"]["code"] for one in given if one.is_error} == {"review_not_waiting"}
 
 
 def test_a_rejected_answer_is_left_out_of_the_next_round(
