@@ -15,7 +15,7 @@ from service.api.looks import looking
 from service.contract import folder
 from service.contract.estimates import Estimate, Look
 from service.contract.jobs import JobCreate, RoundCreate, TrainingSpec
-from service.domain import estimates, job_requests
+from service.domain import estimates, job_requests, rounds
 from service.domain.job_requests import Plan
 from service.domain.keys import Caller
 from service.engine import server
@@ -42,7 +42,8 @@ async def estimate_job(wanted: JobCreate, house: HouseDep, caller: CallerDep) ->
                 session, house.store, caller, wanted, base_name=settings.model_name, min_rows=settings.min_examples,
                 max_length=settings.max_row, width=house.width,
             )  # fmt: skip
-        return await _estimate(house, wanted, plan)
+        held = rounds.held(plan.signal, rounds.reason_of(wanted))
+        return await _estimate(house, wanted, plan, held)
 
 
 @router.post("/round")
@@ -51,7 +52,8 @@ async def estimate_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerD
     with _turn(house, caller):
         made = await draft(house, wanted.assistant, wanted.method, wanted.split_by)
         plan = await plan_round(wanted, house, caller, made)
-        return await _estimate(house, job_of(wanted, "", None), plan)
+        held = rounds.held(plan.signal, wanted.override_reason)
+        return await _estimate(house, job_of(wanted, "", None), plan, held)
 
 
 @contextmanager
@@ -68,7 +70,7 @@ def _turn(house: House, caller: Caller) -> Iterator[None]:
         house.estimating.remove(caller.user_id)
 
 
-async def _estimate(house: House, wanted: JobCreate, plan: Plan) -> Estimate:
+async def _estimate(house: House, wanted: JobCreate, plan: Plan, held: str | None) -> Estimate:
     settings = house.settings
     if house.tokenizer is None:
         said = "The base model's checkpoint is not on this machine, so its tokens cannot be counted."
@@ -87,7 +89,7 @@ async def _estimate(house: House, wanted: JobCreate, plan: Plan) -> Estimate:
         cores=settings.threads or os.cpu_count() or 1, has_gpu=GPU.exists(), max_rank=settings.max_lora_rank,
         layers=server.LINEAR, processes=settings.training_processes,
     )  # fmt: skip
-    return estimates.put_together(wanted, plan, look, rates, machine)
+    return estimates.put_together(wanted, plan, look, rates, machine, held)
 
 
 async def _look(house: House, spec: TrainingSpec, files: dict[str, Path]) -> Look:

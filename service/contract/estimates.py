@@ -139,6 +139,8 @@ class Estimate(Strict):
     seconds: Range
     """From the start of the process to its last step; waiting for its turn and proving the adapter come on top."""
     memory_bytes: Range
-    ready: bool = Field(description="No fault was found. It is no promise that the job succeeds.")
+    held: str | None = None
+    """Why a start is refused for what its feedback would teach: a finding blocks it, and no `override_reason` is given."""
+    ready: bool = Field(description="No fault was found, and nothing holds the start. It is no promise that the job succeeds.")
     notes: list[str]
     """What a reader must know of how far the figures reach."""

@@ -23,6 +23,8 @@ JobStatus = Literal[
 ENDED = ("succeeded", "failed", "cancelled")
 
 Auto = Literal["auto"]
+MIN_REASON = 10
+"""Characters that say why somebody trains on feedback that a finding holds back."""
 MAX_WEIGHT = 100
 """Of a label in KTO: beyond it, single rows would be the whole lesson."""
 
@@ -213,7 +215,7 @@ class RoundCreate(Strict):
     method: Literal["dpo", "sft", "kto"] = "dpo"
     split_by: SplitBy = "conversation"
     n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
-    override_reason: str | None = Field(default=None, min_length=10, max_length=500)
+    override_reason: str | None = Field(default=None, min_length=MIN_REASON, max_length=500)
     """Why to train though a finding holds the round; kept with the job, with the name of who gave it."""
 
 

@@ -68,8 +68,10 @@ async def earlier(session: AsyncSession, kind: str, base_sha256: str, processes:
     return rates
 
 
-def put_together(wanted: JobCreate, plan: Plan, look: Look, rates: list[float], machine: Machine) -> Estimate:
-    """The answer; `rates` are those of earlier jobs."""
+def put_together(
+    wanted: JobCreate, plan: Plan, look: Look, rates: list[float], machine: Machine, held: str | None = None
+) -> Estimate:  # fmt: skip
+    """The answer; `rates` are those of earlier jobs, `held` is why a start would be refused for its feedback."""
     if look.sampled:  # the number of rows is known here, and was reckoned there
         share, batch = plan.training.rows / look.rows, plan.settings.batch_size
         look = look.model_copy(
@@ -88,7 +90,7 @@ def put_together(wanted: JobCreate, plan: Plan, look: Look, rates: list[float], 
         hyperparameters=job_requests.chosen(wanted, plan.kind, plan.settings.model_dump()),
         chosen=plan.reasons, seed=plan.settings.seed, held_out=held_out, look=look, servable=servable,
         seconds=_seconds(plan, look, rates, held_out, machine), memory_bytes=_memory(look, machine),
-        ready=not look.findings and servable.rank and servable.modules is not False,
+        ready=not look.findings and held is None and servable.rank and servable.modules is not False, held=held,
         notes=_notes(plan, look, machine),
     )  # fmt: skip
 

@@ -22,8 +22,9 @@ from service.contract.jobs import (
     TrainingSettings,
     TrainingSpec,
 )
+from service.contract.signal import Signal
 from service.db import tables
-from service.domain import assistants, chat, files
+from service.domain import assistants, chat, datasets, files
 from service.domain.hyperparameters import Run, because, label_weights, resolve
 from service.domain.keys import Caller
 from service.errors import BadInput, NotFound
@@ -51,6 +52,8 @@ class Plan:
     """The adapter to go on from; none for the base model."""
     settings: TrainingSettings
     reasons: dict[str, Chosen]
+    signal: Signal | None = None
+    """What the feedback is worth that the training file was frozen from; none for rows from elsewhere."""
 
 
 async def plan(
@@ -74,14 +77,16 @@ async def plan(
     validation = None
     if wanted.validation_file is not None:
         validation = await training_file(session, caller, wanted.validation_file, kind, "validation_file")
+    signal = await datasets.signal_of(session, training)
     return await plan_on(
-        session, store, caller, wanted, training, validation, base_name=base_name, max_length=max_length, width=width
+        session, store, caller, wanted, training, validation, signal, base_name=base_name, max_length=max_length,
+        width=width,
     )  # fmt: skip
 
 
 async def plan_on(
     session: AsyncSession, store: Store, caller: Caller, wanted: JobCreate, training: tables.File,
-    validation: tables.File | None, *, base_name: str, max_length: int, width: int | None,
+    validation: tables.File | None, signal: Signal | None, *, base_name: str, max_length: int, width: int | None,
 ) -> Plan:  # fmt: skip
     """The same on files that were found, or that have no record: those of feedback that is not frozen yet."""
     given = hyperparameters(wanted)
@@ -94,7 +99,7 @@ async def plan_on(
     settings, reasons = await resolved(
         store, wanted, given, training, validation.rows if validation else 0, start, max_length=max_length, width=width
     )  # fmt: skip
-    return Plan(kind_of(wanted), training, validation, assistant, start, settings, reasons)
+    return Plan(kind_of(wanted), training, validation, assistant, start, settings, reasons, signal)
 
 
 def run_of(

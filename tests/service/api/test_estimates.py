@@ -150,11 +150,13 @@ async def test_of_many_at_once_each_person_gets_one_and_nobody_keeps_the_others_
     assert list((tuning.settings.home / "imports").iterdir()) == []
 
 
-def correct(client: httpx.Client, model: str, question: str) -> None:
+def correct(
+    client: httpx.Client, model: str, question: str, text: str = "It leaves from pier 4 at nine in the morning."
+) -> None:
     """An answer of an assistant to a question, and a better one."""
     messages = [{"role": "user", "content": question}]
     asked = client.post("/v1/chat/completions", json={"model": model, "messages": messages})
-    better = {"type": "correction", "correction": "It leaves from pier 4 at nine in the morning."}
+    better = {"type": "correction", "correction": text}
     body = {"completion_id": asked.raise_for_status().json()["id"], **better}
     client.post("/api/feedback", json=body).raise_for_status()
 
@@ -189,5 +191,15 @@ def test_a_round_is_reckoned_on_the_feedback_as_it_stands_and_freezes_nothing(tu
     assert says == ["preferred", "non_preferred"]
     assert [token["text"] for token in found["look"]["shown"][0]["sequences"][0]["tokens"] if token["end"]]
     assert found["chosen"]["beta"]["code"] == "beta_dpo"
+    assert found["ready"]
+
+    # Corrections so long that the round is held: its estimate says so, and why.
+    for number in range(8, 40):
+        correct(tuning.admin, "fanal", f"Where does ferry {number} leave, and when?", "It leaves at nine. " * 60)
+    held = tuning.admin.post("/api/estimates/round", json=body, timeout=120).json()
+    assert tuning.admin.post("/api/rounds", json=body).json()["error"]["message"] == held["held"]
+    assert (held["ready"], held["look"]["findings"]) == (False, [])
+    body["override_reason"] = "The corrections are longer on purpose."
+    assert tuning.admin.post("/api/estimates/round", json=body, timeout=120).json()["ready"]
     assert tuning.admin.get("/api/datasets").json()["data"] == []
     assert tuning.admin.get("/v1/fine_tuning/jobs").json()["data"] == []
