@@ -192,7 +192,9 @@ class RoundSection:
             raise Refused(400, "not_looked", "Look at the rows first.")
         if choices.estimate is not None and estimates.faults(self.w, choices.estimate):
             raise Refused(400, "faults_first", "Mend what was found first.")
-        held = material.held(choices.source) or (choices.estimate is not None and choices.estimate.held is not None)
+        held = material.held(choices.source) or (
+            choices.estimate is not None and choices.estimate.held is not None
+        )
         if held and len(choices.reason) < MIN_REASON:
             raise Refused(400, "reason_needed", "Say why, in at least ten characters.")
         reason = choices.reason if held else None

@@ -76,7 +76,7 @@ async def _estimate(house: House, wanted: JobCreate, plan: Plan, held: str | Non
         said = "The base model's checkpoint is not on this machine, so its tokens cannot be counted."
         raise Conflict(said, code="no_checkpoint")
     async with house.database.reading() as session:
-        cases = await job_requests.held_out_cases(session, plan.assistant)
+        cases = await job_requests.held_out_cases(session, house.store, plan.assistant)
     spec, files = job_requests.run_of(
         house.store, id_="estimate", kind=plan.kind, base_folder=settings.base_folder, base_name=settings.model_name,
         start=plan.start.digest if plan.start else None, train=plan.training.sha256,
@@ -92,7 +92,7 @@ async def _estimate(house: House, wanted: JobCreate, plan: Plan, held: str | Non
     return estimates.put_together(wanted, plan, look, rates, machine, held)
 
 
-async def _look(house: House, spec: TrainingSpec, files: dict[str, Path]) -> Look:
+async def _look(house: House, spec: TrainingSpec, files: dict[str, Path | str]) -> Look:
     """What the trainer's quick check says of a request."""
     said = "Looking at the rows takes too long. Try a smaller file, or start the job: it checks them itself."
     async with looking(house, PATIENCE, BadInput(said, param="training_file", code="too_slow")) as place:
@@ -101,11 +101,14 @@ async def _look(house: House, spec: TrainingSpec, files: dict[str, Path]) -> Loo
         return await asyncio.to_thread(_said, place, code)
 
 
-def _lay_out(place: Path, spec: TrainingSpec, files: dict[str, Path]) -> None:
-    """A run folder whose files are links: nothing is copied."""
+def _lay_out(place: Path, spec: TrainingSpec, files: dict[str, Path | str]) -> None:
+    """A run folder whose kept files are links: they are not copied."""
     place.mkdir(mode=0o700, parents=True)
-    for name, path in files.items():
-        (place / name).symlink_to(path)
+    for name, source in files.items():
+        if isinstance(source, str):
+            (place / name).write_text(source)
+        else:
+            (place / name).symlink_to(source)
     folder.write_json(place / folder.JOB, spec.model_dump())
 
 

@@ -154,7 +154,7 @@ EventCode = Literal[
     "resumed", "resumed_early", "interrupted_goes_on", "interrupted_restarts", "lost_paused", "lost_goes_on",
     "lost_restarts", "lost_given_up", "killed_goes_on", "killed_restarts", "killed_given_up",
     "reading_sft", "reading_dpo", "reading_kto",
-    "facts_sft", "facts_dpo", "facts_kto", "labels", "held_out", "loading_base", "loading_adapter",
+    "facts_sft", "facts_dpo", "facts_kto", "labels", "held_out", "set_aside", "loading_base", "loading_adapter",
     "reference_base", "reference_adapter", "training", "training_together", "going_on", "trained", "asking_adapter",
     "checkpoint", "checkpoint_refused", "checkpoint_same", "brought", "seen_to_serve", "candidate", "done",
     "chosen", "kept_last_alone", "kept_last_best", "kept_last_off", "kept_best", "kept_best_ended",

@@ -83,7 +83,7 @@ def put_together(
             }
         )  # fmt: skip
     servable = _servable(look, machine)
-    held_out = plan.validation.rows if plan.validation else 0
+    held_out = plan.validation.rows - look.set_aside if plan.validation else 0
     method = next(name for name, kind in job_requests.KINDS.items() if kind == plan.kind)
     return Estimate(
         model=wanted.model, method=cast(Literal["supervised", "dpo", "kto"], method),
@@ -171,6 +171,11 @@ def _notes(plan: Plan, look: Look, machine: Machine) -> list[str]:
         )
     if plan.validation is not None:
         notes.append("Held-out rows were not turned into tokens; they are taken to be as long as the others.")
+        if look.set_aside:
+            notes.append(
+                f"{look.set_aside} held-out rows ask what training asks, in the same words or nearly: they would "
+                "measure memory and are set aside."
+            )
         if "held_out_in_training" in look.not_looked_at:
             notes.append(
                 "Whether held-out rows stand in training too was not looked at: a file is too large."
