@@ -159,7 +159,10 @@ def _memory(look: Look, machine: Machine) -> Range:
 
 
 def _notes(plan: Plan, look: Look, machine: Machine) -> list[str]:
-    notes = ["No row is ever cut: one that is longer than max_length is refused, and the job with it."]
+    notes = [
+        "No row is ever cut. One that is longer than max_length is refused, and the job with it: shorten it, split it, "
+        "or leave it out."
+    ]
     if look.sampled:
         notes.append(
             f"The training file is large: {look.rows_looked_at} of its {look.rows} rows, evenly spread, were looked "

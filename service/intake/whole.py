@@ -49,7 +49,7 @@ class Import:
     def run(self) -> ImportReport:
         """Raises `BadFile` when the file as a whole is refused."""
         began = time.monotonic()
-        source = Source(Path(self.spec.path), self.spec.plan)
+        source = Source(Path(self.spec.path), self.spec.plan, self.spec.filename)
         way = way_of(source, self.spec.plan)
         try:
             self._read_all(Reader(self.spec, source, way), source)
