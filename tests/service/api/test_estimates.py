@@ -68,7 +68,7 @@ def test_what_a_job_would_be_refused_for_is_refused_alike(gateway: Gateway, body
 
 def test_where_the_base_model_is_not_on_the_machine_it_says_so_and_starts_nothing(gateway: Gateway):
     answer = ask(gateway.admin, put(gateway.admin, examples(3)))
-    assert error(answer) == (409, "conflict", None)
+    assert error(answer) == (409, "no_checkpoint", None)
     assert "is not on this machine" in answer.json()["error"]["message"]
 
 
