@@ -81,10 +81,10 @@ async def prepare(
         store, id_=job.id, kind=cast(TrainingKind, job.kind), base_folder=settings.base_folder,
         base_name=settings.model_name, start=job.start_adapter, train=training.sha256,
         validation=validation.sha256 if validation else None,
-        cases=await job_requests.held_out_cases(session, job.assistant),
+        cases=await job_requests.held_out_cases(session, store, job.assistant),
         settings=TrainingSettings.model_validate(job.settings), threads=settings.threads,
     )  # fmt: skip
-    return spec.model_dump(), {**inputs}
+    return spec.model_dump(), inputs
 
 
 async def _prepare_import(

@@ -324,7 +324,7 @@ def _refuse_too_long(row: ExampleTokens | PairTokens | RatedTokens, max_length: 
     if row.length > max_length:
         raise Refused(
             "row_too_long",
-            f"{row.name} is {row.length} tokens long, the limit is {max_length}. Shorten or remove the row, or "
-            "raise max_length. Rows are never cut silently.",
+            f"{row.name} is {row.length} tokens long, the limit is {max_length}. Shorten the row, split it in "
+            "two, or leave it out. Rows are never cut.",
             row.name,
         )

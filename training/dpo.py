@@ -41,6 +41,7 @@ def prepare(run: Path, spec: TrainingSpec, lines: StepLines) -> steps.Ready:
     """All that comes before the first step, the reference's answers included. Raises `Refused`."""
     lines("Reading the preference pairs.", "reading_dpo")
     found = rows.read(run, spec)
+    rows.tell(found, lines)
     chat = model.load_chat(Path(spec.base_model))
     learned = data.pairs(chat, found.train, spec.settings.max_length)
     held_out = data.pairs(chat, found.held_out, spec.settings.max_length)

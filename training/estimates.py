@@ -50,7 +50,7 @@ def look(run: Path, spec: TrainingSpec) -> Look:
     base = Path(spec.base_model)
     chat = tokenizer.load_chat(base)
     faults, of_start = _Faults(), _Faults()
-    unseen = list(UNSEEN)
+    unseen, set_aside = list(UNSEEN), 0
     if sampled := _is_large(run / folder.TRAIN):
         unseen += WITH_WHOLE_FILE
         found, count = _sample(run / folder.TRAIN, spec.kind)
@@ -59,6 +59,7 @@ def look(run: Path, spec: TrainingSpec) -> Look:
             unseen.append("held_out_in_training")
         whole = rows.load(run, spec, held_out=not large)
         _look_for_held_out(run, spec, whole, faults)
+        set_aside = len(rows.repeated(whole))
         found, count = _spread(whole.train, ROWS), len(whole.train)
     tokens = [token for named in found if (token := _tokens(chat, named, spec, faults)) is not None]
     if spec.kind == "kto" and not sampled and len(tokens) == count:
@@ -76,7 +77,7 @@ def look(run: Path, spec: TrainingSpec) -> Look:
         kind=spec.kind, rows=count, rows_looked_at=len(found), sampled=sampled,
         tokens=round(sum(token.read for token in tokens) * share),
         tokens_with_loss=round(sum(token.learned for token in tokens) * share), longest=longest,
-        max_length=spec.settings.max_length, too_long=faults.count("row_too_long"),
+        max_length=spec.settings.max_length, too_long=faults.count("row_too_long"), set_aside=set_aside,
         steps=math.ceil(count / spec.settings.batch_size) * spec.settings.n_epochs,
         replay_rows=len(general_prompts.replayed(spec.settings, count, _cases(run, spec))),
         replay_reads=general_prompts.reads(spec.settings, count),

@@ -45,6 +45,7 @@ def prepare(run: Path, spec: TrainingSpec, lines: StepLines) -> steps.Ready:
     """All that comes before the first step, the reference's answers included. Raises `Refused`."""
     lines("Reading the rated completions.", "reading_kto")
     found = rows.read(run, spec)
+    rows.tell(found, lines)
     chat = model.load_chat(Path(spec.base_model))
     learned = data.in_turn(data.rated(chat, found.train, spec.settings.max_length), spec.settings.seed)
     held_out = data.rated(chat, found.held_out, spec.settings.max_length)

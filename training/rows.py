@@ -7,6 +7,8 @@ Knows no tokenizer: a refusal here costs no model load.
 
 import hashlib
 import json
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.contract import folder
-from service.contract.blocklist import Blocklist
+from service.contract.blocklist import GRAM, Blocklist
 from service.contract.chat import Message
 from service.contract.datasets import BadRow, Example, PreferencePair, Row, read_rows
 from service.contract.jobs import TrainingSpec
+from service.contract.words import Near, words
 from training.refusal import Refused
+
+ENOUGH = 5
+"""Held-out rows from which on what most of them say is known as the form of their questions."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Rows:
     train: list[NamedRow]
     held_out: list[NamedRow]
     """Empty when the run folder has no `validation.jsonl`."""
+    set_aside: int = 0
+    """Held-out rows that are not measured on, since training asks the same."""
 
 
 def read(run: Path, spec: TrainingSpec) -> Rows:
@@ -45,7 +53,16 @@ def read(run: Path, spec: TrainingSpec) -> Rows:
     rows = load(run, spec)
     refuse_leaks(rows)
     refuse_cases(rows, held_out_cases(run, spec))
-    return rows
+    repeats = repeated(rows)
+    held_out = [named for at, named in enumerate(rows.held_out) if at not in repeats]
+    return Rows(rows.train, held_out, set_aside=len(repeats))
+
+
+def tell(found: Rows, say: Callable[..., None]) -> None:
+    """Say how many held-out rows are set aside."""
+    if found.set_aside:
+        said = f"{found.set_aside} held-out rows ask what training asks, in the same words or nearly"
+        say(f"{said}: they would measure memory and are set aside.", "set_aside", n=found.set_aside)
 
 
 def load(run: Path, spec: TrainingSpec, *, held_out: bool = True) -> Rows:
@@ -148,6 +165,33 @@ def refuse_leaks(rows: Rows) -> None:
                 "conversation). Remove it from one of the two files.",
                 folder.VALIDATION,
             )
+
+
+def repeated(rows: Rows) -> set[int]:
+    """Places of the held-out rows that ask what a training row asks, in the same words or nearly, whatever is answered.
+
+    Words of more than half of the held-out questions are the form that all are asked in, and say nothing.
+    """
+    held = [_asked(named.row) for named in rows.held_out]
+    often = Counter(word for asked in held for word in set(asked))
+    form = {word for word, n in often.items() if 2 * n > len(held)} if len(held) >= ENOUGH else set[str]()
+    same: dict[str, list[int]] = defaultdict(list)
+    for at, asked in enumerate(held):
+        same[" ".join(asked)].append(at)
+    near = Near(set(asked) - form if len(asked) >= GRAM else set() for asked in held)
+    found: set[int] = set()
+    for named in rows.train if held else ():
+        asked = _asked(named.row)
+        found.update(same.get(" ".join(asked), ()))
+        if len(asked) >= GRAM:
+            found.update(near.find(set(asked) - form))
+    return found
+
+
+def _asked(row: Row) -> list[str]:
+    """All that a person says before the answer; without a word, the text as it is."""
+    text = "\n".join(message.text() for message in prompt_messages(row) if message.role == "user")
+    return words(text) or [text]
 
 
 def _content(row: Row) -> str:

@@ -37,6 +37,7 @@ def prepare(run: Path, spec: TrainingSpec, lines: StepLines) -> steps.Ready:
     """All that comes before the first step. Raises `Refused`."""
     lines("Reading the examples.", "reading_sft")
     found = rows.read(run, spec)
+    rows.tell(found, lines)
     chat = model.load_chat(Path(spec.base_model))
     learned = data.examples(chat, found.train, spec.settings.max_length)
     held_out = data.examples(chat, found.held_out, spec.settings.max_length)

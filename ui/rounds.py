@@ -14,6 +14,7 @@ from service.contract.assistants import Assistant, Readiness
 from service.contract.datasets import Dataset
 from service.contract.estimates import Estimate
 from service.contract.files import File
+from service.contract.jobs import MIN_REASON
 from service.contract.signal import Signal
 from ui import datasets, estimates, events, jobs
 from ui.acts import Act
@@ -189,14 +190,18 @@ class RoundSection:
         material = await self._material(token, assistant)
         if choices.seen != choices.of(material.assistant):
             raise Refused(400, "not_looked", "Look at the rows first.")
-        if choices.estimate is not None and not choices.estimate.ready:
+        if choices.estimate is not None and estimates.faults(self.w, choices.estimate):
             raise Refused(400, "faults_first", "Mend what was found first.")
-        if choices.source == "file":
-            wanted = jobs.wanted(assistant, material.file(choices.file), choices.passes)
-            return (await self.gateway.create_job(token, wanted)).id
-        if material.held(choices.source) and len(choices.reason) < 10:
+        held = material.held(choices.source) or (
+            choices.estimate is not None and choices.estimate.held is not None
+        )
+        if held and len(choices.reason) < MIN_REASON:
             raise Refused(400, "reason_needed", "Say why, in at least ten characters.")
-        method, reason = _feedback(choices), choices.reason or None
+        reason = choices.reason if held else None
+        if choices.source == "file":
+            wanted = jobs.wanted(assistant, material.file(choices.file), choices.passes, reason)
+            return (await self.gateway.create_job(token, wanted)).id
+        method = _feedback(choices)
         return (await self.gateway.start_round(token, assistant, method, choices.passes, reason)).id
 
 

@@ -15,7 +15,7 @@ from service.api.looks import looking
 from service.contract import folder
 from service.contract.estimates import Estimate, Look
 from service.contract.jobs import JobCreate, RoundCreate, TrainingSpec
-from service.domain import estimates, job_requests
+from service.domain import estimates, job_requests, rounds
 from service.domain.job_requests import Plan
 from service.domain.keys import Caller
 from service.engine import server
@@ -42,7 +42,8 @@ async def estimate_job(wanted: JobCreate, house: HouseDep, caller: CallerDep) ->
                 session, house.store, caller, wanted, base_name=settings.model_name, min_rows=settings.min_examples,
                 max_length=settings.max_row, width=house.width,
             )  # fmt: skip
-        return await _estimate(house, wanted, plan)
+        held = rounds.held(plan.signal, rounds.reason_of(wanted))
+        return await _estimate(house, wanted, plan, held)
 
 
 @router.post("/round")
@@ -51,7 +52,8 @@ async def estimate_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerD
     with _turn(house, caller):
         made = await draft(house, wanted.assistant, wanted.method, wanted.split_by)
         plan = await plan_round(wanted, house, caller, made)
-        return await _estimate(house, job_of(wanted, "", None), plan)
+        held = rounds.held(plan.signal, wanted.override_reason)
+        return await _estimate(house, job_of(wanted, "", None), plan, held)
 
 
 @contextmanager
@@ -68,13 +70,13 @@ def _turn(house: House, caller: Caller) -> Iterator[None]:
         house.estimating.remove(caller.user_id)
 
 
-async def _estimate(house: House, wanted: JobCreate, plan: Plan) -> Estimate:
+async def _estimate(house: House, wanted: JobCreate, plan: Plan, held: str | None) -> Estimate:
     settings = house.settings
     if house.tokenizer is None:
         said = "The base model's checkpoint is not on this machine, so its tokens cannot be counted."
         raise Conflict(said, code="no_checkpoint")
     async with house.database.reading() as session:
-        cases = await job_requests.held_out_cases(session, plan.assistant)
+        cases = await job_requests.held_out_cases(session, house.store, plan.assistant)
     spec, files = job_requests.run_of(
         house.store, id_="estimate", kind=plan.kind, base_folder=settings.base_folder, base_name=settings.model_name,
         start=plan.start.digest if plan.start else None, train=plan.training.sha256,
@@ -87,10 +89,10 @@ async def _estimate(house: House, wanted: JobCreate, plan: Plan) -> Estimate:
         cores=settings.threads or os.cpu_count() or 1, has_gpu=GPU.exists(), max_rank=settings.max_lora_rank,
         layers=server.LINEAR, processes=settings.training_processes,
     )  # fmt: skip
-    return estimates.put_together(wanted, plan, look, rates, machine)
+    return estimates.put_together(wanted, plan, look, rates, machine, held)
 
 
-async def _look(house: House, spec: TrainingSpec, files: dict[str, Path]) -> Look:
+async def _look(house: House, spec: TrainingSpec, files: dict[str, Path | str]) -> Look:
     """What the trainer's quick check says of a request."""
     said = "Looking at the rows takes too long. Try a smaller file, or start the job: it checks them itself."
     async with looking(house, PATIENCE, BadInput(said, param="training_file", code="too_slow")) as place:
@@ -99,11 +101,14 @@ async def _look(house: House, spec: TrainingSpec, files: dict[str, Path]) -> Loo
         return await asyncio.to_thread(_said, place, code)
 
 
-def _lay_out(place: Path, spec: TrainingSpec, files: dict[str, Path]) -> None:
-    """A run folder whose files are links: nothing is copied."""
+def _lay_out(place: Path, spec: TrainingSpec, files: dict[str, Path | str]) -> None:
+    """A run folder whose kept files are links: they are not copied."""
     place.mkdir(mode=0o700, parents=True)
-    for name, path in files.items():
-        (place / name).symlink_to(path)
+    for name, source in files.items():
+        if isinstance(source, str):
+            (place / name).write_text(source)
+        else:
+            (place / name).symlink_to(source)
     folder.write_json(place / folder.JOB, spec.model_dump())
 
 

@@ -56,9 +56,15 @@ async def create_job(
             session, house.store, caller, wanted, base_name=settings.model_name, min_rows=settings.min_examples,
             max_length=settings.max_row, width=house.width,
         )  # fmt: skip
+        reason = rounds.reason_of(wanted)
+        rounds.check(plan.signal, reason)
     async with house.database.writing() as session:
         if (job := await made_before(session)) is None:
             job = await jobs.create_job(session, caller, wanted, plan)
+            if plan.signal is not None:
+                await rounds.explain(session, caller, job, plan.signal, reason)
+                told = {"assistant": plan.assistant, "override_reason": reason}
+                await audit.note(session, house.hasher, caller, "round.started", job.id, **told)
             await idempotency.remember(session, caller.user_id, idempotency_key, body, {"id": job.id})
         return jobs.shown(job)
 
@@ -149,6 +155,7 @@ async def start_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerDep)
         found = await datasets.measure(session, wanted.assistant, wanted.method)
     rounds.check(found, wanted.override_reason)
     made = await draft(house, wanted.assistant, wanted.method, wanted.split_by)
+    rounds.check(made.signal, wanted.override_reason)  # feedback may have come in between
     plan = await plan_round(wanted, house, caller, made)
     async with house.database.writing() as session:
         dataset = await datasets.record(session, caller, made)
@@ -189,5 +196,5 @@ async def plan_round(wanted: RoundCreate, house: House, caller: Caller, made: da
     async with house.database.reading() as session:
         return await job_requests.plan_on(
             session, house.store, caller, job_of(wanted, "", None), files["train"], files.get("held_out"),
-            base_name=house.settings.model_name, max_length=house.settings.max_row, width=house.width,
+            made.signal, base_name=house.settings.model_name, max_length=house.settings.max_row, width=house.width,
         )  # fmt: skip

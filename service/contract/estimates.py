@@ -75,6 +75,8 @@ class Look(Strict):
     max_length: int
     too_long: int
     """Rows looked at that are longer than `max_length`. They are refused, and the job with them."""
+    set_aside: int = 0
+    """Held-out rows that ask what training asks, in the same words or nearly: they are not measured on."""
     truncated: Literal[0] = 0
     """No row is ever cut."""
     steps: int
@@ -139,6 +141,10 @@ class Estimate(Strict):
     seconds: Range
     """From the start of the process to its last step; waiting for its turn and proving the adapter come on top."""
     memory_bytes: Range
-    ready: bool = Field(description="No fault was found. It is no promise that the job succeeds.")
+    held: str | None = None
+    """Why a start is refused for what its feedback would teach, where no `override_reason` answers for it."""
+    ready: bool = Field(
+        description="No fault was found, and nothing holds the start. It is no promise that the job succeeds."
+    )
     notes: list[str]
     """What a reader must know of how far the figures reach."""

@@ -23,6 +23,8 @@ JobStatus = Literal[
 ENDED = ("succeeded", "failed", "cancelled")
 
 Auto = Literal["auto"]
+MIN_REASON = 10
+"""Characters that say why somebody trains on feedback that a finding holds back."""
 MAX_WEIGHT = 100
 """Of a label in KTO: beyond it, single rows would be the whole lesson."""
 
@@ -152,7 +154,7 @@ EventCode = Literal[
     "resumed", "resumed_early", "interrupted_goes_on", "interrupted_restarts", "lost_paused", "lost_goes_on",
     "lost_restarts", "lost_given_up", "killed_goes_on", "killed_restarts", "killed_given_up",
     "reading_sft", "reading_dpo", "reading_kto",
-    "facts_sft", "facts_dpo", "facts_kto", "labels", "held_out", "loading_base", "loading_adapter",
+    "facts_sft", "facts_dpo", "facts_kto", "labels", "held_out", "set_aside", "loading_base", "loading_adapter",
     "reference_base", "reference_adapter", "training", "training_together", "going_on", "trained", "asking_adapter",
     "checkpoint", "checkpoint_refused", "checkpoint_same", "brought", "seen_to_serve", "candidate", "done",
     "chosen", "kept_last_alone", "kept_last_best", "kept_last_off", "kept_best", "kept_best_ended",
@@ -213,7 +215,7 @@ class RoundCreate(Strict):
     method: Literal["dpo", "sft", "kto"] = "dpo"
     split_by: SplitBy = "conversation"
     n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
-    override_reason: str | None = Field(default=None, min_length=10, max_length=500)
+    override_reason: str | None = Field(default=None, min_length=MIN_REASON, max_length=500)
     """Why to train though a finding holds the round; kept with the job, with the name of who gave it."""
 
 

@@ -51,6 +51,14 @@ async def list_assistants(session: AsyncSession) -> list[tables.Assistant]:
     return list(await session.scalars(select(tables.Assistant).order_by(tables.Assistant.created_at)))
 
 
+async def held_out(session: AsyncSession, name: str | None) -> dict[str, str]:
+    """By name, the digest of the file of questions that an assistant is measured on; of all assistants without one."""
+    every = [await get_assistant(session, name)] if name is not None else await list_assistants(session)
+    return {
+        one.name: (await files.get_kept(session, one.cases_file)).sha256 for one in every if one.cases_file
+    }
+
+
 async def change_assistant(session: AsyncSession, name: str, change: AssistantChange) -> tables.Assistant:
     assistant = await get_assistant(session, name)
     values = change.model_dump(exclude_unset=True)

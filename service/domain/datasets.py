@@ -120,6 +120,15 @@ def split_of(unit: str) -> str:
     return "held_out" if first % HELD_OUT_SHARE == 0 else "train"
 
 
+async def signal_of(session: AsyncSession, file: tables.File) -> Signal | None:
+    """What the feedback was worth that a file was frozen from, also where the same bytes were uploaded again."""
+    row, frozen = tables.Dataset, tables.File
+    mine = select(frozen.id).where(frozen.sha256 == file.sha256)
+    made = row.training_file.in_(mine) | row.validation_file.in_(mine)
+    found = await session.scalar(select(row.signal).where(made).order_by(row.created_at.desc()).limit(1))
+    return Signal.model_validate(found) if found is not None else None
+
+
 async def get_dataset(session: AsyncSession, dataset_id: str) -> tables.Dataset:
     dataset = await session.get(tables.Dataset, dataset_id)
     if dataset is None:

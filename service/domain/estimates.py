@@ -68,8 +68,10 @@ async def earlier(session: AsyncSession, kind: str, base_sha256: str, processes:
     return rates
 
 
-def put_together(wanted: JobCreate, plan: Plan, look: Look, rates: list[float], machine: Machine) -> Estimate:
-    """The answer; `rates` are those of earlier jobs."""
+def put_together(
+    wanted: JobCreate, plan: Plan, look: Look, rates: list[float], machine: Machine, held: str | None = None
+) -> Estimate:  # fmt: skip
+    """The answer; `rates` are those of earlier jobs, `held` is why a start would be refused for its feedback."""
     if look.sampled:  # the number of rows is known here, and was reckoned there
         share, batch = plan.training.rows / look.rows, plan.settings.batch_size
         look = look.model_copy(
@@ -81,14 +83,14 @@ def put_together(wanted: JobCreate, plan: Plan, look: Look, rates: list[float], 
             }
         )  # fmt: skip
     servable = _servable(look, machine)
-    held_out = plan.validation.rows if plan.validation else 0
+    held_out = plan.validation.rows - look.set_aside if plan.validation else 0
     method = next(name for name, kind in job_requests.KINDS.items() if kind == plan.kind)
     return Estimate(
         model=wanted.model, method=cast(Literal["supervised", "dpo", "kto"], method),
         hyperparameters=job_requests.chosen(wanted, plan.kind, plan.settings.model_dump()),
         chosen=plan.reasons, seed=plan.settings.seed, held_out=held_out, look=look, servable=servable,
         seconds=_seconds(plan, look, rates, held_out, machine), memory_bytes=_memory(look, machine),
-        ready=not look.findings and servable.rank and servable.modules is not False,
+        ready=not look.findings and held is None and servable.rank and servable.modules is not False, held=held,
         notes=_notes(plan, look, machine),
     )  # fmt: skip
 
@@ -157,7 +159,10 @@ def _memory(look: Look, machine: Machine) -> Range:
 
 
 def _notes(plan: Plan, look: Look, machine: Machine) -> list[str]:
-    notes = ["No row is ever cut: one that is longer than max_length is refused, and the job with it."]
+    notes = [
+        "No row is ever cut. One that is longer than max_length is refused, and the job with it: shorten it, split it, "
+        "or leave it out."
+    ]
     if look.sampled:
         notes.append(
             f"The training file is large: {look.rows_looked_at} of its {look.rows} rows, evenly spread, were looked "
@@ -169,6 +174,11 @@ def _notes(plan: Plan, look: Look, machine: Machine) -> list[str]:
         )
     if plan.validation is not None:
         notes.append("Held-out rows were not turned into tokens; they are taken to be as long as the others.")
+        if look.set_aside:
+            notes.append(
+                f"{look.set_aside} held-out rows ask what training asks, in the same words or nearly: they would "
+                "measure memory and are set aside."
+            )
         if "held_out_in_training" in look.not_looked_at:
             notes.append(
                 "Whether held-out rows stand in training too was not looked at: a file is too large."

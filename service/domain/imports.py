@@ -174,9 +174,5 @@ def shown(
 
 async def _cases(session: AsyncSession, store: Store, assistant: str | None) -> list[str]:
     """Files of the held-out questions that no row may come near: one assistant's, or everybody's."""
-    if assistant is not None:
-        wanted = [(await assistants.get_assistant(session, assistant)).cases_file]
-    else:
-        wanted = list(await session.scalars(select(tables.Assistant.cases_file)))
-    kept = [await files.get_kept(session, file_id) for file_id in dict.fromkeys(wanted) if file_id]
-    return [str(store.file(file.sha256)) for file in kept]
+    kept = (await assistants.held_out(session, assistant)).values()
+    return [str(store.file(sha256)) for sha256 in dict.fromkeys(kept)]

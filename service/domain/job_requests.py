@@ -5,6 +5,8 @@ Never commits.
 """
 
 import asyncio
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract import folder
+from service.contract.datasets import read_objects
 from service.contract.jobs import (
     Chosen,
     DpoHyperparameters,
@@ -22,8 +25,9 @@ from service.contract.jobs import (
     TrainingSettings,
     TrainingSpec,
 )
+from service.contract.signal import Signal
 from service.db import tables
-from service.domain import assistants, chat, files
+from service.domain import assistants, chat, datasets, files
 from service.domain.hyperparameters import Run, because, label_weights, resolve
 from service.domain.keys import Caller
 from service.errors import BadInput, NotFound
@@ -51,6 +55,8 @@ class Plan:
     """The adapter to go on from; none for the base model."""
     settings: TrainingSettings
     reasons: dict[str, Chosen]
+    signal: Signal | None = None
+    """What the feedback is worth that the training file was frozen from; none for rows from elsewhere."""
 
 
 async def plan(
@@ -74,14 +80,16 @@ async def plan(
     validation = None
     if wanted.validation_file is not None:
         validation = await training_file(session, caller, wanted.validation_file, kind, "validation_file")
+    signal = await datasets.signal_of(session, training)
     return await plan_on(
-        session, store, caller, wanted, training, validation, base_name=base_name, max_length=max_length, width=width
+        session, store, caller, wanted, training, validation, signal, base_name=base_name, max_length=max_length,
+        width=width,
     )  # fmt: skip
 
 
 async def plan_on(
     session: AsyncSession, store: Store, caller: Caller, wanted: JobCreate, training: tables.File,
-    validation: tables.File | None, *, base_name: str, max_length: int, width: int | None,
+    validation: tables.File | None, signal: Signal | None, *, base_name: str, max_length: int, width: int | None,
 ) -> Plan:  # fmt: skip
     """The same on files that were found, or that have no record: those of feedback that is not frozen yet."""
     given = hyperparameters(wanted)
@@ -94,24 +102,29 @@ async def plan_on(
     settings, reasons = await resolved(
         store, wanted, given, training, validation.rows if validation else 0, start, max_length=max_length, width=width
     )  # fmt: skip
-    return Plan(kind_of(wanted), training, validation, assistant, start, settings, reasons)
+    return Plan(kind_of(wanted), training, validation, assistant, start, settings, reasons, signal)
 
 
 def run_of(
     store: Store, *, id_: str, kind: TrainingKind, base_folder: str, base_name: str, start: str | None,
     train: str, validation: str | None, cases: str | None, settings: TrainingSettings, threads: int | None,
-) -> tuple[TrainingSpec, dict[str, Path]]:  # fmt: skip
-    """What a run folder gets, of a job or of a look at one: its `job.json`, and by name the files that are kept here.
+) -> tuple[TrainingSpec, dict[str, Path | str]]:  # fmt: skip
+    """What a run folder gets, of a job or of a look at one: its `job.json`, and by name a file kept here, or a text.
 
-    `start` is the adapter to go on from, the files are named by their digests.
+    `start` is the adapter to go on from, the files are named by their digests; `cases` are `held_out_cases`.
     """
     spec = TrainingSpec(
         kind=kind, id=id_, base_model=base_folder, base_name=base_name, start_digest=start,
-        start_adapter=str(store.adapter(start)) if start else None, train_sha256=train, cases_sha256=cases,
+        start_adapter=str(store.adapter(start)) if start else None, train_sha256=train,
+        cases_sha256=hashlib.sha256(cases.encode()).hexdigest() if cases is not None else None,
         settings=settings, threads=threads,
     )  # fmt: skip
-    digests = {folder.TRAIN: train, folder.VALIDATION: validation, folder.CASES: cases}
-    return spec, {name: store.file(digest) for name, digest in digests.items() if digest is not None}
+    inputs: dict[str, Path | str] = {folder.TRAIN: store.file(train)}
+    if validation is not None:
+        inputs[folder.VALIDATION] = store.file(validation)
+    if cases is not None:
+        inputs[folder.CASES] = cases
+    return spec, inputs
 
 
 def kind_of(wanted: JobCreate) -> TrainingKind:
@@ -184,12 +197,28 @@ def chosen(wanted: JobCreate, kind: str, settings: dict[str, Any]) -> dict[str, 
     return {name: resolved[name] for name in names if name != "beta" or kind != "sft"}
 
 
-async def held_out_cases(session: AsyncSession, assistant: str | None) -> str | None:
-    """Digest of the questions that an assistant is measured on: the trainer refuses rows that ask them."""
-    if assistant is None:
+async def held_out_cases(session: AsyncSession, store: Store, assistant: str | None) -> str | None:
+    """The questions that the trainer refuses in any row: those that an assistant is measured on.
+
+    Of a job for no assistant those of all, as its adapter may go on for any of them. They are named by their assistant
+    alone then, since who starts such a job need not be a reviewer.
+    """
+    kept = await assistants.held_out(session, assistant)
+    if not kept:
         return None
-    found = await assistants.get_assistant(session, assistant)
-    return (await files.get_kept(session, found.cases_file)).sha256 if found.cases_file else None
+    return await asyncio.to_thread(
+        _questions, {name: store.file(sha) for name, sha in kept.items()}, assistant
+    )
+
+
+def _questions(kept: dict[str, Path], assistant: str | None) -> str:
+    if assistant is not None:
+        return kept[assistant].read_text("utf-8")
+    lines: list[str] = []
+    for name, path in kept.items():
+        with open(path, "rb") as content:
+            lines += [json.dumps(case | {"id": f"one of {name}"}) for _, case in read_objects(content)]
+    return "\n".join(lines)
 
 
 async def training_file(

@@ -26,7 +26,7 @@ def main(place: Path) -> int:
     spec = IntakeSpec.model_validate(folder.read_json(place / folder.JOB))
     try:
         if spec.task == "preview":
-            made = preview(spec, Source(Path(spec.path), spec.plan))
+            made = preview(spec, Source(Path(spec.path), spec.plan, spec.filename))
         else:
             os.nice(10)
             made = Import(spec, place).run()

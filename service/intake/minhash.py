@@ -7,15 +7,16 @@ runs, 99 of 100 are found where the texts have a hundred words, 94 where they ha
 (measured on MedQuAD's answers with words exchanged). A candidate counts only once its runs were compared.
 """
 
-from service.intake.words import MASK, hash64
+from zlib import crc32
 
 BINS = 32
 BAND = 4
 BANDS = BINS // BAND
 RUN = 3
 """Words of a run."""
-LIKE = 0.8
-"""Share of runs from which two texts count as nearly the same."""
+MASK = (1 << 64) - 1
+SPREAD = 0x9E3779B97F4A7C15
+"""2**64 over the golden ratio (Knuth, The Art of Computer Programming, 6.4): spreads neighbouring hashes."""
 _SHIFT = 64 - (BINS - 1).bit_length()
 
 
@@ -23,7 +24,7 @@ def bands(runs: set[str]) -> list[int]:
     """One number for each band; texts that have one in common are candidates."""
     bins: list[int | None] = [None] * BINS
     for run in runs:
-        number = hash64(run)
+        number = _hash64(run)
         at = number >> _SHIFT
         least = bins[at]
         if least is None or number < least:
@@ -45,3 +46,8 @@ def _filled(bins: list[int | None]) -> list[int]:
         elif carried is not None:
             full[at % BINS] = (carried[0] + (carried[1] - at)) & MASK
     return [number or 0 for number in full]
+
+
+def _hash64(text: str) -> int:
+    """The same on every machine and in every process, as Python's own hash of a text is not."""
+    return crc32(text.encode()) * SPREAD & MASK

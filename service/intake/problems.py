@@ -39,6 +39,14 @@ FROM_CONTRACT = (
 """What the contract's refusals say, and the code of each."""
 
 
+def document(what: str) -> "BadFile":
+    """The refusal of a text to read, which holds no rows."""
+    return BadFile(
+        "document", f"The file is {what}: a text to read, and no rows to learn from. Write what should be learned as a "
+        "table (Excel or CSV) with a column of questions and a column of answers, and bring that."
+    )  # fmt: skip
+
+
 class BadRecord(ValueError):
     """One row that cannot be used."""
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from service.contract.datasets import Kind
 from service.contract.sheets import DataSheet, Lengths
+from service.contract.words import words
 from service.intake import rows
 from service.intake.languages import language
-from service.intake.words import words
 
 MAX_LABELS = 500
 """Different answers up to which they count as labels of a classification."""

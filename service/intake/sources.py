@@ -1,7 +1,7 @@
 """A file as a stream of records: what it is, and one record after the other in constant memory.
 
-Owns the telling of JSON lines, a JSON array, CSV and Excel apart by what is in them, never by the file's name. Knows
-no format of training data.
+Owns the telling of JSON lines, a JSON array, CSV and Excel apart by what is in them; the file's name only tells a text
+to read from a CSV. Knows no format of training data.
 """
 
 import codecs
@@ -14,15 +14,16 @@ import orjson
 
 from service.contract.datasets import MAX_LINE
 from service.contract.imports import ImportPlan
-from service.intake.problems import BadFile, BadRecord
+from service.intake.problems import BadFile, BadRecord, document
 
 LOOK = 256 * 1024
 """Bytes by which a file is recognised."""
+PROSE = (".md", ".markdown", ".txt")
+"""What a text to read is called. Only one with tabs is a table: Excel's "Unicode text"."""
 FOREIGN = {
     b"\xd0\xcf\x11\xe0": "an old Excel or Word file (.xls, .doc). Save it as .xlsx or as CSV UTF-8.",
     b"PAR1": "a Parquet file. Write it out as JSON lines first.",
     b"\x1f\x8b": "compressed (gzip). Unpack it first.",
-    b"%PDF": "a PDF. Bring the rows as JSON lines, CSV or Excel.",
 }
 
 
@@ -47,9 +48,15 @@ class Container:
 class Source:
     """A file being read. `share` says how far the reading is (0 to 1)."""
 
-    def __init__(self, path: Path, plan: ImportPlan) -> None:
+    def __init__(self, path: Path, plan: ImportPlan, filename: str = "") -> None:
         self.path, self.plan = path, plan
         self.container = recognise(path, plan.encoding)
+        if (
+            filename.lower().endswith(PROSE)
+            and self.container.kind == "csv"
+            and self.container.delimiter != "\t"
+        ):
+            raise document("a plain text or Markdown")
         self.sheets: list[str] = []
         self.sheet: str | None = None
         self._size = max(1, path.stat().st_size)
@@ -88,6 +95,8 @@ def recognise(path: Path, encoding: str | None) -> Container:
         start = file.read(LOOK)
     if not start.strip():
         raise BadFile("empty_file", "The file is empty. Bring one with at least one row.")
+    if start.startswith(b"%PDF"):
+        raise document("a PDF")
     for magic, what in FOREIGN.items():
         if start.startswith(magic):
             raise BadFile("unknown_file", f"The file is {what}")

@@ -16,8 +16,8 @@ import orjson
 
 from service.contract.datasets import Kind
 from service.contract.sheets import Twins
+from service.contract.words import LIKE, alike, runs, words
 from service.intake import minhash, rows
-from service.intake.words import alike, runs, words
 
 SLICE = 100_000
 """Numbers that are held in memory at once while repetitions are looked for: about 15 MB."""
@@ -67,7 +67,7 @@ class Spool:
                 if self.fate[index] != KEPT:
                     continue
                 share = alike(self._runs(first), self._runs(index))
-                if share >= minhash.LIKE:
+                if share >= LIKE:
                     self.fate[index] = NEAR
                     if len(found) < examples:
                         line, like = self._columns["line"].at(index), self._columns["line"].at(first)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from service.contract.datasets import MAX_LINE
-from service.intake.problems import BadFile, BadRecord
+from service.intake.problems import BadFile, BadRecord, document
 from service.intake.sources import Record
 
 WHOLE = 64 << 20
@@ -170,6 +170,8 @@ def _check_size(path: Path) -> None:
             inside: Iterable[zipfile.ZipInfo] = parts.infolist()
     except zipfile.BadZipFile as error:
         raise _broken() from error
+    if any(part.filename == "word/document.xml" for part in inside):
+        raise document("a Word document")
     if not any(part.filename == "xl/workbook.xml" for part in inside):
         raise BadFile("unknown_file", "The file is an archive, not an Excel workbook. Unpack it first.")
     for part in inside:

@@ -14,6 +14,7 @@ import orjson
 from service.contract import folder
 from service.contract.imports import REFUSED, ROWS, STATE, ImportProgress, ImportReport, IntakeSpec, Problem
 from service.contract.sheets import Touch, Twins
+from service.contract.words import words
 from service.intake import rows
 from service.intake.held_out import HeldOut
 from service.intake.problems import BadFile, BadRecord, say
@@ -21,7 +22,6 @@ from service.intake.reading import Reader, Taken, way_of
 from service.intake.sheet import Gathering
 from service.intake.sources import Source
 from service.intake.spool import DUPLICATE, NEAR, Spool
-from service.intake.words import words
 
 EXAMPLES = 20
 """Examples of each thing that a report names."""
@@ -49,7 +49,7 @@ class Import:
     def run(self) -> ImportReport:
         """Raises `BadFile` when the file as a whole is refused."""
         began = time.monotonic()
-        source = Source(Path(self.spec.path), self.spec.plan)
+        source = Source(Path(self.spec.path), self.spec.plan, self.spec.filename)
         way = way_of(source, self.spec.plan)
         try:
             self._read_all(Reader(self.spec, source, way), source)

@@ -39,6 +39,34 @@ def test_a_held_out_row_that_stands_in_training_is_refused_by_name(make_run: Mak
     assert refusal.value.code == "held_out_in_training"
 
 
+def test_a_held_out_row_that_asks_what_training_asks_is_set_aside_whatever_it_answers(
+    make_run: MakeRun,
+) -> None:
+    train = examples(3)
+    train[2]["messages"][0]["content"] = "When does the last ferry of the day leave for the island, please?"
+    same, near = examples(2, start=1)
+    same["messages"][0]["content"] = "  where does FERRY 1 leave"
+    same["messages"][1]["content"] = near["messages"][1]["content"] = "Nobody knows."
+    near["messages"][0]["content"] = "When does the last boat of the day leave for the island, please?"
+    run, spec = make_run("run", "sft", NO_BASE, train, [same, *examples(1, start=9), near])
+    found = rows.read(run, spec)
+    assert ([row.name for row in found.held_out], found.set_aside) == (["validation.jsonl line 2"], 2)
+    told: list[str] = []
+    rows.tell(found, lambda said, *_, **__: told.append(said))
+    assert told[0].startswith("2 held-out rows ask what training asks")
+
+
+def test_the_form_that_all_questions_are_asked_in_makes_none_of_them_the_same(make_run: MakeRun) -> None:
+    def asks(word: str) -> dict:
+        text = f"Say in one word whether the customer who wrote the following line is content: {word}"
+        return {"messages": [{"role": "user", "content": text}, {"role": "assistant", "content": "Yes."}]}
+
+    held_out = [asks(word) for word in ("one", "two", "three", "four", "five")]
+    run, spec = make_run("run", "sft", NO_BASE, [asks("six"), asks("Three!"), asks("seven")], held_out)
+    found = rows.read(run, spec)
+    assert [row.name[-6:] for row in found.held_out] == ["line 1", "line 2", "line 4", "line 5"]
+
+
 def test_a_held_out_pair_from_a_trained_conversation_is_refused(make_run: MakeRun) -> None:
     origin = {
         "completion_id": "chatcmpl-1",

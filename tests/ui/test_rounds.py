@@ -2,6 +2,7 @@
 
 import re
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -224,6 +225,18 @@ async def test_a_file_is_trained_on_by_what_its_rows_are():
     assert await world.section._started("t", "fanal", choices) == "ftjob-1"
     assert world.asked[0][0] == "/v1/fine_tuning/jobs"
     assert '"n_epochs":2' in world.asked[0][1]
+
+
+async def test_a_file_of_frozen_feedback_that_is_held_asks_for_a_reason_and_sends_it():
+    world, seen = World(), ("fanal", None, "file", "file-1", 0)
+    held = Choices(source="file", file="file-1", seen=seen, estimate=estimate(held="Held.", ready=False))
+    assert 'name="reason"' in draw(words("en"), replace(held, step=4), MATERIAL)
+    with pytest.raises(Refused) as refused:
+        await world.section._started("t", "fanal", held)
+    assert refused.value.code == "reason_needed"
+    reason = "I looked at each of them."
+    assert await world.section._started("t", "fanal", replace(held, reason=reason)) == "ftjob-1"
+    assert f'"override_reason":"{reason}"' in world.asked[0][1]
 
 
 async def test_while_it_looks_the_screen_says_so_and_whatever_comes_the_wait_ends(

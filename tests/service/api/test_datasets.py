@@ -60,6 +60,33 @@ def test_a_round_on_a_bad_signal_is_held_until_a_reviewer_gives_a_reason(
     gateway.admin.post(f"/v1/fine_tuning/jobs/{started['job']['id']}/cancel").raise_for_status()
 
 
+def test_a_job_on_frozen_feedback_is_held_as_its_round_is_and_started_by_the_same_reason(
+    gateway: Gateway, corrected: list[str]
+):
+    made = gateway.admin.post("/api/datasets", json={"assistant": NAME, "kind": "dpo"}).json()
+    content = gateway.admin.get(f"/v1/files/{made['training_file']}/content").content
+    form = {"files": {"file": ("again.jsonl", content)}, "data": {"purpose": "fine-tune"}}
+    again = gateway.admin.post("/v1/files", **form).raise_for_status().json()["id"]
+    job = {"model": NAME, "method": {"type": "dpo"}}
+    for file in (made["training_file"], made["validation_file"], again):
+        held = gateway.admin.post("/v1/fine_tuning/jobs", json=job | {"training_file": file})
+        assert (held.status_code, held.json()["error"]["code"]) == (409, "round_held")
+    job["training_file"] = again
+    short = gateway.admin.post("/v1/fine_tuning/jobs", json=job | {"metadata": {"override_reason": "go"}})
+    assert (short.status_code, short.json()["error"]["param"]) == (400, "metadata")
+    wanted = job | {"metadata": {"override_reason": REASON}}
+    started = gateway.admin.post("/v1/fine_tuning/jobs", json=wanted).raise_for_status().json()
+    events = gateway.admin.get(f"/v1/fine_tuning/jobs/{started['id']}/events").json()["data"]
+    assert f"admin started it all the same: {REASON}" in [event["message"] for event in events]
+    (noted,) = (
+        entry
+        for entry in gateway.admin.get("/api/audit", params={"action": "round.started"}).json()["data"]
+        if entry["subject"] == started["id"]
+    )
+    assert noted["detail"] == {"assistant": NAME, "override_reason": REASON}
+    gateway.admin.post(f"/v1/fine_tuning/jobs/{started['id']}/cancel").raise_for_status()
+
+
 def test_learning_the_corrections_as_examples_is_not_held_by_their_length(
     gateway: Gateway, corrected: list[str]
 ):

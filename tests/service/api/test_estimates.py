@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service import sample
 from tests.fake_engine import BASE
 from tests.gateway import Gateway, running_gateway
 from tests.training.conftest import examples, rated, tiny_base, tokenizer
@@ -67,7 +68,7 @@ def test_what_a_job_would_be_refused_for_is_refused_alike(gateway: Gateway, body
 
 def test_where_the_base_model_is_not_on_the_machine_it_says_so_and_starts_nothing(gateway: Gateway):
     answer = ask(gateway.admin, put(gateway.admin, examples(3)))
-    assert error(answer) == (409, "conflict", None)
+    assert error(answer) == (409, "no_checkpoint", None)
     assert "is not on this machine" in answer.json()["error"]["message"]
 
 
@@ -114,13 +115,18 @@ def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway
 def test_rows_that_cannot_be_learned_are_named_before_there_is_a_job(tuning: Gateway):
     rows = rated(6)
     rows[1]["completion"][0]["content"] = "nan"
+    rows[2]["prompt"] = [
+        {"role": "user", "content": sample.cases()[0]["question"]}
+    ]  # the job names no assistant
     answer = ask(tuning.admin, put(tuning.admin, rows), method={"type": "kto"})
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert not found["ready"]
     assert [(one["code"], one["row"]) for one in found["look"]["findings"]] == [
-        ("nan_row", "train.jsonl line 2")
-    ]
+        ("held_out_case", "train.jsonl"), ("nan_row", "train.jsonl line 2"),
+    ]  # fmt: skip
+    message = found["look"]["findings"][0]["message"]
+    assert message.startswith("train.jsonl line 3 asks what the held-out question 'one of fanal' asks")
     assert found["hyperparameters"]["desirable_weight"] == 1
 
 
@@ -150,11 +156,16 @@ async def test_of_many_at_once_each_person_gets_one_and_nobody_keeps_the_others_
     assert list((tuning.settings.home / "imports").iterdir()) == []
 
 
-def correct(client: httpx.Client, model: str, question: str) -> None:
+def correct(
+    client: httpx.Client,
+    model: str,
+    question: str,
+    text: str = "It leaves from pier 4 at nine in the morning.",
+) -> None:
     """An answer of an assistant to a question, and a better one."""
     messages = [{"role": "user", "content": question}]
     asked = client.post("/v1/chat/completions", json={"model": model, "messages": messages})
-    better = {"type": "correction", "correction": "It leaves from pier 4 at nine in the morning."}
+    better = {"type": "correction", "correction": text}
     body = {"completion_id": asked.raise_for_status().json()["id"], **better}
     client.post("/api/feedback", json=body).raise_for_status()
 
@@ -189,5 +200,17 @@ def test_a_round_is_reckoned_on_the_feedback_as_it_stands_and_freezes_nothing(tu
     assert says == ["preferred", "non_preferred"]
     assert [token["text"] for token in found["look"]["shown"][0]["sequences"][0]["tokens"] if token["end"]]
     assert found["chosen"]["beta"]["code"] == "beta_dpo"
+    assert found["ready"]
+
+    # Corrections so long that the round is held: its estimate says so, and why.
+    for number in range(8, 40):
+        correct(
+            tuning.admin, "fanal", f"Where does ferry {number} leave, and when?", "It leaves at nine. " * 60
+        )
+    held = tuning.admin.post("/api/estimates/round", json=body, timeout=120).json()
+    assert tuning.admin.post("/api/rounds", json=body).json()["error"]["message"] == held["held"]
+    assert (held["ready"], held["look"]["findings"]) == (False, [])
+    body["override_reason"] = "The corrections are longer on purpose."
+    assert tuning.admin.post("/api/estimates/round", json=body, timeout=120).json()["ready"]
     assert tuning.admin.get("/api/datasets").json()["data"] == []
     assert tuning.admin.get("/v1/fine_tuning/jobs").json()["data"] == []

@@ -22,6 +22,8 @@ CASES = Blocklist(
         (f"I have a question. {LONG} Thank you.", "long"),
         ("Hello, which of the two morning ferries to the northern island carries bicycles?", "long"),
         ("and on sundays", "line 3"),
+        ("Which of the two morning boats to the northern island carries bicycles and small carts?", "long"),
+        ("And on Mondays?", None),
         ("Tell me, when does it leave?", None),
         ("Which of the two morning ferries to the northern cape is cheaper?", None),
         ("Do they carry bicycles and small carts?", None),
@@ -38,6 +40,14 @@ def test_of_several_texts_one_that_asks_is_enough():
     assert found is not None
     assert (found.name, found.how) == ("short", "same")
     assert CASES.asked(["Hello."]) is None
+
+
+def test_a_question_with_a_word_exchanged_is_nearly_the_same_from_eight_words_on():
+    asked = Blocklist([Case(id="c", question="Where can I change my money into euros today?", facts=["x"])])
+    assert asked.match("where CAN I exchange my money into euros, today") == ("c", "near", 0.8)
+    assert asked.match("Where can I spend my euros today?") is None
+    short = Blocklist([Case(id="c", question="Where is my card?", facts=["x"])])
+    assert short.match("Where is my deposit?") is None
 
 
 def test_without_questions_nothing_is_held_out():

@@ -6,7 +6,7 @@ import pytest
 
 from service import outcomes
 from service.contract import folder
-from service.contract.assistants import AssistantChange
+from service.contract.assistants import AssistantChange, AssistantCreate
 from service.db import tables
 from service.domain import assistants, material
 from service.domain.datasets import split_of
@@ -152,9 +152,10 @@ async def test_a_held_out_question_of_the_assistant_is_kept_out_by_itself(world:
     assert (ready.pairs, ready.excluded) == (1, {"held_out_case": 2}), "sorted anew when the questions change"
 
 
-async def test_the_trainer_of_an_assistant_gets_its_held_out_questions_to_refuse(world: World):
-    cases = b'{"question": "Question 1", "facts": ["x"]}\n'
+async def test_the_trainer_gets_the_held_out_questions_of_an_assistant_or_of_all_to_refuse(world: World):
+    cases = b'{"id": "secret", "question": "Question 1", "facts": ["x"]}\n'
     file = await world.add_file(cases, "cases")
+    others = await world.add_file(b'{"question": "Question 2", "facts": ["x"]}', "cases")
     rows = await world.add_file(b"{}\n", "sft")
     job = tables.Job(
         id="ftjob-1", kind="sft", status="running", user_id=world.admin.user_id, request={}, model="desk",
@@ -163,9 +164,14 @@ async def test_the_trainer_of_an_assistant_gets_its_held_out_questions_to_refuse
     parts = outcomes.Parts(Settings(home=world.store.home), world.store, world.hasher, [])
     async with world.database.writing() as session:
         await assistants.change_assistant(session, "desk", AssistantChange(cases_file=file))
-        alone = await outcomes.prepare(session, parts, job)
+        other = AssistantCreate(name="other", title="Other", cases_file=others)
+        await assistants.create_assistant(session, other, reserved="base")
+        _, alone = await outcomes.prepare(session, parts, job)
         job.assistant = "desk"
         spec, inputs = await outcomes.prepare(session, parts, job)
-    assert (alone[0]["cases_sha256"], set(alone[1])) == (None, {folder.TRAIN})
+    asked = [json.loads(line) for line in str(alone[folder.CASES]).splitlines()]
+    assert [(case["id"], case["question"]) for case in asked] == [
+        ("one of desk", "Question 1"), ("one of other", "Question 2"),
+    ]  # fmt: skip
     assert spec["cases_sha256"] == hashlib.sha256(cases).hexdigest()
-    assert open(inputs[folder.CASES], "rb").read() == cases
+    assert inputs[folder.CASES] == cases.decode()

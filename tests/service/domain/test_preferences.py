@@ -93,6 +93,13 @@ def test_a_held_out_question_is_found_in_any_turn():
     }
 
 
+def test_nearly_a_held_out_question_is_kept_out_of_feedback():
+    asked = "At what time does the last ferry to the island leave tonight?"
+    cases = Blocklist([Case(id="c", question=asked.replace("tonight", "today"), facts=["x"])])
+    near = replace(ANSWER, messages=[{"role": "user", "content": asked}])
+    assert set(faults(CORRECTION, near, blocklist=cases).values()) == {"held_out_case"}
+
+
 def test_which_side_stood_on_the_left_is_known_when_it_was_said():
     assert pieces(PREFERENCE, ANSWER, OTHER, NONE)[0].left is None
     assert pieces(replace(PREFERENCE, left_id="a"), ANSWER, OTHER, NONE)[0].left is False

@@ -53,7 +53,7 @@ class Brought:
         )
 
     def look(self) -> Preview:
-        return preview(self.spec, Source(self.path, self.spec.plan))
+        return preview(self.spec, Source(self.path, self.spec.plan, self.spec.filename))
 
     def read(self) -> ImportReport:
         return Import(self.spec, self.place).run()

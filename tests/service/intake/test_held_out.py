@@ -24,6 +24,7 @@ FARES = CASES[0]["question"]
         ),
         ("who keeps the LIGHTHOUSE", "line 2", "same"),
         (f"Please: {FARES}", "fares", "runs"),
+        ("What will a child under twelve pay for the morning ferry to that outer island?", "fares", "near"),
         ("What does a child under twelve pay?", None, None),
         ("Who keeps the lighthouse keys when it is dark?", None, None),
         ("When does the morning ferry to the outer island leave?", None, None),
@@ -38,19 +39,6 @@ def test_a_question_that_is_measured_on_does_not_reach_training(
     touched = [(one.line, one.case, one.how) for one in report.touched]
     assert touched == ([(1, case, how)] if case else [])
     assert (report.cases, report.taken) == (2, 1 if case else 2)
-
-
-def test_a_question_with_one_word_exchanged_is_found_by_its_runs_of_three(tmp_path: Path):
-    long = " ".join(f"word{n}" for n in range(40))
-    near = long.replace("word3 ", "other ").replace("word11 ", "other ").replace("word19 ", "other ").replace(
-        "word27 ", "other ").replace("word35 ", "other ")  # fmt: skip
-    (tmp_path / "cases").write_bytes(jsonl({"id": "long", "question": near, "facts": ["x"]}))
-    rows = [{"prompt": long.replace("word20 ", ""), "completion": "a"}, {"prompt": "b", "completion": "b"}]
-    report = Brought(tmp_path, jsonl(*rows), cases=[str(tmp_path / "cases")]).read()
-    assert report.left_out == {}  # 15 of 38 runs are others: not the same question
-    (tmp_path / "cases").write_bytes(jsonl({"id": "long", "question": long, "facts": ["x"]}))
-    report = Brought(tmp_path, jsonl(*rows), cases=[str(tmp_path / "cases")]).read()
-    assert report.left_out == {"held_out_case": 1}
 
 
 def test_an_answer_may_hold_the_facts_that_are_asked_for_but_not_the_question(tmp_path: Path):

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from service.contract.words import words
 from service.intake.languages import language
 from service.intake.sheet import Gathering, Tally
-from service.intake.words import words
 from service.sample import __file__ as sample
 from tests.service.intake.files import Brought, jsonl
 

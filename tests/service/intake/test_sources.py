@@ -167,7 +167,6 @@ def archive(name: str) -> bytes:
         (b"\xd0\xcf\x11\xe0rest", "Save it as .xlsx"),
         (b"PAR1rest", "Parquet"),
         (b"\x1f\x8brest", "Unpack it first"),
-        (b"%PDF-1.7", "PDF"),
         (b"\x00\x01\x02", "not text"),
         (archive("a.txt"), "an archive"),
         (archive("xl/workbook.xml"), "cannot be read"),
@@ -177,6 +176,30 @@ def archive(name: str) -> bytes:
 def test_a_file_that_holds_no_rows_is_refused_with_the_next_step(tmp_path: Path, content: bytes, said: str):
     with pytest.raises(BadFile, match=said):
         Brought(tmp_path, content).look()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("manual.pdf", b"%PDF-1.7"), ("manual.docx", archive("word/document.xml")),
+        ("Notes.TXT", b"First, a word of thanks.\nThen, the rest.\n"), ("notes.md", b"# Ferries\n\nThey leave at 9.\n"),
+    ],
+)  # fmt: skip
+def test_a_text_to_read_is_refused_by_what_it_is_with_the_next_step(
+    tmp_path: Path, name: str, content: bytes
+):
+    for bring in (Brought(tmp_path, content, name).look, Brought(tmp_path, content, name).read):
+        with pytest.raises(BadFile, match="a column of questions and a column of answers") as refusal:
+            bring()
+        assert refusal.value.code == "document"
+
+
+def test_a_text_with_tabs_or_json_is_read_whatever_it_is_called(tmp_path: Path):
+    assert Brought(tmp_path, b"question\tanswer\na, b\tc\n", "rows.txt").look().columns == [
+        "question",
+        "answer",
+    ]
+    assert Brought(tmp_path, b'{"prompt": "a", "completion": "b"}\n', "rows.txt").read().taken == 1
 
 
 def test_two_columns_of_one_name_and_one_of_none_stay_apart(tmp_path: Path):

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from service.contract.words import LIKE, alike, runs, words
 from service.intake import minhash, spool
-from service.intake.words import alike, runs, words
 from tests.service.intake.files import Brought, jsonl
 
 LOREM = (
@@ -42,7 +42,7 @@ def test_rows_that_say_nearly_the_same_are_named_and_left_out_when_asked(tmp_pat
     assert (report.taken, report.sheet.near_duplicates) == (50, 1)
     [twins] = report.sheet.near_examples
     assert (twins.line, twins.like) == (31, 8)
-    assert twins.share >= minhash.LIKE
+    assert twins.share >= LIKE
     strict = Brought(tmp_path, jsonl(*rows), near_duplicates="leave_out").read()
     assert (strict.taken, strict.left_out) == (49, {"near_duplicate": 1})
 
@@ -68,7 +68,7 @@ def test_likely_twins_are_found_and_unlike_texts_are_not_even_compared():
         one, other, foreign = (
             runs(some, minhash.RUN) for some in (said, changed, words(text(seed + 9999, 60)))
         )
-        if alike(one, other) >= minhash.LIKE:
+        if alike(one, other) >= LIKE:
             alike_pairs += 1
             found += bool(set(minhash.bands(one)) & set(minhash.bands(other)))
         unlike_pairs += 1

@@ -38,6 +38,8 @@ SENTENCES: dict[str, str] = {
     "event_labels": "{good} are good and count {good_weight} each, {bad} are not and count {bad_weight}.",
     "event_held_out": "{n} rows are kept aside; none of them is learnt from.",
     "event_held_out_one": "1 row is kept aside; it is not learnt from.",
+    "event_set_aside": "{n} rows that were kept aside ask what training asks, in the same words or nearly: they are not measured on.",
+    "event_set_aside_one": "1 row that was kept aside asks what training asks, in the same words or nearly: it is not measured on.",
     "event_loading_base": "Loading the base model.",
     "event_loading_adapter": "Loading the base model and the adapter.",
     "event_reference_base": "Loading the model and asking the base model, its reference, how likely it finds each "

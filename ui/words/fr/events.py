@@ -41,6 +41,8 @@ SENTENCES: dict[str, str] = {
     "{bad_weight}.",
     "event_held_out": "{n} lignes sont réservées ; rien n’en est appris.",
     "event_held_out_one": "{n} ligne est réservée ; rien n’en est appris.",
+    "event_set_aside": "{n} lignes réservées posent une question de l’entraînement, dans les mêmes mots ou presque : elles ne servent pas à mesurer.",
+    "event_set_aside_one": "{n} ligne réservée pose une question de l’entraînement, dans les mêmes mots ou presque : elle ne sert pas à mesurer.",
     "event_loading_base": "Chargement du modèle de base.",
     "event_loading_adapter": "Chargement du modèle de base et de l’adaptateur.",
     "event_reference_base": "Chargement du modèle ; le modèle de base, sa référence, dit combien chaque réponse "
