@@ -97,7 +97,7 @@ def drawn(w: Words, found: JobReport, card: str) -> str:
     origin = lineage.drawn(w, found.release, found.lineage) if found.release and found.lineage else ""
     return render(
         "report", w, found=found, job=job, plots=plots, rows=_rows(w, found), settings=_settings(w, found), close=close,
-        said=lambda one: said(w, one), origin=origin, card=card.split("\n---\n", 1)[-1], **alone(),
+        said=lambda one: said(w, one), origin=origin, card=card.split("\n---\n", 1)[-1], page=alone(),
         why=failure(w, job.error) if job.error else None,
     )  # fmt: skip
 

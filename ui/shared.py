@@ -37,7 +37,7 @@ def routes(parts: Parts) -> APIRouter:
             return show("problem_page", w, status=refused.status or 503, text=refusal(w, refused))
         title = next((one.title for one in everyone if one.name == found.assistant), found.assistant)
         turns = [(turn, *parted(turn.question)) for turn in found.turns]
-        return show("shared", w, found=found, turns=turns, title=title, **alone())
+        return show("shared", w, found=found, turns=turns, title=title, page=alone())
 
     @router.get("/export/{conversation_id}.{ending}")
     async def export(conversation_id: str, ending: str, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs` on OpenAI's wire, what came of a job, and `/api/rounds`: freeze the feedback and train on it."""
+"""`/v1/fine_tuning/jobs` on OpenAI's wire, a job's report, and `/api/rounds`: freeze the feedback and train on it."""
 
 from typing import Annotated, Any, Literal
 

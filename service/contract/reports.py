@@ -24,6 +24,11 @@ FindingCode = Literal[
 """`overfit_no_rows` and everything that ends in `unmeasured` cannot be told; the sentence says why."""
 
 
+Check = Literal["overfitting", "forgetting", "chosen", "length"]
+Before = Literal["base", "live", "adapter"]
+Use = Literal["training", "held_out"]
+
+
 class Finding(Strict):
     """One thing that was looked at: in a sentence, and by a code with its values for who says it in other words."""
 
@@ -36,7 +41,7 @@ class Finding(Strict):
 class DataUse(Strict):
     """A file that the job was given. Of a file that is not the reader's to see only the id is told."""
 
-    use: Literal["training", "held_out"]
+    use: Use
     file: str
     name: str | None = None
     rows: int | None = None
@@ -49,7 +54,7 @@ class JobReport(Strict):
     job: Job
     verdict: list[Finding]
     """Three: how the job ended, whether its model answers better, and what to look at first."""
-    checks: dict[Literal["overfitting", "forgetting", "chosen", "length"], Finding]
+    checks: dict[Check, Finding]
     """`chosen` is looked at for preference pairs alone."""
     step: int = 0
     """The last step that it told of."""
@@ -58,7 +63,7 @@ class JobReport(Strict):
     """Each figure by its name in the job's events: steps and values, oldest first."""
     training: TrainingReport | None = None
     """None while there is no adapter, and of those made by an early version."""
-    before: Literal["base", "live", "adapter"]
+    before: Before
     """What "before this job" means in `training`: the base model, the adapter of the release that is live now, or
     another adapter. What was forgotten is measured against the base model, and told for both."""
     data: list[DataUse]

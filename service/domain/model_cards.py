@@ -174,10 +174,10 @@ def _learnt(report: dict[str, Any]) -> str:
         return "What was measured while it learnt is not known here."
     figures = [(name, f"{value:.4f}") for name, value in report["metrics"].items()]
     said = (
-        f"{report['steps']} steps on {report['rows']} rows ({report['epochs']:.1f} passes), with {report['held_out']} rows "
-        f"held out; the adapter is that of step {report.get('kept_step') or report['steps']}. What begins with `train_` is "
-        "the mean of the last pass, the rest of held-out rows: `_before` before the first step, and otherwise after the "
-        "step that was kept."
+        f"{report['steps']} steps on {report['rows']} rows ({report['epochs']:.1f} passes), with {report['held_out']} "
+        f"rows held out; the adapter is that of step {report.get('kept_step') or report['steps']}. What begins with "
+        "`train_` is the mean of the last pass, the rest of held-out rows: `_before` before the first step, and "
+        "otherwise after the step that was kept."
     )
     return f"{said}\n\n{_table(('figure', 'value'), figures)}"
 

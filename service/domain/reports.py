@@ -7,9 +7,9 @@ was not measured is said to be so. Who is no reviewer is told nothing of evaluat
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.contract.evaluations import Evaluation, EvaluationReport
+from service.contract.evaluations import Contestant, Evaluation, EvaluationReport
 from service.contract.jobs import Chosen, TrainingReport
-from service.contract.reports import DataUse, Finding, FindingCode, JobReport
+from service.contract.reports import Before, Check, DataUse, Finding, FindingCode, JobReport, Use
 from service.db import tables
 from service.domain import evaluations, jobs, lineage, releases, result_files
 from service.domain.keys import Caller
@@ -33,30 +33,31 @@ SAID: dict[FindingCode, str] = {
     "failed_early": "The training failed before its first step, so there is no model to use.",
     "cancelled_early": "The training was cancelled before its first step, so there is no model to use.",
     "better_pass": "It passed its evaluation on {n} questions: {better} are answered clearly better, {worse} worse.",
-    "better_hold": "Its evaluation on {n} questions holds it back: {better} are answered clearly better, {worse} worse.",
+    "better_hold": "Its evaluation on {n} questions holds it back: {better} are answered clearly better, {worse} "
+    "worse.",
     "better_unmeasured": "Whether it answers better was not measured.",
     "better_hidden": "Whether it answers better is for reviewers to read.",
     "watch_nothing": "None of the checks below found a warning sign.",
     "watch_unknown": "No warning sign was found, but of the checks below {n} could not be made.",
     "overfit_none": "It did not learn its rows by heart: rows kept aside came nearer too, from {before} to {kept}.",
     "overfit_avoided": "It began to learn its rows by heart after step {best}, but what is kept is from that step.",
-    "overfit_kept": "It learnt its rows by heart: rows kept aside were nearest after step {best} ({lowest}), and stand at "
-    "{kept} now. Fewer passes would do.",
-    "overfit_useless": "What it learnt does not carry over: rows kept aside are no nearer than before ({before} before, "
-    "{kept} now). More or other rows are needed.",
-    "overfit_gap": "It knows its own rows far better than rows kept aside ({train} against {kept}): it may be learning "
-    "them by heart.",
+    "overfit_kept": "It learnt its rows by heart: rows kept aside were nearest after step {best} ({lowest}), and "
+    "stand at {kept} now. Fewer passes would do.",
+    "overfit_useless": "What it learnt does not carry over: rows kept aside are no nearer than before "
+    "({before} before, {kept} now). More or other rows are needed.",
+    "overfit_gap": "It knows its own rows far better than rows kept aside ({train} against {kept}): it may be "
+    "learning them by heart.",
     "overfit_no_rows": "Whether it learnt its rows by heart cannot be told, because no rows were kept aside.",
-    "overfit_unmeasured": "Whether it learnt its rows by heart cannot be told, because rows kept aside were not measured "
-    "after a pass.",
-    "forgot_little": "It forgot little: of 100 words of general answers it would say {now} as the base model does; before "
-    "this job {earlier}.",
-    "forgot_much": "It forgot general things: of 100 words of general answers it would say {now} as the base model does; "
+    "overfit_unmeasured": "Whether it learnt its rows by heart cannot be told, because rows kept aside were not "
+    "measured after a pass.",
+    "forgot_little": "It forgot little: of 100 words of general answers it would say {now} as the base model does; "
     "before this job {earlier}.",
+    "forgot_much": "It forgot general things: of 100 words of general answers it would say {now} as the base model "
+    "does; before this job {earlier}.",
     "forgot_unmeasured": "What it forgot was not measured.",
     "chosen_held": "It finds the preferred answers no less likely than before.",
-    "chosen_fell": "It finds the preferred answers of rows kept aside less likely than before (log-probability {before} "
-    "before, {kept} now): it learnt what not to say more than what to say.",
+    "chosen_fell": "It finds the preferred answers of rows kept aside less likely than before (log-probability "
+    "{before} before, {kept} now): it learnt what not to say more than what to say.",
     "chosen_fell_training": "It finds the preferred answers it was taught less likely than before (reward {kept}): it "
     "learnt what not to say more than what to say.",
     "chosen_unmeasured": "Whether the preferred answers became less likely was not measured.",
@@ -89,7 +90,7 @@ async def of_job(session: AsyncSession, caller: Caller, job: tables.Job) -> JobR
     evaluation = await _evaluation(session, release) if release else None
     measured = evaluation.report if evaluation else None
     total = next((steps[step]["total_steps"] for step in sorted(steps) if "total_steps" in steps[step]), None)
-    checks = {
+    checks: dict[Check, Finding] = {
         "overfitting": overfitting(curves, trained, held_out=bool(job.validation_file)),
         "forgetting": forgetting(trained),
         **({"chosen": chosen(curves, trained)} if job.kind == "dpo" else {}),
@@ -174,8 +175,9 @@ def chosen(curves: dict[str, list[tuple[int, float]]], trained: TrainingReport |
 
 def length(measured: EvaluationReport | None) -> Finding:
     """By the median words of the candidate's answers and of those of what answered before, the live release first."""
-    words = measured.words if measured else {}
-    rival = next((who for who in ("live", "base") if who in words), None)
+    words: dict[Contestant, int] = measured.words if measured else {}
+    rivals: tuple[Contestant, ...] = ("live", "base")
+    rival = next((who for who in rivals if who in words), None)
     if rival is None or "candidate" not in words:
         return found("length_unmeasured")
     before, now = words[rival], words["candidate"]
@@ -236,7 +238,7 @@ async def _evaluation(session: AsyncSession, release: tables.Release) -> Evaluat
     return await evaluations.shown(session, evaluation) if evaluation else None
 
 
-async def _before(session: AsyncSession, job: tables.Job) -> str:
+async def _before(session: AsyncSession, job: tables.Job) -> Before:
     if job.start_adapter is None:
         return "base"
     assistant, release = tables.Assistant, tables.Release
@@ -257,8 +259,9 @@ async def _reasons(session: AsyncSession, job: tables.Job) -> dict[str, Chosen]:
 
 
 async def _data(session: AsyncSession, caller: Caller, job: tables.Job) -> list[DataUse]:
-    given = []
-    for use, id_ in (("training", job.training_file), ("held_out", job.validation_file)):
+    given: list[DataUse] = []
+    files: list[tuple[Use, str | None]] = [("training", job.training_file), ("held_out", job.validation_file)]
+    for use, id_ in files:
         file = await session.get(tables.File, id_) if id_ else None
         if file is not None and caller.may_see(file.user_id):
             given.append(

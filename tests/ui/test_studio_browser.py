@@ -74,7 +74,8 @@ def history(session: Session, person: str) -> None:
             ))  # fmt: skip
         made = adapter()
         trained = TrainingReport(
-            steps=3, epochs=3, rows=16, held_out=2, trained_tokens=4000, seconds=60, metrics={"train_loss": 0.2}, kept_step=3,
+            steps=3, epochs=3, rows=16, held_out=2, trained_tokens=4000, seconds=60, metrics={"train_loss": 0.2},
+            kept_step=3,
             forgetting=Forgetting(
                 questions=16, tokens=700, distance=0.25, distance_before=0.03, same=0.81, same_before=0.97
             ),
