@@ -177,7 +177,7 @@ def length(measured: EvaluationReport | None) -> Finding:
     """By the median words of the candidate's answers and of those of what answered before, the live release first."""
     words: dict[Contestant, int] = measured.words if measured else {}
     rivals: tuple[Contestant, ...] = ("live", "base")
-    rival = next((who for who in rivals if who in words), None)
+    rival: Contestant | None = next((who for who in rivals if who in words), None)
     if rival is None or "candidate" not in words:
         return found("length_unmeasured")
     before, now = words[rival], words["candidate"]
