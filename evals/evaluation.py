@@ -5,7 +5,9 @@ the gate.
 """
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 
 from pydantic import ValidationError
 
@@ -21,7 +23,15 @@ from evals.report import page
 from evals.scoring import Scoreboard, plan, primary_of, score_all
 from evals.statistics import spread
 from service.contract import folder as run_folder
-from service.contract.evaluations import Case, Contestant, Difference, EvaluationReport, EvaluationSpec, Score
+from service.contract.evaluations import (
+    Answer,
+    Case,
+    Contestant,
+    Difference,
+    EvaluationReport,
+    EvaluationSpec,
+    Score,
+)
 from service.contract.jobs import EventCode, Progress
 
 
@@ -159,10 +169,20 @@ def _report(
         examples_better=better,
         examples_worse=worse,
         changes=told(board, rival, primary, better, worse) if rival else [],
+        words={
+            who: found
+            for who, theirs in board.answers.items()
+            if (found := _median_words(theirs)) is not None
+        },
         judge=spec.judge.model if spec.judge else None,
         taken_over=spec.known,
         seconds=round(time.monotonic() - started, 2),
     )
+
+
+def _median_words(answers: Iterable[Answer]) -> int | None:
+    lengths = [len(answer.text.split()) for answer in answers if answer.error is None]
+    return round(median(lengths)) if lengths else None
 
 
 def _evidence(

@@ -114,7 +114,7 @@ def _shown(say: Phrases, spec: EvaluationSpec, board: Scoreboard, report: Evalua
         "overall_scores": [one for one in report.scores if one.slice == "all"],
         "overall_differences": overall,
         "covered": len(board.rows(primary)),
-        "answered_by": _answered_by(board),
+        "answered_by": _answered_by(board, report),
         "same_adapter": _same_adapter(board, rival),
     }
 
@@ -211,18 +211,17 @@ def _failures(say: Phrases, board: Scoreboard) -> list[tuple[str, str, str]]:
     return unanswered + broken
 
 
-def _answered_by(board: Scoreboard) -> list[dict[str, Any]]:
+def _answered_by(board: Scoreboard, report: EvaluationReport) -> list[dict[str, Any]]:
     rows = []
     for who, theirs in board.answers.items():
         valid = [answer for answer in theirs if answer.error is None]
-        lengths = sorted(len(answer.text.split()) for answer in valid)
         rows.append(
             {
                 "who": who,
                 "adapters": list(Counter(answer.adapter for answer in valid)),
                 "cut": sum(answer.finish_reason == "length" for answer in valid),
                 "empty": sum(not answer.text.strip() for answer in valid),
-                "words": lengths[len(lengths) // 2] if lengths else 0,
+                "words": report.words.get(who, 0),
             }
         )
     return rows

@@ -89,33 +89,35 @@ def drawn(w: Words, evaluations: list[Evaluation], news: dict[str, News]) -> str
     measured = [(one, one.report) for one in evaluations if one.report is not None]
     newest = {one.release: one.id for one, _ in reversed(measured)}
     lines = {one.id: _lines(w, one, report) for one, report in measured}
-    close = {one.id: _close(w, one, report) for one, report in measured if newest[one.release] == one.id}
-    names = {one.id: _names(w, one) for one in evaluations}
+    near = {one.id: close(w, one, report) for one, report in measured if newest[one.release] == one.id}
+    known = {one.id: names(w, one) for one in evaluations}
     why = {one.id: reasons(w, report.gate) for one, report in measured}
     errors = {
         one.id: one.coded_error or JobError(code="", message=one.error) for one in evaluations if one.error
     }
     failures = {id_: (error, failure(w, error)) for id_, error in errors.items()}
     return render(
-        "evaluations", w, failures=failures, evaluations=evaluations, lines=lines, news=news, close=close, names=names,
+        "evaluations", w, failures=failures, evaluations=evaluations, lines=lines, news=news, close=near, names=known,
         reasons=why, first=measured[0][0].id if measured else "",
     )  # fmt: skip
 
 
-def _names(w: Words, one: Evaluation) -> dict[Contestant, str]:
+def names(w: Words, one: Evaluation) -> dict[Contestant, str]:
+    """What each contestant is called."""
     return {
         "candidate": w("release_number", number=one.release_number), "live": w("live_now"), "base": w("base_model")
     }  # fmt: skip
 
 
 def _lines(w: Words, one: Evaluation, report: EvaluationReport) -> list[Line]:
-    names = _names(w, one)
+    known = names(w, one)
     chosen = [s for s in report.scores if s.metric == report.primary and s.slice == "all"]
     chosen.sort(key=lambda score: ORDER.index(score.contestant))
-    return [Line(names[s.contestant], s.mean, s.low, s.high, s.failed) for s in chosen]
+    return [Line(known[s.contestant], s.mean, s.low, s.high, s.failed) for s in chosen]
 
 
-def _close(w: Words, one: Evaluation, report: EvaluationReport) -> Close:
+def close(w: Words, one: Evaluation, report: EvaluationReport) -> Close:
+    """What one evaluation shows beyond its figures."""
     measured = {difference.against for difference in report.differences}
     rival: Contestant | None = next((who for who in ORDER if who in measured), None)
     changes = report.changes
@@ -130,7 +132,7 @@ def _close(w: Words, one: Evaluation, report: EvaluationReport) -> Close:
 
 def _slices(w: Words, one: Evaluation, report: EvaluationReport, rival: Contestant | None) -> list[Slice]:
     """The worst change first; where nothing was compared, the weakest first."""
-    names, found = _names(w, one), []
+    known, found = names(w, one), []
     for part in dict.fromkeys(score.slice for score in report.scores if score.slice != "all"):
         scores = [s for s in report.scores if s.slice == part and s.metric == report.primary]
         scores.sort(key=lambda score: ORDER.index(score.contestant))
@@ -142,7 +144,7 @@ def _slices(w: Words, one: Evaluation, report: EvaluationReport, rival: Contesta
              if d.slice == part and d.metric == report.primary and d.against == rival), None
         )  # fmt: skip
         name = language_name(w, value) if kind == "language" else value
-        shares = [(names[score.contestant], score.mean) for score in scores]
+        shares = [(known[score.contestant], score.mean) for score in scores]
         moved = _moved(difference) if difference else None
         shown = Slice(name, kind, scores[0].cases, shares, moved)
         found.append((difference.mean if difference else scores[0].mean, part, shown))

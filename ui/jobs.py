@@ -54,9 +54,7 @@ async def detail(
     events = await gateway.job_events(token, job_id)
     told = [event for event in events if event.type == "message"][:40]
     why = failure(w, job.error) if job.error else None
-    head = render(
-        "job", w, job=job, stage=_stage(w, job, events), moves=_moves(job), figures=figures(events), why=why
-    )
+    head = render("job", w, job=job, stage=_stage(w, job, events), moves=_moves(job), why=why)
     messages = render("messages", w, events=[(event, *said(w, event)) for event in told])
     return head, points(w, events, CURVES), points(w, events, RANKING), messages
 

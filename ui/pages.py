@@ -5,6 +5,7 @@ without images, so that no answer can run anything or fetch anything.
 """
 
 import datetime
+import json
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -16,7 +17,7 @@ from markupsafe import Markup
 
 from ui import code
 from ui.attachments import parted
-from ui.maths import formulas
+from ui.maths import formulas, typesetter
 from ui.words import Words, figure, number
 
 
@@ -28,6 +29,17 @@ def render(template: str, words: Words, **values: Any) -> str:
 def static(name: str) -> str:
     """The text of a file in `static/`."""
     return files("ui").joinpath("static", name).read_text(encoding="utf-8")
+
+
+def alone() -> dict[str, str]:
+    """`styles` and `script` of a page that stands outside the screens and looks as they do."""
+    names = ("tokens", "screens", "chat", "phone", "shared")
+    stubs = "const element = document.body, trigger = () => {}, watch = () => {};"
+    maths = f"window.tailorbirdMaths = {json.dumps(typesetter())};"
+    return {
+        "styles": "".join(static(f"{name}.css") for name in names),
+        "script": f"{maths}{static('page.js')}(() => {{ {stubs}{static('panel.js')} }})();",
+    }
 
 
 @cache

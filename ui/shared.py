@@ -3,7 +3,6 @@
 Plain pages and files for whoever is signed in; what they may see is decided by the gateway.
 """
 
-import json
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
@@ -12,8 +11,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from ui.attachments import parted
 from ui.client import Refused
 from ui.login import show
-from ui.maths import typesetter
-from ui.pages import static
+from ui.pages import alone
 from ui.screens import Parts
 from ui.sessions import language_of, token_of
 from ui.words import refusal, words
@@ -38,13 +36,8 @@ def routes(parts: Parts) -> APIRouter:
                 return show("not_shared", w, status=404)
             return show("problem_page", w, status=refused.status or 503, text=refusal(w, refused))
         title = next((one.title for one in everyone if one.name == found.assistant), found.assistant)
-        names = ("tokens", "screens", "chat", "phone", "shared")
-        styles = "".join(static(f"{name}.css") for name in names)
         turns = [(turn, *parted(turn.question)) for turn in found.turns]
-        stubs = "const element = document.body, trigger = () => {}, watch = () => {};"
-        maths = f"window.tailorbirdMaths = {json.dumps(typesetter())};"
-        script = f"{maths}{static('page.js')}(() => {{ {stubs}{static('panel.js')} }})();"
-        return show("shared", w, found=found, turns=turns, title=title, styles=styles, script=script)
+        return show("shared", w, found=found, turns=turns, title=title, page=alone())
 
     @router.get("/export/{conversation_id}.{ending}")
     async def export(conversation_id: str, ending: str, request: Request) -> Response:

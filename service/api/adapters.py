@@ -4,14 +4,16 @@ import asyncio
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import StreamingResponse
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.api.datasets import LimitQuery
-from service.api.deps import AdministratorDep, CallerDep, HouseDep, ReadDep, ReviewerDep
+from service.api.deps import AdministratorDep, CallerDep, House, HouseDep, ReadDep, ReviewerDep
 from service.contract.adapters import AdapterBrought, AdapterCreate
 from service.contract.lineage import Lineage
 from service.contract.releases import Adapter
 from service.domain import adapters, audit, job_requests, jobs, lineage, model_cards, releases
+from service.domain.keys import Caller
 from service.storage.archive import pieces
 
 router = APIRouter(tags=["adapters"])
@@ -59,8 +61,7 @@ async def adapter_files(digest: str, house: HouseDep, caller: CallerDep) -> Stre
     a model card. That it was taken stands in the journal."""
     async with house.database.reading() as session:
         adapter = await releases.adapter_to_take(session, caller, digest)
-        ours = house.settings.embedded and adapter.manifest.base_model == house.settings.model_name
-        card = await model_cards.of_adapter(session, caller, adapter, embedded=ours)
+        card = await _card(session, house, caller, adapter)
     file = await asyncio.to_thread(house.store.adapter_zip, digest, card)
     size = file.seek(0, 2)
     file.seek(0)
@@ -72,9 +73,23 @@ async def adapter_files(digest: str, house: HouseDep, caller: CallerDep) -> Stre
     return StreamingResponse(pieces(file), media_type="application/zip", headers=headers)
 
 
+@router.get("/api/adapters/{digest}/card", response_class=PlainTextResponse)
+async def adapter_card(digest: str, house: HouseDep, caller: CallerDep) -> Response:
+    """The model card alone, in Markdown, for who tuned the model and for reviewers."""
+    async with house.database.reading() as session:
+        adapter = await releases.adapter_to_take(session, caller, digest)
+        card = await _card(session, house, caller, adapter)
+    return Response(card, media_type="text/markdown; charset=utf-8")
+
+
 @router.get("/api/adapters/{digest}/lineage")
 async def adapter_lineage(
     digest: str, session: ReadDep, _: ReviewerDep, after: str | None = None, limit: LimitQuery = 100
 ) -> Lineage:
     """What it learned from, back to people's feedback, and what it inherited from the adapters before it."""
     return await lineage.of_adapter(session, digest, after=after, limit=limit)
+
+
+async def _card(session: AsyncSession, house: House, caller: Caller, adapter: Adapter) -> str:
+    ours = house.settings.embedded and adapter.manifest.base_model == house.settings.model_name
+    return await model_cards.of_adapter(session, caller, adapter, embedded=ours)

@@ -1,4 +1,4 @@
-"""`/v1/fine_tuning/jobs` on OpenAI's wire, and `/api/rounds`: freeze the feedback and train on it."""
+"""`/v1/fine_tuning/jobs` on OpenAI's wire, a job's report, and `/api/rounds`: freeze the feedback and train on it."""
 
 from typing import Annotated, Any, Literal
 
@@ -18,8 +18,9 @@ from service.api.deps import (
 )
 from service.api.lists import as_list, metadata_wanted
 from service.contract.jobs import Job, JobCreate, Method, RoundCreate
+from service.contract.reports import JobReport
 from service.db import tables
-from service.domain import audit, datasets, idempotency, job_requests, jobs, passes, rounds
+from service.domain import audit, datasets, idempotency, job_requests, jobs, passes, reports, rounds
 from service.domain.job_requests import Plan
 from service.domain.keys import Caller
 
@@ -142,6 +143,14 @@ async def list_checkpoints(
     job = await jobs.get_training_job(session, caller, job_id)
     found, more = await passes.list_checkpoints(session, job, after=after, limit=limit)
     return as_list(found, has_more=more)
+
+
+@router.get("/api/jobs/{job_id}/report")
+async def job_report(job_id: str, session: ReadDep, caller: CallerDep) -> JobReport:
+    """What came of a training job, or how far it came: a verdict in three sentences and everything it rests on.
+
+    For who made the job and for reviewers; its evaluation, release and lineage are for reviewers alone."""
+    return await reports.of_job(session, caller, await jobs.get_training_job(session, caller, job_id))
 
 
 @router.post("/api/rounds")

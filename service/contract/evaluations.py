@@ -186,6 +186,8 @@ class EvaluationReport(Strict):
     examples_worse: list[str] = []
     changes: list[Change] = []
     """The first few of both with their texts, the worst first, then the best. Reports made earlier have none."""
+    words: dict[Contestant, int] = {}
+    """Of each contestant's valid answers the median number of words. Reports made earlier have none."""
     judge: str | None = None
     taken_over: dict[Contestant, str] = {}
     """Contestants that were not asked again, and the evaluation that their answers are from."""

@@ -54,6 +54,7 @@ async def of_adapter(session: AsyncSession, caller: Caller, adapter: Adapter, *,
             "## Settings",
             _table(("setting", "value"), settings.model_dump().items()) if settings else "Not known here.",
         ),
+        *("## Training", _learnt(trained)),
         *("## Evaluation", "\n\n".join(filter(None, (measured, _forgotten(trained))))),
         *("## Proof of serving", _proved(adapter.proof)),
         *("## Limits", _limits(adapter.manifest, known)),
@@ -165,6 +166,20 @@ def _measured(evaluation: tables.Evaluation | None, report: EvaluationReport | N
     if scores:
         said.append(_table(("metric", "who", "mean", "95 % interval"), scores))
     return "\n\n".join(said)
+
+
+def _learnt(report: dict[str, Any]) -> str:
+    """What the trainer measured while it learnt; nothing of an early version or of an adapter from elsewhere."""
+    if not report.get("metrics"):
+        return "What was measured while it learnt is not known here."
+    figures = [(name, f"{value:.4f}") for name, value in report["metrics"].items()]
+    said = (
+        f"{report['steps']} steps on {report['rows']} rows ({report['epochs']:.1f} passes), with {report['held_out']} "
+        f"rows held out; the adapter is that of step {report.get('kept_step') or report['steps']}. What begins with "
+        "`train_` is the mean of the last pass, the rest of held-out rows: `_before` before the first step, and "
+        "otherwise after the step that was kept."
+    )
+    return f"{said}\n\n{_table(('figure', 'value'), figures)}"
 
 
 def _forgotten(report: dict[str, Any]) -> str:

@@ -18,12 +18,8 @@ COLUMNS = {
 
 
 async def written(session: AsyncSession, job_id: str) -> bytes | None:
-    """What a job's file holds: of a step that was made again after a break, what it gave last. None without steps."""
-    event = tables.JobEvent
-    query = select(event.data).where(event.job_id == job_id, event.type == "metrics").order_by(event.id)
-    steps: dict[int, dict[str, Any]] = {}
-    for data in await session.scalars(query):
-        steps.setdefault(data["step"], {}).update(data)
+    """What a job's file holds. None without steps."""
+    steps = await steps_of(session, job_id)
     if not steps:
         return None
     text = io.StringIO()
@@ -31,6 +27,16 @@ async def written(session: AsyncSession, job_id: str) -> bytes | None:
     rows.writerow(COLUMNS)
     rows.writerows([steps[step].get(ours, "") for ours in COLUMNS.values()] for step in sorted(steps))
     return text.getvalue().encode()
+
+
+async def steps_of(session: AsyncSession, job_id: str) -> dict[int, dict[str, Any]]:
+    """The figures of each step, by its number: of one that was made again after a break, what it gave last."""
+    event = tables.JobEvent
+    query = select(event.data).where(event.job_id == job_id, event.type == "metrics").order_by(event.id)
+    steps: dict[int, dict[str, Any]] = {}
+    for data in await session.scalars(query):
+        steps.setdefault(data["step"], {}).update(data)
+    return steps
 
 
 async def keep(session: AsyncSession, job: tables.Job, content: bytes, sha256: str) -> None:

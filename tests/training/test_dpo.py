@@ -91,6 +91,11 @@ def test_the_result_is_one_adapter_over_the_base_that_prefers_what_it_was_taught
     report = TrainingReport.model_validate(folder.read_json(run / folder.REPORT))
     assert report.metrics["reward_accuracy"] == 1
     assert report.metrics["reward_margin"] > report.metrics["reward_margin_before"]
+    told = [line["metrics"] for line in folder.read_lines(run / folder.PROGRESS) if line.get("metrics")]
+    assert all(line["logp_chosen"] < 0 and line["logp_rejected"] < 0 for line in told if "train_loss" in line)
+    held_out = [line["valid_logp_chosen"] for line in told if "valid_loss" in line]
+    assert len(held_out) == 5, "before the first step, and after each pass"
+    assert held_out[-1] > held_out[0]
 
 
 @pytest.mark.parametrize(

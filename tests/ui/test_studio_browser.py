@@ -15,6 +15,8 @@ from playwright.sync_api import Browser, expect
 from sqlalchemy import create_engine, func, select, update
 from sqlalchemy.orm import Session
 
+from service.contract.jobs import TrainingReport
+from service.contract.replay import Forgetting
 from service.db import tables
 from tests.fake_engine import BASE
 from tests.service.storage.adapters import brought, lora, servable, settings
@@ -71,9 +73,17 @@ def history(session: Session, person: str) -> None:
                 data={"step": step, "total_steps": 3, "train_loss": loss, "valid_loss": loss + 0.1},
             ))  # fmt: skip
         made = adapter()
+        trained = TrainingReport(
+            steps=3, epochs=3, rows=16, held_out=2, trained_tokens=4000, seconds=60, metrics={"train_loss": 0.2},
+            kept_step=3,
+            forgetting=Forgetting(
+                questions=16, tokens=700, distance=0.25, distance_before=0.03, same=0.81, same_before=0.97
+            ),
+        )  # fmt: skip
         session.add(tables.Adapter(
             digest=str(number) * 64, model=f"ft:{number}", job_id=f"ftjob-{number}", user_id=person,
-            manifest=made["manifest"], proof=made["proof"], report={}, bytes=1, created_at=number, deleted_at=None,
+            manifest=made["manifest"], proof=made["proof"], report=trained.model_dump() if number == 2 else {}, bytes=1,
+            created_at=number, deleted_at=None,
         ))  # fmt: skip
         session.add(tables.Release(
             id=f"rel_{number}", assistant="fanal", number=number, adapter=str(number) * 64, job_id=f"ftjob-{number}",
@@ -139,6 +149,29 @@ def test_a_release_leads_back_to_its_data_and_to_what_it_inherited(studio: Watch
     expect(steps.nth(1)).to_contain_text(inherited)
     expect(origin.locator("tbody tr")).to_have_count(1)
     sound(page, "#releases")
+
+
+def test_a_training_leads_to_its_report_for_a_manager_and_a_specialist(studio: Watched):
+    page, w = studio.page, words_of(studio.page)
+    open_tab(page, w("tab_releases"))
+    links = [page.locator(f"[data-release='{number}'] a[href^='/studio/training/']") for number in (1, 2)]
+    old, new = (studio.url + str(link.get_attribute("href")) for link in links)
+    page.goto(new)
+    expect(page.locator("[data-verdict] .lead")).to_have_count(3)
+    expect(page.locator("[data-verdict] .warn")).to_contain_text(w("found_forgot_much", now=81, earlier=97))
+    assert not page.locator(".curves").first.is_visible()
+    for summary in page.locator("[data-deeper] > details > summary").all():
+        summary.press("Enter")
+    expect(page.locator(".curves polyline").first).to_be_visible()
+    expect(page.locator("[data-change='1']")).to_be_visible()
+    expect(page.locator("[data-card]")).to_contain_text("train_loss")
+    sound(page)
+    with page.expect_download() as card:
+        page.locator("[data-card] a[download]").click()
+    assert "\n# ft:2\n" in Path(card.value.path()).read_text()
+    page.goto(old)  # an adapter of an early version has no report of its training
+    expect(page.locator("[data-verdict]")).to_contain_text(w("found_better_unmeasured"))
+    expect(page.locator("[data-deeper] table").first).to_contain_text(w("report_loss"), use_inner_text=False)
 
 
 def test_what_happened_is_told_page_by_page_by_keyboard(studio: Watched):

@@ -12,6 +12,7 @@ from service.contract.duels import Choice, Pairing
 from service.contract.jobs import DpoHyperparameters, EventCode, Hyperparameters, KtoHyperparameters
 from service.contract.limits import Limits
 from service.contract.releases import ReleaseState
+from service.contract.reports import FindingCode
 from service.contract.reviews import SkipReason, Verdict, Why
 from service.contract.status import EngineState
 from service.contract.timeline import Given, What
@@ -108,6 +109,7 @@ def test_every_choice_that_the_contract_allows_has_a_sentence():
         )
     }
     names |= {f"role_{role}" for role in ("user", "reviewer", "administrator")}
+    names |= {f"found_{code}" for code in get_args(FindingCode)}
     names |= {f"state_{state}" for state in get_args(ReleaseState)}
     names |= {f"act_{action.replace('.', '_')}" for action in get_args(Action)}
     names |= {f"engine_{state}" for state in get_args(EngineState)} | {
@@ -205,6 +207,7 @@ def test_no_sentence_is_there_for_nothing():
         "span_",
         "fault_",
         "mend_fault_",
+        "found_",
     }
     unused = [
         name

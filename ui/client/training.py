@@ -15,6 +15,7 @@ from service.contract.imports import Import, ImportPlan, Preview
 from service.contract.jobs import Job, JobCreate, JobEvent
 from service.contract.lineage import Lineage
 from service.contract.releases import Adapter, Release, Trial
+from service.contract.reports import JobReport
 from service.contract.timeline import Moment
 from ui.client.door import Door, Refused, part
 
@@ -102,6 +103,9 @@ class Training(Door):
         """Newest first."""
         return await self.list(JobEvent, token, f"/v1/fine_tuning/jobs/{part(job_id)}/events", limit=limit)
 
+    async def job_report(self, token: str, job_id: str) -> JobReport:
+        return await self.one(JobReport, token, "GET", f"/api/jobs/{part(job_id)}/report")
+
     async def pause_job(self, token: str, job_id: str) -> Job:
         return await self.one(Job, token, "POST", f"/v1/fine_tuning/jobs/{part(job_id)}/pause")
 
@@ -181,6 +185,10 @@ class Training(Door):
 
     async def adapter(self, token: str, digest: str) -> Adapter:
         return await self.one(Adapter, token, "GET", f"/api/adapters/{part(digest)}")
+
+    async def card(self, token: str, digest: str) -> str:
+        """An adapter's model card, in Markdown."""
+        return (await self.call(token, "GET", f"/api/adapters/{part(digest)}/card")).text
 
     async def lineage(self, token: str, digest: str) -> Lineage:
         """What an adapter learned from, without the single pieces of feedback."""

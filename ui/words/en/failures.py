@@ -13,6 +13,7 @@ SENTENCES: dict[str, str] = {
     "failed_bad_row": "A row cannot be read. Correct it and bring the file again.",
     "failed_no_rows": "A file holds no rows. Add some, or leave the file out.",
     "failed_row_too_long": "A row is longer than the model can learn from. Shorten it or split it.",
+    "failed_too_many_processes": "More processes were to train than this machine or this batch allows. Ask who runs the service.",
     "failed_nothing_to_learn": "There is nothing to learn from in a row. Add an answer, or leave the row out.",
     "failed_nan_row": "A row holds a missing value (such as “nan”) where words should stand. Correct it or leave it out.",
     "failed_not_a_prefix": "A question would be learned otherwise than it would be asked. Remove white space at the start of the answer.",

@@ -20,7 +20,6 @@ SENTENCES: dict[str, str] = {
     "delete": "Delete",
     "yes": "yes",
     "no": "no",
-    "details": "Details",
     "reason": "Reason",
     "made": "Made",
     # Refusals

@@ -53,7 +53,6 @@ SENTENCES: dict[str, str] = {
     "share": "share",
     "loss_title": "How far its answers are from the data (lower is better)",
     "ranking_title": "Share of pairs ranked rightly (higher is better)",
-    "loss_in_words": "The distance to the data went from {first} to {last}.",
     "curve_train": "training rows",
     "curve_held_out": "rows kept aside",
     "what_happened": "What happened",

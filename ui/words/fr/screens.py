@@ -20,7 +20,6 @@ SENTENCES: dict[str, str] = {
     "delete": "Supprimer",
     "yes": "oui",
     "no": "non",
-    "details": "Détails",
     "reason": "Motif",
     "made": "Créé",
     # Refus

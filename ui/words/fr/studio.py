@@ -53,7 +53,6 @@ SENTENCES: dict[str, str] = {
     "share": "part",
     "loss_title": "Distance entre ses réponses et les données (plus bas, c’est mieux)",
     "ranking_title": "Part des paires bien classées (plus haut, c’est mieux)",
-    "loss_in_words": "La distance aux données est passée de {first} à {last}.",
     "curve_train": "lignes d’entraînement",
     "curve_held_out": "lignes réservées",
     "what_happened": "Ce qui s’est passé",
