@@ -13,7 +13,7 @@ SENTENCES: dict[str, str] = {
     "failed_bad_row": "Une ligne est illisible. Corrigez-la et importez le fichier à nouveau.",
     "failed_no_rows": "Un fichier ne contient aucune ligne. Ajoutez-en, ou n’utilisez pas ce fichier.",
     "failed_row_too_long": "Une ligne est plus longue que ce que le modèle peut apprendre. Raccourcissez-la ou découpez-la.",
-    "failed_too_many_processes": "Plus de processus devaient entraîner que cette machine ou ce lot ne le permet. Adressez-vous à la personne qui gère le service.",
+    "failed_too_many_processes": "Plus de processus devaient entraîner que cette machine ou ce lot ne le permet. Voyez avec qui gère le service.",
     "failed_nothing_to_learn": "Il n’y a rien à apprendre dans une ligne. Ajoutez une réponse, ou retirez la ligne.",
     "failed_nan_row": "Une ligne contient une valeur manquante (comme « nan ») à la place d’un texte. Corrigez-la ou retirez-la.",
     "failed_not_a_prefix": "Une question serait apprise autrement qu’elle ne serait posée. Retirez les espaces au début de la réponse.",
