@@ -28,7 +28,7 @@ SOURCES = ("dpo", "sft", "kto", "file")
 """What can be learned from: corrections as preferences, corrections as examples, thumbs, a file."""
 PASSES = (1, 2, 3, 4, 6, 8, 10)
 STEPS = (1, 2, 3, 4)
-UNSEEN = ("conflict", "no_checkpoint", "too_slow")
+UNSEEN = ("conflict", "no_checkpoint", "look_too_slow")
 """Refusals of a look that stand in nobody's way: the job itself checks its rows."""
 
 

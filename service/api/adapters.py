@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 from fastapi import APIRouter
-from fastapi.responses import PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.api.datasets import LimitQuery
@@ -19,6 +19,9 @@ from service.storage.archive import pieces
 router = APIRouter(tags=["adapters"])
 ZIP: dict[int | str, dict[str, Any]] = {
     200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+}
+MARKDOWN: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/markdown": {"schema": {"type": "string"}}}}
 }
 
 
@@ -73,7 +76,7 @@ async def adapter_files(digest: str, house: HouseDep, caller: CallerDep) -> Stre
     return StreamingResponse(pieces(file), media_type="application/zip", headers=headers)
 
 
-@router.get("/api/adapters/{digest}/card", response_class=PlainTextResponse)
+@router.get("/api/adapters/{digest}/card", response_class=Response, responses=MARKDOWN)
 async def adapter_card(digest: str, house: HouseDep, caller: CallerDep) -> Response:
     """The model card alone, in Markdown, for who tuned the model and for reviewers."""
     async with house.database.reading() as session:

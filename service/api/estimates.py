@@ -95,7 +95,7 @@ async def _estimate(house: House, wanted: JobCreate, plan: Plan, held: str | Non
 async def _look(house: House, spec: TrainingSpec, files: dict[str, Path | str]) -> Look:
     """What the trainer's quick check says of a request."""
     said = "Looking at the rows takes too long. Try a smaller file, or start the job: it checks them itself."
-    async with looking(house, PATIENCE, BadInput(said, param="training_file", code="too_slow")) as place:
+    async with looking(house, PATIENCE, BadInput(said, param="training_file", code="look_too_slow")) as place:
         await asyncio.to_thread(_lay_out, place, spec, files)
         code = await process.finished(place, "training", "--check", "--quick", str(place))
         return await asyncio.to_thread(_said, place, code)

@@ -52,10 +52,11 @@ def pair(tmp_path: Path, schema: Path) -> Iterator[tuple[Gateway, list[Replica]]
             Replica(create_fake_engine(), free_port(), stack.enter_context(ExitStack())) for _ in range(2)
         ]
         urls = [replica.stack.enter_context(serving(replica.app, replica.port)) for replica in replicas]
-        url = stack.enter_context(serving(create_app(settings, urls), settings.api_port))
+        app = create_app(settings, urls)
+        url = stack.enter_context(serving(app, settings.api_port))
         headers = {"authorization": f"Bearer {(tmp_path / 'admin.key').read_text().strip()}"}
         admin = stack.enter_context(httpx.Client(base_url=url, headers=headers, timeout=30))
-        gateway = Gateway(url, settings, [], admin, [], None)
+        gateway = Gateway(url, settings, [], admin, [], None, app)
         folder = Store(settings.home).adapter(DIGEST)
         folder.mkdir(parents=True)
         for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):

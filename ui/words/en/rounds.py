@@ -137,6 +137,7 @@ SENTENCES: dict[str, str] = {
     "specialist_rank": "rank {n}",
     # What it takes
     "error_no_checkpoint": "The base model’s files are not on this machine, so nothing can be counted here.",
+    "error_look_too_slow": "Looking at the rows takes too long for a look.",
     "look_unseen": "The rows could not be looked at beforehand. The training itself checks them before its first step.",
     "faults_title": "{n} things have to be mended before it can start.",
     "faults_title_one": "One thing has to be mended before it can start.",

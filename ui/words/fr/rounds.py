@@ -137,6 +137,7 @@ SENTENCES: dict[str, str] = {
     "specialist_rank": "rang {n}",
     # Ce qu’il faut
     "error_no_checkpoint": "Les fichiers du modèle de base ne sont pas sur cette machine : rien ne peut être compté ici.",
+    "error_look_too_slow": "L’examen des lignes prend trop de temps pour un simple aperçu.",
     "look_unseen": "Les lignes n’ont pas pu être examinées à l’avance. L’entraînement les vérifie lui-même avant son premier pas.",
     "faults_title": "{n} choses sont à corriger avant de pouvoir commencer.",
     "faults_title_one": "Une chose est à corriger avant de pouvoir commencer.",
