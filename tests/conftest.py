@@ -7,6 +7,7 @@ import asyncio
 import gc
 import re
 import ssl
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,8 +44,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first, so that nobody waits for them at the end."""
-    items.sort(key=lambda item: (*TOGETHER, _together(item.nodeid)).index(_together(item.nodeid)))
+    """The longest first, and those with the most heavy tests, so that nobody waits for them at the end."""
+    heavy = Counter(_together(item.nodeid) for item in items if item.get_closest_marker("heavy"))
+
+    def when(item: pytest.Item) -> tuple[int, int]:
+        part = _together(item.nodeid)
+        return (*TOGETHER, part).index(part), -heavy[part]
+
+    items.sort(key=when)
 
 
 def _together(nodeid: str) -> str:

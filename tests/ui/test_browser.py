@@ -130,6 +130,7 @@ def test_conversations_are_renamed_deleted_and_nobody_elses(browser: Browser, sc
     ask(page, "Second matter")
     expect(page.locator("#side li")).to_have_count(2, timeout=PATIENCE)
     expect(page.locator("#side li.here")).to_contain_text("Second matter", timeout=PATIENCE)
+    expect(page.locator("[data-completion]")).to_have_count(1, timeout=PATIENCE)
     page.locator("#side li", has_text="First matter").locator("summary").click()
     page.locator("#side details[open] input").fill("Leave and pay")
     page.locator("#side details[open] [data-do=rename]").click()
