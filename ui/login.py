@@ -99,6 +99,11 @@ def show(template: str, w: Words, *, status: int = 200, **values: Any) -> HTMLRe
     return HTMLResponse(render(template, w, css=css, **values), status)
 
 
+def problem(w: Words, refused: Refused) -> HTMLResponse:
+    """A plain page that says why the gateway refused."""
+    return show("problem_page", w, status=refused.status or 503, text=refusal(w, refused))
+
+
 def _login_page(
     w: Words, *, link: str = "", next: str = "/", problem: str = "", status: int = 200
 ) -> Response:

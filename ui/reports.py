@@ -16,12 +16,12 @@ from ui import evaluations, jobs, lineage
 from ui.client import Refused
 from ui.events import reason
 from ui.failures import failure
-from ui.login import show
+from ui.login import problem
 from ui.pages import alone, render
 from ui.plots import curves
 from ui.screens import Parts
 from ui.sessions import language_of, token_of
-from ui.words import Words, figure, refusal, words
+from ui.words import Words, figure, words
 
 FIGURES = (
     ("report_loss", "train_loss", "valid_loss"),
@@ -57,7 +57,7 @@ def routes(parts: Parts) -> APIRouter:
             found = await parts.gateway.job_report(token, job_id)
             card = await parts.gateway.card(token, found.adapter) if found.card and found.adapter else ""
         except Refused as refused:
-            return show("problem_page", w, status=refused.status or 503, text=refusal(w, refused))
+            return problem(w, refused)
         return Response(drawn(w, found, card), media_type="text/html")
 
     @router.get("/studio/cards/{digest}.md")
@@ -65,8 +65,7 @@ def routes(parts: Parts) -> APIRouter:
         try:
             content = await parts.gateway.card(token_of(request), digest)
         except Refused as refused:
-            w = words(language_of(request))
-            return show("problem_page", w, status=refused.status or 503, text=refusal(w, refused))
+            return problem(words(language_of(request)), refused)
         headers = {"content-disposition": f'attachment; filename="{digest[:12]}.md"'}
         return Response(content, media_type="text/markdown; charset=utf-8", headers=headers)
 

@@ -10,11 +10,11 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 
 from ui.attachments import parted
 from ui.client import Refused
-from ui.login import show
+from ui.login import problem, show
 from ui.pages import alone
 from ui.screens import Parts
 from ui.sessions import language_of, token_of
-from ui.words import refusal, words
+from ui.words import words
 
 FORMS = {"md": ("markdown", "text/markdown; charset=utf-8"), "json": ("json", "application/json")}
 
@@ -34,7 +34,7 @@ def routes(parts: Parts) -> APIRouter:
         except Refused as refused:
             if refused.status == 404:
                 return show("not_shared", w, status=404)
-            return show("problem_page", w, status=refused.status or 503, text=refusal(w, refused))
+            return problem(w, refused)
         title = next((one.title for one in everyone if one.name == found.assistant), found.assistant)
         turns = [(turn, *parted(turn.question)) for turn in found.turns]
         return show("shared", w, found=found, turns=turns, title=title, page=alone())
@@ -50,7 +50,7 @@ def routes(parts: Parts) -> APIRouter:
                 return JSONResponse({"detail": "Sign in first."}, 401)
             content = await parts.gateway.export(token, conversation_id, form)
         except Refused as refused:
-            return show("problem_page", w, status=refused.status or 503, text=refusal(w, refused))
+            return problem(w, refused)
         name = f"conversation-{conversation_id.removeprefix('conv_')[:8]}.{ending}"
         headers = {"content-disposition": f'attachment; filename="{name}"'}
         return Response(content, media_type=media, headers=headers)

@@ -170,7 +170,7 @@ async def start_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerDep)
         dataset = await datasets.record(session, caller, made)
         metadata = {"dataset": dataset.id}
         if made.signal.verdict == "bad" and wanted.override_reason is not None:
-            metadata["override_reason"] = wanted.override_reason
+            metadata[rounds.REASON] = wanted.override_reason
         create = job_of(wanted, dataset.training_file, dataset.validation_file, **metadata)
         job = await jobs.create_job(session, caller, create, plan)
         await rounds.explain(session, caller, job, made.signal, wanted.override_reason)
