@@ -114,9 +114,10 @@ def set_up(threads: int | None) -> None:
         HF_DATASETS_DISABLE_PROGRESS_BARS="1",
         TQDM_DISABLE="1",
         TOKENIZERS_PARALLELISM="false",
-        # Threads that wait for the next matrix spin for a moment, then give the core away: without the moment
-        # a step of four short rows took half as long again, and the engine lives on the same machine.
-        GOMP_SPINCOUNT="100000",
+        # Threads that wait for the next matrix spin for a moment, then give the core away. Who spins has used up its
+        # share when a neighbour wants the core, the engine for one, and each matrix waits for the scheduler: with
+        # 100000 turns a step of eight short rows took 13 s beside one busy loop, with 1000 1.6 (alone 1.0 and 1.1).
+        GOMP_SPINCOUNT="1000",
     )
     if threads:
         os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))

@@ -37,31 +37,6 @@ def recovered(service: Running) -> None:
     service.wait_ready()
 
 
-def test_a_confirmed_rating_survives_kill_9_of_every_process(service: Running):
-    client = sdk(service)
-    completion = client.chat.completions.create(
-        model="fanal", messages=[{"role": "user", "content": "Hello"}], max_tokens=8
-    )
-    with service.client() as http:
-        body = {"completion_id": completion.id, "type": "rating", "rating": -1, "reasons": ["wrong"]}
-        given = (
-            http.post("/api/feedback", json=body, headers={"idempotency-key": "kill"})
-            .raise_for_status()
-            .json()
-        )
-    for word in ("gateway", "worker", "ui"):
-        child(service, word).kill()
-    child(service, "vllm.entrypoints.openai.api_server").kill()
-    wait_until(lambda: _status(service, "/readyz") != 200, PROMISED + SLACK, "a dead engine counts as ready")
-    service.wait_ready()
-    with service.client() as http:
-        kept = http.get("/api/feedback", params={"completion_id": completion.id}).json()["data"]
-        again = http.post("/api/feedback", json=body, headers={"idempotency-key": "kill"}).json()
-    assert [one["id"] for one in kept] == [given["id"]]
-    assert again == given
-    assert answer(client, "fanal", "Hello")
-
-
 @pytest.mark.parametrize("how", ["before the first token", "in the middle of a stream", "of a whole answer"])
 async def test_a_reader_who_leaves_frees_the_engine_and_leaves_an_interrupted_record(
     service: Running, how: str
@@ -111,7 +86,7 @@ def test_a_job_whose_worker_is_killed_is_taken_up_again_and_succeeds(service: Ru
     client = sdk(service)
     job = client.fine_tuning.jobs.create(
         model="smollm2-135m-instruct", training_file=upload(client, examples(sample.facts()[8:11], "x")),
-        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 8}}},
+        method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 5}}},
     )  # fmt: skip
     wait_until(lambda: _steps(client, job.id) > 0, 180, "training never began")
     child(service, "worker").kill()
@@ -132,32 +107,53 @@ def test_a_job_whose_worker_is_killed_is_taken_up_again_and_succeeds(service: Ru
     assert answer(client, done.fine_tuned_model or "", "Hello")
 
 
-def test_an_adapter_is_served_again_after_the_engine_was_killed(service: Running):
+def test_kill_9_of_every_process_breaks_the_answers_under_way_and_nothing_that_was_confirmed(
+    service: Running,
+):
     client = sdk(service)
     tuned = [model.id for model in client.models.list() if model.id.startswith("ft:")]
     assert tuned, "an earlier test published one"
     before = answer(client, tuned[0], "Who are you?", seed=1)
-    body = {"model": tuned[0], "messages": [{"role": "user", "content": "Hello"}], "stream": True}
+    completion = client.chat.completions.create(
+        model="fanal", messages=[{"role": "user", "content": "Hello"}], max_tokens=8
+    )
+    rating = {"completion_id": completion.id, "type": "rating", "rating": -1, "reasons": ["wrong"]}
+    chat = {"model": tuned[0], "messages": [{"role": "user", "content": "Hello"}]}
+    key = {"idempotency-key": "kill"}
+    api = child(service, "vllm.entrypoints.openai.api_server")
+    engine = [api, *api.children(recursive=True)]
     with service.client() as http:
-        asked = body | {"max_tokens": 800, "ignore_eos": True}
+        given = http.post("/api/feedback", json=rating, headers=key).raise_for_status().json()
+        asked = chat | {"max_tokens": 800, "ignore_eos": True, "stream": True}
         with http.stream("POST", "/v1/chat/completions", json=asked) as response:
             lines = (line for line in response.iter_lines() if line)
             first = next(lines)
-            child(service, "vllm.entrypoints.openai.api_server").kill()
+            api.kill()
             *_, last = lines
         assert '"error"' in last, "a broken answer never looks like one that ended"
         assert "engine_unavailable" in last
         broken = first.partition('"id":"')[2].partition('"')[0]
         assert http.get(f"/v1/chat/completions/{broken}").status_code == 404, "and counts for nothing"
-    wait_until(lambda: _status(service, "/readyz") == 503, PROMISED + SLACK, "a dead engine counts as ready")
-    with httpx.Client(headers={"authorization": f"Bearer {service.admin_key}"}) as http:
-        body = {"model": "fanal", "messages": [{"role": "user", "content": "Hello"}]}
-        refused = http.post(f"{service.api_url}/v1/chat/completions", json=body)
+        wait_until(
+            lambda: _status(service, "/readyz") == 503, PROMISED + SLACK, "a dead engine counts as ready"
+        )
+        refused = http.post("/v1/chat/completions", json=chat)
     assert refused.status_code == 503
     assert refused.json()["error"]["code"] == "engine_unavailable"
     assert "retry-after" in refused.headers
+    assert psutil.wait_procs(engine, timeout=10)[1] == [], "nothing of the dead engine lives on"
+    for word in ("gateway", "worker", "ui"):
+        child(service, word).kill()
     service.wait_ready()
-    assert answer(client, tuned[0], "Who are you?", seed=1) == before
+    assert answer(client, tuned[0], "Who are you?", seed=1) == before, (
+        "it is ready when its adapters are loaded"
+    )
+    assert answer(client, "fanal", "Hello")
+    with service.client() as http:
+        kept = http.get("/api/feedback", params={"completion_id": completion.id}).json()["data"]
+        again = http.post("/api/feedback", json=rating, headers=key).json()
+    assert [one["id"] for one in kept] == [given["id"]]
+    assert again == given
 
 
 def test_an_engine_that_hangs_is_noticed_and_started_again(service: Running):

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
-import signal
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -244,52 +242,6 @@ async def test_what_is_deleted_while_it_answers_and_while_it_stands_in_line_ends
     await reconciler.look(client)
     assert not await client.served() & set(names)
     await client.close()
-
-
-async def test_after_a_kill_the_engine_comes_back_and_has_its_adapters_before_it_is_ready(engine: RealEngine):
-    async def desired() -> dict[str, str]:
-        return {"strong": engine.adapters["strong"], "wide": engine.adapters["wide"]}
-
-    engines = Engines([engine.client])
-    reconciler = Reconciler(engines, desired)
-    watch = asyncio.create_task(reconciler.run())
-    try:
-        await _until_ready(engines, True)
-        before = await _answer(engine, "strong", QUESTIONS[0])
-        first, restarts = engine.child.pid, engine.child.restarts
-        assert first is not None
-        members = _session(first)
-        assert len(members) >= 2, "vLLM runs its core in a process of its own"
-        os.kill(first, signal.SIGKILL)
-        await _until_ready(engines, False, seconds=5)
-        with pytest.raises(EngineUnavailable):
-            engines.pick("strong")
-        await _until_ready(engines, True, seconds=400)
-        assert engines.pick("strong").models >= {engine.base, "strong"}
-        assert await _answer(engine, "strong", QUESTIONS[0]) == before
-        assert "rank" in reconciler.problems["wide"]
-        assert engine.child.restarts == restarts + 1
-        assert not any(Path(f"/proc/{pid}").exists() for pid in members), (
-            "nothing of the dead engine lives on"
-        )
-    finally:
-        watch.cancel()
-
-
-async def _until_ready(engines: Engines, ready: bool, seconds: float = 60) -> None:
-    async with asyncio.timeout(seconds):
-        while engines.ready != ready:  # noqa: ASYNC110 - a plain attribute
-            await asyncio.sleep(0.05)
-
-
-def _session(leader: int) -> list[int]:
-    """Ids of the processes in the session of `leader`."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            if stat.read_text().rpartition(")")[2].split()[3] == str(leader):
-                found.append(int(stat.parent.name))
-    return found
 
 
 def _trainers_cases(model: Path, adapter: str) -> list[ProofCase]:
