@@ -20,9 +20,10 @@ from service.contract.datasets import BadRow, PreferencePair, check_row, read_ob
 from service.contract.estimates import Finding, Look, Shape, ShownRow, ShownSequence, ShownToken
 from service.contract.fingerprint import base_sha256
 from service.contract.jobs import TrainingSettings, TrainingSpec
-from training import data, general_prompts, reading_back, rows, start_adapter, tokenizer
-from training.data import IGNORED, Chat, ExampleTokens, PairTokens, RatedTokens
+from training import data, general_prompts, reading_back, rendering, rows, start_adapter, tokenizer
+from training.data import IGNORED, Chat, ExampleTokens, PairTokens
 from training.refusal import Refused
+from training.rendering import Tokens
 from training.rows import NamedRow, Rows
 
 WHOLE = 8 * 1024 * 1024
@@ -42,11 +43,12 @@ UNSEEN = ["padding_in_loss", "wrong_reference"]
 LABELS = ["one_label", "no_mismatch"]
 WITH_WHOLE_FILE = ["wrong_sha256", "held_out_in_training", "held_out_case", *LABELS]
 
-Tokens = ExampleTokens | PairTokens | RatedTokens
-
 
 def look(run: Path, spec: TrainingSpec) -> Look:
-    """What can be seen of a run without weights. Raises `Refused` where nothing can be: no model, no file, no rows."""
+    """What can be seen of a run without weights; the prompts of a few rows are left in the folder.
+
+    Raises `Refused` where nothing can be seen: no model, no file, no rows.
+    """
     base = Path(spec.base_model)
     chat = tokenizer.load_chat(base)
     faults, of_start = _Faults(), _Faults()
@@ -66,6 +68,7 @@ def look(run: Path, spec: TrainingSpec) -> Look:
         faults.of(lambda: _look_for_both_labels(tokens, spec.settings))
     elif spec.kind == "kto" and not sampled:
         unseen += LABELS
+    rendering.write(run, chat, found, [one for one in tokens if one.length <= spec.settings.max_length])
     share = count / len(tokens) if tokens else 0.0
     longest = max((token.length for token in tokens), default=0)
     if spec.start_adapter is not None:

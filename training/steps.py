@@ -12,7 +12,7 @@ from transformers import PrinterCallback
 from service.contract import folder
 from service.contract.jobs import TrainingReport, TrainingSpec
 from service.contract.replay import Forgetting
-from training import checkpoint, export, model, passes, preflight, processes, replay
+from training import checkpoint, export, model, passes, preflight, processes, rendering, replay
 from training.data import Chat
 from training.early_stopping import EarlyStopping
 from training.progress import StepLines
@@ -32,6 +32,8 @@ class Ready(NamedTuple):
 def make(ready: Ready, run: Path, spec: TrainingSpec, lines: StepLines) -> None:
     """Train. The trainer's model holds the kept adapter afterwards, `lines` its figures. Raises `Refused`, `Paused`."""
     trainer = ready.trainer
+    if processes.first():
+        rendering.write(run, ready.chat, ready.found.train, ready.learned)
     check(ready, spec)
     trainer.replay = processes.first_then_others(
         lambda: replay.prepare(trainer.model, run, spec, ready.chat, ready.found, lines)

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from service.contract.base import Strict
 from service.contract.jobs import Chosen, TrainingKind
+from service.contract.rendering import Rendering
 
 
 class ShownToken(Strict):
@@ -138,6 +139,9 @@ class Estimate(Strict):
     held_out: int
     look: Look
     servable: Servable
+    rendering: Rendering
+    """Whether the engine makes the same tokens of the prompts of a few rows. One that cannot be asked now stands in
+    nobody's way; a difference is among the findings."""
     seconds: Range
     """From the start of the process to its last step; waiting for its turn and proving the adapter come on top."""
     memory_bytes: Range

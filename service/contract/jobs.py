@@ -158,7 +158,7 @@ EventCode = Literal[
     "reference_base", "reference_adapter", "training", "training_together", "going_on", "trained", "asking_adapter",
     "checkpoint", "checkpoint_refused", "checkpoint_same", "brought", "seen_to_serve", "candidate", "done",
     "chosen", "kept_last_alone", "kept_last_best", "kept_last_off", "kept_best", "kept_best_ended",
-    "replaying", "forgetting",
+    "replaying", "forgetting", "prompts_same", "prompts_unchecked",
     "evaluation_waiting", "evaluation_read", "evaluation_known", "evaluation_asking", "evaluation_scoring",
     "evaluation_drawing", "evaluation_pass", "evaluation_hold", "round_finding", "round_override",
     "failed",

@@ -10,11 +10,13 @@ from typing import Literal, cast
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.contract.estimates import Estimate, Look, Range, Servable
+from service.contract.estimates import Estimate, Finding, Look, Range, Servable
 from service.contract.jobs import JobCreate
+from service.contract.rendering import Rendering
 from service.db import tables
 from service.domain import job_requests
 from service.domain.job_requests import Plan
+from service.engine.rendering import CODE
 
 JOBS = 20
 """Earlier jobs that count: the newest."""
@@ -69,9 +71,13 @@ async def earlier(session: AsyncSession, kind: str, base_sha256: str, processes:
 
 
 def put_together(
-    wanted: JobCreate, plan: Plan, look: Look, rates: list[float], machine: Machine, held: str | None = None
+    wanted: JobCreate, plan: Plan, look: Look, rendering: Rendering, rates: list[float], machine: Machine,
+    held: str | None = None,
 ) -> Estimate:  # fmt: skip
     """The answer; `rates` are those of earlier jobs, `held` is why a start would be refused for its feedback."""
+    if rendering.state == "different":
+        other = Finding(code=CODE, message=rendering.because, row=rendering.row)
+        look = look.model_copy(update={"findings": [*look.findings, other], "trained_as_served": False})
     if look.sampled:  # the number of rows is known here, and was reckoned there
         share, batch = plan.training.rows / look.rows, plan.settings.batch_size
         look = look.model_copy(
@@ -89,6 +95,7 @@ def put_together(
         model=wanted.model, method=cast(Literal["supervised", "dpo", "kto"], method),
         hyperparameters=job_requests.chosen(wanted, plan.kind, plan.settings.model_dump()),
         chosen=plan.reasons, seed=plan.settings.seed, held_out=held_out, look=look, servable=servable,
+        rendering=rendering,
         seconds=_seconds(plan, look, rates, held_out, machine), memory_bytes=_memory(look, machine),
         ready=not look.findings and held is None and servable.rank and servable.modules is not False, held=held,
         notes=_notes(plan, look, machine),

@@ -49,6 +49,7 @@ def estimate(**change: Any) -> Estimate:
             "early_stopping_patience": {"because": "Sent.", "code": "few_held_out", "values": {"held_out": 3}},
             "replay": {"because": "Sent.", "code": "replay_later", "values": {"every": 4}},
         },
+        "rendering": {"state": "same", "prompts": 8, "sha256": "c" * 64, "because": "Sent."},
         "look": Look.model_validate(look), "servable": Servable(rank=True, max_rank=16, modules=None),
         "seconds": Range(low=95, high=5000, basis="earlier_jobs", jobs=3, because="Sent."),
         "memory_bytes": Range(low=1.24e9, high=2.0e9, basis="formula", because="Sent."),

@@ -10,9 +10,11 @@ import httpx
 import pytest
 
 from service import sample
+from service.contract.chat import Message
 from tests.fake_engine import BASE
 from tests.gateway import Gateway, running_gateway
 from tests.training.conftest import examples, rated, tiny_base, tokenizer
+from training.tokenizer import load_chat
 
 __all__ = ["tiny_base", "tokenizer"]
 
@@ -85,7 +87,9 @@ def tuning(
 
 
 @pytest.mark.heavy
-def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway):
+def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway, tiny_base: Path):
+    chat = load_chat(tiny_base)
+    tuning.engine.tokenize = lambda said: chat.ids([Message(**one) for one in said], answer_next=True)
     held_out = put(tuning.admin, examples(2, start=90))
     hyperparameters = {"n_epochs": 4, "batch_size": 2}
     method = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
@@ -107,6 +111,7 @@ def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway
     )
     assert found["servable"] == {"rank": True, "max_rank": 16, "modules": True, "not_served": []}
     assert found["seconds"]["basis"] in ("formula", "none")
+    assert (found["rendering"]["state"], found["rendering"]["prompts"]) == ("same", 5)
     assert tuning.admin.get("/v1/fine_tuning/jobs").json()["data"] == []
     assert list((tuning.settings.home / "imports").iterdir()) == []
 
@@ -115,6 +120,7 @@ def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway
 def test_rows_that_cannot_be_learned_are_named_before_there_is_a_job(tuning: Gateway):
     rows = rated(6)
     rows[1]["completion"][0]["content"] = "nan"
+    tuning.engine.tokenize = lambda said: [0, 1, 2]
     rows[2]["prompt"] = [
         {"role": "user", "content": sample.cases()[0]["question"]}
     ]  # the job names no assistant
@@ -123,8 +129,10 @@ def test_rows_that_cannot_be_learned_are_named_before_there_is_a_job(tuning: Gat
     found = answer.json()
     assert not found["ready"]
     assert [(one["code"], one["row"]) for one in found["look"]["findings"]] == [
-        ("held_out_case", "train.jsonl"), ("nan_row", "train.jsonl line 2"),
+        ("held_out_case", "train.jsonl"), ("nan_row", "train.jsonl line 2"), ("wrong_prompt", "train.jsonl line 1"),
     ]  # fmt: skip
+    assert "its token 1 is 0, the trainer's is" in found["look"]["findings"][2]["message"]
+    tuning.engine.tokenize = None
     message = found["look"]["findings"][0]["message"]
     assert message.startswith("train.jsonl line 3 asks what the held-out question 'one of fanal' asks")
     assert found["hyperparameters"]["desirable_weight"] == 1
@@ -200,7 +208,9 @@ def test_a_round_is_reckoned_on_the_feedback_as_it_stands_and_freezes_nothing(tu
     assert says == ["preferred", "non_preferred"]
     assert [token["text"] for token in found["look"]["shown"][0]["sequences"][0]["tokens"] if token["end"]]
     assert found["chosen"]["beta"]["code"] == "beta_dpo"
-    assert found["ready"]
+    assert (found["ready"], found["rendering"]["state"]) == (True, "unchecked"), (
+        "the engine has no such route"
+    )
 
     # Corrections so long that the round is held: its estimate says so, and why.
     for number in range(8, 40):

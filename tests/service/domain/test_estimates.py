@@ -7,6 +7,7 @@ import pytest
 
 from service.contract.estimates import Estimate, Look, Shape
 from service.contract.jobs import JobCreate, TrainingSettings
+from service.contract.rendering import Rendering
 from service.db import tables
 from service.domain import estimates, job_requests
 from service.domain.estimates import Machine
@@ -15,6 +16,7 @@ from service.domain.job_requests import Plan
 from tests.service.domain.conftest import World
 from tests.service.domain.test_jobs import create
 
+SAME = Rendering(state="same", prompts=3, sha256="c" * 64, because="The same.")
 FEW = because("few_rows", rows=100)
 MACHINE = Machine(cores=2, has_gpu=False, max_rank=16, layers=("q_proj", "down_proj"))
 
@@ -39,7 +41,8 @@ def estimate(
         "settings": settings, "reasons": {"n_epochs": FEW},
     }  # fmt: skip
     wanted = JobCreate(model="base", training_file="file-1")
-    return estimates.put_together(wanted, Plan(**(fields | change)), seen, rates or [], machine)
+    rendering = change.pop("rendering", SAME)
+    return estimates.put_together(wanted, Plan(**(fields | change)), seen, rendering, rates or [], machine)
 
 
 def test_without_an_earlier_job_the_time_is_a_formulas_and_says_so():
@@ -95,6 +98,19 @@ def test_what_the_engine_does_not_take_is_said_and_the_job_is_not_ready():
     assert (layers.ready, layers.servable.modules) == (False, False)
     assert layers.servable.not_served == ["down_proj"]
     assert estimate(look(shape=None)).servable.modules is None
+
+
+def test_a_prompt_that_is_another_one_to_the_engine_is_a_fault_and_an_engine_that_is_not_up_is_none():
+    other = Rendering(state="different", prompts=3, row="train.jsonl line 2", because="Token 4 is another.")
+    found = estimate(look(), rendering=other)
+    assert (found.ready, found.look.trained_as_served) == (False, False)
+    [fault] = found.look.findings
+    assert (fault.code, fault.row, fault.message) == (
+        "wrong_prompt",
+        "train.jsonl line 2",
+        "Token 4 is another.",
+    )
+    assert estimate(look(), rendering=Rendering(state="unchecked", because="No engine is up.")).ready
 
 
 def test_the_look_is_given_the_adapter_to_go_on_from(world: World):

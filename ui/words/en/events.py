@@ -52,6 +52,8 @@ SENTENCES: dict[str, str] = {
     "event_trained": "Trained. The running server takes the adapter in and is held against it.",
     "event_asking_adapter": "Asking the adapter, and the base model without it.",
     "event_brought": "Checked. The running server takes the adapter in; its answers are held against PEFT’s.",
+    "event_prompts_same": "The server reads the prompts of {n} rows as they are trained, token for token (SHA-256 {sha256}).",
+    "event_prompts_unchecked": "Whether the server reads prompts as they are trained could not be checked now. It is checked before the model is published.",
     "event_seen_to_serve": "Seen to serve: it differs from the trainer by {trainer} and from the base model by "
     "{base} on average (log-probabilities).",
     "event_candidate": "Release {number} of “{assistant}” is a candidate.",

@@ -55,6 +55,8 @@ SENTENCES: dict[str, str] = {
     "event_trained": "Entraînement fini. Le serveur en marche charge l’adaptateur ; ses réponses sont comparées à celles de l’entraînement.",
     "event_asking_adapter": "Interrogation de l’adaptateur, puis du modèle de base sans lui.",
     "event_brought": "Fichiers vérifiés. Le serveur en marche charge l’adaptateur ; ses réponses sont comparées à celles de PEFT.",
+    "event_prompts_same": "Le serveur lit les questions de {n} lignes comme elles sont apprises, jeton pour jeton (SHA-256 {sha256}).",
+    "event_prompts_unchecked": "Impossible de vérifier pour l’instant que le serveur lit les questions comme elles sont apprises. Ce sera vérifié avant la publication du modèle.",
     "event_seen_to_serve": "Servi comme entraîné : l’écart moyen est de {trainer} avec l’entraînement et de {base} "
     "avec le modèle de base (log-probabilités).",
     "event_candidate": "La version {number} de « {assistant} » est candidate.",
