@@ -71,8 +71,8 @@ class StepLines(Says, TrainerCallback):
         self.steps: list[dict[str, float]] = []
         self.kept_step: int | None = None
         self.kept_because = ""
-        self.seconds_before = 0.0
-        """What the run took until the checkpoint that it goes on from."""
+        self.seconds_before = self.steps_before = 0.0
+        """What the run, and its steps alone, took until the checkpoint that it goes on from."""
         self._measured: dict[int, dict[str, float]] = {}
         self._made = time.monotonic()
         self._began = 0.0
@@ -97,6 +97,10 @@ class StepLines(Says, TrainerCallback):
     def seconds(self) -> float:
         """How long the run has taken, without the time that it lay still."""
         return self.seconds_before + time.monotonic() - self._made
+
+    def step_seconds(self) -> float:
+        """The same of its steps alone, and what is measured between them."""
+        return self.steps_before + (time.monotonic() - self._began if self._began else 0.0)
 
     def keep(self, step: int, because: str) -> None:
         """The adapter of this step is kept: later figures are not the adapter's."""

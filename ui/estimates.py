@@ -34,7 +34,7 @@ class Extent:
     """How much of something it takes, how sure that is, and on what it rests."""
 
     text: str
-    basis: str
+    confidence: str
     sure: str
     why: str
 
@@ -123,8 +123,8 @@ def _extent(w: Words, name: str, found: Range, said: Callable[[Words, float, flo
     text = w("not_known")
     if found.low is not None and found.high is not None:
         text = said(w, found.low, found.high)
-    basis = found.basis
-    return Extent(text, basis, w(f"sure_{basis}", n=found.jobs), w(f"because_{name}_{basis}", n=found.jobs))
+    sure, why = w(f"sure_{found.confidence}", n=found.jobs), w(f"because_{name}_{found.basis}", n=found.jobs)
+    return Extent(text, found.confidence, sure, why)
 
 
 def _fault(w: Words, one: Finding) -> Fault:

@@ -87,12 +87,12 @@ async def _estimate(house: House, wanted: JobCreate, plan: Plan, held: str | Non
     up = [engine for engine in house.engines if engine.ready and not engine.hung]
     rendered = await rendering.compare(up, settings.model_name, prompts)
     async with house.database.reading() as session:
-        rates = await estimates.earlier(session, plan.kind, look.base_sha256, settings.training_processes)
+        before = await estimates.earlier(session, plan.kind, look.base_sha256, settings.training_processes)
     machine = estimates.Machine(
         cores=settings.threads or os.cpu_count() or 1, has_gpu=GPU.exists(), max_rank=settings.max_lora_rank,
         layers=server.LINEAR, processes=settings.training_processes,
     )  # fmt: skip
-    return estimates.put_together(wanted, plan, look, rendered, rates, machine, held)
+    return estimates.put_together(wanted, plan, look, rendered, before, machine, held)
 
 
 async def _look(

@@ -316,6 +316,22 @@ class Manifest(Strict):
     note: str | None = None
 
 
+class Usage(Strict):
+    """What a run took of the machine: later estimates rest on it."""
+
+    machine: str
+    """Which one, by `fingerprint.machine`."""
+    peak_bytes: int | None
+    """Resident memory of the process at its peak, the proof included; of one that was interrupted, since its last
+    start; of several that trained together, of the first."""
+    expected_bytes: int | None
+    """What an estimate's formula says for this very run."""
+    step_seconds: float
+    """From the first step to the last, what is measured in between included; the rest of `seconds` is the start."""
+    tokens_per_second: float
+    """Tokens of its own rows, while it made steps."""
+
+
 class TrainingReport(Strict):
     """`report.json` of a training run: written last."""
 
@@ -331,9 +347,10 @@ class TrainingReport(Strict):
     kept_step: int | None = None
     """The step after which the adapter was as it is kept."""
     kept_because: str = ""
+    usage: Usage | None = None
     replay: Replayed | None = None
     forgetting: Forgetting | None = None
-    """None of an adapter that was trained elsewhere, or before this was measured."""
+    """All three: none of an adapter that was trained elsewhere, or before this was measured."""
 
 
 class ProofCase(Strict):
