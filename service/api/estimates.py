@@ -10,7 +10,7 @@ from fastapi import APIRouter
 
 from service.api.datasets import draft
 from service.api.deps import CallerDep, House, HouseDep, ReviewerDep
-from service.api.jobs import job_of, plan_round
+from service.api.jobs import plan_round
 from service.api.looks import looking
 from service.contract import folder
 from service.contract.estimates import Estimate, Look
@@ -41,7 +41,7 @@ async def estimate_job(wanted: JobCreate, house: HouseDep, caller: CallerDep) ->
         async with house.database.reading() as session:
             plan = await job_requests.plan(
                 session, house.store, caller, wanted, base_name=settings.model_name, min_rows=settings.min_examples,
-                max_length=settings.max_row, width=house.width,
+                bounds=house.bounds,
             )  # fmt: skip
         held = rounds.held(plan.signal, rounds.reason_of(wanted))
         return await _estimate(house, wanted, plan, held)
@@ -54,7 +54,7 @@ async def estimate_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerD
         made = await draft(house, wanted.assistant, wanted.method, wanted.split_by)
         plan = await plan_round(wanted, house, caller, made)
         held = rounds.held(plan.signal, wanted.override_reason)
-        return await _estimate(house, job_of(wanted, "", None), plan, held)
+        return await _estimate(house, job_requests.of_round(wanted, "", None), plan, held)
 
 
 @contextmanager

@@ -120,9 +120,8 @@ def put_together(
         )  # fmt: skip
     servable = _servable(look, machine)
     held_out = plan.validation.rows - look.set_aside if plan.validation else 0
-    method = next(name for name, kind in job_requests.KINDS.items() if kind == plan.kind)
     return Estimate(
-        model=wanted.model, method=cast(Literal["supervised", "dpo", "kto"], method),
+        model=wanted.model, method=cast(Literal["supervised", "dpo", "kto"], job_requests.METHODS[plan.kind]),
         hyperparameters=job_requests.chosen(wanted, plan.kind, plan.settings.model_dump()),
         chosen=plan.reasons, seed=plan.settings.seed, held_out=held_out, look=look, servable=servable,
         rendering=rendering,

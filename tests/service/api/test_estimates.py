@@ -188,6 +188,10 @@ def test_only_reviewers_have_a_round_reckoned(gateway: Gateway):
 def test_a_round_without_usable_feedback_is_refused_as_its_start_is(gateway: Gateway):
     new = {"name": "nobody-yet", "title": "Nobody yet"}
     gateway.admin.post("/api/assistants", json=new).raise_for_status()
+    for wrong, param in (({"loss_typ": "robust"}, "loss_typ"), ({"lora_rank": 0}, "lora_rank")):
+        asked = {"assistant": "nobody-yet", "hyperparameters": wrong}
+        answer = gateway.admin.post("/api/rounds", json=asked)
+        assert error(answer) == (400, "invalid_value", f"hyperparameters.{param}")
     body = {"assistant": "nobody-yet", "method": "dpo"}
     answers = [gateway.admin.post(path, json=body) for path in ("/api/estimates/round", "/api/rounds")]
     assert error(answers[0]) == (400, "no_data", None)
@@ -198,16 +202,19 @@ def test_a_round_without_usable_feedback_is_refused_as_its_start_is(gateway: Gat
 def test_a_round_is_reckoned_on_the_feedback_as_it_stands_and_freezes_nothing(tuning: Gateway):
     for number in range(8):
         correct(tuning.admin, "fanal", f"Where does ferry {number} leave, and when?")
-    body = {"assistant": "fanal", "method": "dpo", "n_epochs": 4}
+    given = {"n_epochs": 4, "lora_rank": 4, "max_length": 300, "beta": 0.2}
+    body = {"assistant": "fanal", "method": "dpo", "hyperparameters": given}
     answer = tuning.admin.post("/api/estimates/round", json=body, timeout=120)
     assert answer.status_code == 200, answer.text
     found = answer.json()
-    assert (found["method"], found["hyperparameters"]["n_epochs"]) == ("dpo", 4)
+    assert found["method"] == "dpo"
+    assert found["hyperparameters"].items() >= given.items()
+    assert (found["look"]["rank"], found["look"]["max_length"]) == (4, 300)
     assert found["look"]["rows"] + found["held_out"] == 8
     says = [one["says"] for one in found["look"]["shown"][0]["sequences"]]
     assert says == ["preferred", "non_preferred"]
     assert [token["text"] for token in found["look"]["shown"][0]["sequences"][0]["tokens"] if token["end"]]
-    assert found["chosen"]["beta"]["code"] == "beta_dpo"
+    assert found["chosen"]["loss_type"]["code"] == "loss_sigmoid"
     assert (found["ready"], found["rendering"]["state"]) == (True, "unchecked"), (
         "the engine has no such route"
     )
