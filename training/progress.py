@@ -29,6 +29,8 @@ NAMES = {
     "logps/rejected": "logp_rejected",
     "rewards/desirable": "reward_desirable",
     "rewards/undesirable": "reward_undesirable",
+    "logps/desirable": "logp_desirable",
+    "logps/undesirable": "logp_undesirable",
     "kl": "kl",
     "replay_distance": "replay_distance",
     "eval_loss": "valid_loss",
@@ -39,6 +41,8 @@ NAMES = {
     "eval_logps/rejected": "valid_logp_rejected",
     "eval_rewards/desirable": "valid_reward_desirable",
     "eval_rewards/undesirable": "valid_reward_undesirable",
+    "eval_logps/desirable": "valid_logp_desirable",
+    "eval_logps/undesirable": "valid_logp_undesirable",
     "eval_kl": "valid_kl",
 }
 """TRL's names on the left, ours on the right; what is not named here is not passed on."""

@@ -191,5 +191,6 @@ async def plan_round(wanted: RoundCreate, house: House, caller: Caller, made: da
     asked = job_requests.of_round(wanted, "", None)
     async with house.database.reading() as session:
         return await job_requests.plan_on(
-            session, house.store, caller, asked, files["train"], files.get("held_out"), made.signal, base_name=house.settings.model_name, bounds=house.bounds,
+            session, house.store, caller, asked, files["train"], files.get("held_out"), made.signal,
+            base_name=house.settings.model_name, bounds=house.bounds,
         )  # fmt: skip
