@@ -80,7 +80,7 @@ async def earlier(session: AsyncSession, kind: str, base_sha256: str, processes:
         func.coalesce(made.manifest["processes"].as_integer(), 1) == processes,
     )
     newest = select(made.report).where(*alike).order_by(made.created_at.desc()).limit(JOBS)
-    reports = [TrainingReport.model_validate(report) for report in await session.scalars(newest)]
+    reports = [TrainingReport.model_validate(report) for report in await session.scalars(newest) if report]
     return [one for report in reports if (one := _taken(report)) is not None]
 
 
