@@ -197,7 +197,8 @@ async def test_a_kto_job_shows_every_setting_resolved(world: World):
     assert job.kind == "kto"
     assert shown.hyperparameters == {
         "n_epochs": 2, "batch_size": 8, "learning_rate_multiplier": 1, "beta": 0.2, "early_stopping_patience": 0,
-        "use_rslora": False, "replay": 0, "lora_rank": 16, "max_length": 512, "desirable_weight": 1, "undesirable_weight": 3,
+        "use_rslora": False, "replay": 0, "lora_rank": 16, "max_length": 512, "desirable_weight": 1,
+        "undesirable_weight": 3,
     }  # fmt: skip
     assert shown.hyperparameter_reasons.keys() == shown.hyperparameters.keys() - {"n_epochs", "beta"}
     assert shown.method == {"type": "kto", "kto": {"hyperparameters": shown.hyperparameters}}
