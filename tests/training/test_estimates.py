@@ -193,7 +193,7 @@ def test_where_nothing_can_be_seen_the_look_is_refused(make_run: MakeRun, tiny_b
         assert refusal.value.code == code
 
 
-def test_by_hand_the_look_lies_in_the_folder_and_nothing_else_changes(
+def test_by_hand_the_look_and_a_few_prompts_lie_in_the_folder_and_nothing_else_changes(
     make_run: MakeRun, tiny_base: Path
 ) -> None:
     run, _ = make_run("run", "sft", tiny_base, examples(4))
@@ -202,7 +202,7 @@ def test_by_hand_the_look_lies_in_the_folder_and_nothing_else_changes(
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     assert "0 faults were found without weights" in output
-    assert {file.name for file in run.iterdir()} == before | {folder.ESTIMATE}
+    assert {file.name for file in run.iterdir()} == before | {folder.ESTIMATE, folder.PROMPTS}
     assert Look.model_validate(folder.read_json(run / folder.ESTIMATE)).rows == 4
     (run / folder.TRAIN).unlink()
     process = start_run(run, "--check", "--quick")
