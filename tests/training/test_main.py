@@ -118,7 +118,7 @@ def test_a_stopped_run_leaves_no_report_and_no_half_adapter(make_run: MakeRun, t
     process.communicate(timeout=60)
     assert process.returncode == 143
     left = {file.name for file in run.iterdir() if folder.PASS not in file.name}
-    assert left == {folder.JOB, folder.TRAIN, folder.PROGRESS, folder.REPLAY}
+    assert left == {folder.JOB, folder.TRAIN, folder.PROGRESS, folder.PROMPTS, folder.REPLAY}
 
 
 _ADAPTER_FILES = ["adapter_config.json", "adapter_model.safetensors"]

@@ -202,14 +202,14 @@ def test_a_round_without_usable_feedback_is_refused_as_its_start_is(gateway: Gat
 def test_a_round_is_reckoned_on_the_feedback_as_it_stands_and_freezes_nothing(tuning: Gateway):
     for number in range(8):
         correct(tuning.admin, "fanal", f"Where does ferry {number} leave, and when?")
-    given = {"n_epochs": 4, "lora_rank": 4, "max_length": 300, "beta": 0.2}
+    given = {"n_epochs": 4, "lora_rank": 4, "max_length": 500, "beta": 0.2}
     body = {"assistant": "fanal", "method": "dpo", "hyperparameters": given}
     answer = tuning.admin.post("/api/estimates/round", json=body, timeout=120)
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert found["method"] == "dpo"
     assert found["hyperparameters"].items() >= given.items()
-    assert (found["look"]["rank"], found["look"]["max_length"]) == (4, 300)
+    assert (found["look"]["rank"], found["look"]["max_length"]) == (4, 500)
     assert found["look"]["rows"] + found["held_out"] == 8
     says = [one["says"] for one in found["look"]["shown"][0]["sequences"]]
     assert says == ["preferred", "non_preferred"]
@@ -222,7 +222,7 @@ def test_a_round_is_reckoned_on_the_feedback_as_it_stands_and_freezes_nothing(tu
     # Corrections so long that the round is held: its estimate says so, and why.
     for number in range(8, 40):
         correct(
-            tuning.admin, "fanal", f"Where does ferry {number} leave, and when?", "It leaves at nine. " * 60
+            tuning.admin, "fanal", f"Where does ferry {number} leave, and when?", "It leaves at nine. " * 30
         )
     held = tuning.admin.post("/api/estimates/round", json=body, timeout=120).json()
     assert tuning.admin.post("/api/rounds", json=body).json()["error"]["message"] == held["held"]
