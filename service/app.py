@@ -49,6 +49,7 @@ from service.db.session import Database
 from service.domain import adapters as brought
 from service.domain import completions, limits
 from service.domain import duels as duel_records
+from service.domain.hyperparameters import Bounds
 from service.domain.identity import now
 from service.domain.keys import Hasher
 from service.domain.releases import deleted_adapters, list_adapters
@@ -153,8 +154,17 @@ def _open_house(settings: Settings, engine_urls: list[str]) -> House:
 
     reconciler = Reconciler(engines, desired, gone, check=check, base=settings.model_name)
     return House(
-        settings, database, store, Hasher.of_home(settings.home), engines, reconciler,
-        width=server.hidden_size(Path(settings.base_folder)),
+        settings, database, store, Hasher.of_home(settings.home), engines, reconciler, _bounds(settings)
+    )
+
+
+def _bounds(settings: Settings) -> Bounds:
+    base = Path(settings.base_folder)
+    here = (base / "config.json").is_file()
+    context = (server.context_length(base) if here else None) or settings.max_model_len
+    return Bounds(
+        max_rank=settings.max_lora_rank, longest=min(settings.max_model_len, context) - 1, usual=settings.max_row,
+        width=server.hidden_size(base) if here else None,
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from service.contract import fingerprint, folder
 from service.contract.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from service.contract.jobs import Manifest, TrainingReport, TrainingSpec
 from service.contract.replay import Replayed
-from training import checkpoint, processes, proof
+from training import checkpoint, memory, processes, proof
 from training.data import Chat
 from training.rows import Rows
 
@@ -37,6 +37,8 @@ def write(
     adapter = _save(run, spec, model, report.replay)
     cases = proof.of_rows(Path(spec.base_model), adapter, chat, rows)
     proof.write(run, cases, mend="Raise the learning rate or the epochs.")
+    if report.usage is not None:
+        report.usage.peak_bytes = memory.peak()
     folder.write_json(run / folder.REPORT, report.model_dump())
     checkpoint.forget(run)
 

@@ -30,6 +30,8 @@ FIGURES = (
     ("report_margin", "reward_margin", "valid_reward_margin"),
     ("report_logp_chosen", "logp_chosen", "valid_logp_chosen"),
     ("report_logp_rejected", "logp_rejected", "valid_logp_rejected"),
+    ("report_logp_desirable", "logp_desirable", "valid_logp_desirable"),
+    ("report_logp_undesirable", "logp_undesirable", "valid_logp_undesirable"),
     ("report_replay", "replay_distance", ""),
 )
 """A figure's name, and what it is called of the training rows and of the held-out ones."""

@@ -16,7 +16,7 @@ from service.contract.estimates import Estimate
 from service.contract.files import File
 from service.contract.jobs import MIN_REASON
 from service.contract.signal import Signal
-from ui import datasets, estimates, events, jobs
+from ui import datasets, estimates, events, hyperparameters, jobs
 from ui.acts import Act
 from ui.client import Refused
 from ui.pages import render
@@ -26,8 +26,9 @@ from ui.words import Words, refusal
 
 SOURCES = ("dpo", "sft", "kto", "file")
 """What can be learned from: corrections as preferences, corrections as examples, thumbs, a file."""
-PASSES = (1, 2, 3, 4, 6, 8, 10)
 STEPS = (1, 2, 3, 4)
+SETTING = "setting_"
+"""How the name of a setting's field begins."""
 UNSEEN = ("conflict", "no_checkpoint", "look_too_slow")
 """Refusals of a look that stand in nobody's way: the job itself checks its rows."""
 
@@ -39,8 +40,8 @@ class Choices:
     step: int = 1
     source: str = ""
     file: str = ""
-    passes: int = 0
-    """0: chosen by the service."""
+    settings: tuple[tuple[str, str], ...] = ()
+    """What a specialist typed, by the setting's name; what is left empty is chosen by the service."""
     reason: str = ""
     seen: tuple[Any, ...] = ()
     """What the look was taken of."""
@@ -54,7 +55,7 @@ class Choices:
     def of(self, assistant: Assistant) -> tuple[Any, ...]:
         """What a look is taken of: also of the release that a training goes on from."""
         file = self.file if self.source == "file" else ""
-        return assistant.name, assistant.live_release, self.source, file, self.passes
+        return assistant.name, assistant.live_release, self.source, file, self.settings
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ class RoundSection:
                 # From here on nothing may fail: the screen would stay as it is while it waits.
                 yield render("round_looking", self.w, step=step, steps=STEPS, once=act.once), gr.skip()
                 choices = await self._looked(token, material, choices)
-            choices = replace(choices, step=1 if choices.problem else step)
+            back = 2 if choices.settings and step > 2 else 1  # where what was refused may stand
+            choices = replace(choices, step=back if choices.problem else step)
             yield draw(self.w, choices, material), choices
 
     async def take_file(
@@ -181,9 +183,10 @@ class RoundSection:
     async def _estimate(self, token: str, material: Material, choices: Choices) -> Estimate:
         name = material.assistant.name
         if choices.source == "file":
-            wanted = jobs.wanted(name, material.file(choices.file), choices.passes)
+            wanted = jobs.wanted(name, material.file(choices.file), _given(choices, material))
             return await self.gateway.estimate_job(token, wanted)
-        return await self.gateway.estimate_round(token, name, _feedback(choices), choices.passes)
+        method = _feedback(choices)
+        return await self.gateway.estimate_round(token, name, method, _given(choices, material))
 
     async def _started(self, token: str, assistant: str, choices: Choices) -> str:
         """The new job's id. Raises `Refused`, also for what the look found."""
@@ -199,10 +202,11 @@ class RoundSection:
             raise Refused(400, "reason_needed", "Say why, in at least ten characters.")
         reason = choices.reason if held else None
         if choices.source == "file":
-            wanted = jobs.wanted(assistant, material.file(choices.file), choices.passes, reason)
+            wanted = jobs.wanted(assistant, material.file(choices.file), _given(choices, material), reason)
             return (await self.gateway.create_job(token, wanted)).id
         method = _feedback(choices)
-        return (await self.gateway.start_round(token, assistant, method, choices.passes, reason)).id
+        given = _given(choices, material)
+        return (await self.gateway.start_round(token, assistant, method, given, reason)).id
 
 
 def taken(choices: Choices, act: Act) -> Choices:
@@ -212,8 +216,10 @@ def taken(choices: Choices, act: Act) -> Choices:
         news["source"] = source
     if "file" in act.fields:
         news["file"] = act.text("file")
-    if (passes := act.text("passes")).isdecimal():
-        news["passes"] = int(passes) if int(passes) in PASSES else 0
+    typed = {name.removeprefix(SETTING): act.text(name) for name in act.fields if name.startswith(SETTING)}
+    if typed:
+        kept = dict(choices.settings) | typed
+        news["settings"] = tuple(sorted((name, text) for name, text in kept.items() if text))
     if "reason" in act.fields:
         news["reason"] = act.text("reason")
     return replace(choices, **news)
@@ -228,7 +234,8 @@ def draw(w: Words, choices: Choices, material: Material) -> str:
     found = choices.estimate
     return render(
         "round", w, chosen=choices, steps=STEPS, material=material, ready=material.ready, frozen=material.frozen[:6],
-        sources=SOURCES, passes=PASSES, estimate=found,
+        sources=SOURCES, estimate=found, fields=hyperparameters.fields(_kind(choices, material)),
+        typed=dict(choices.settings),
         settings=estimates.settings(w, found) if found else [],
         faults=estimates.faults(w, found) if found else [],
         seconds=estimates.seconds(w, found) if found else None,
@@ -237,6 +244,17 @@ def draw(w: Words, choices: Choices, material: Material) -> str:
         less_often=estimates.LESS_OFTEN,
         file=next((one.filename for one in material.files if one.id == choices.file), ""),
     )  # fmt: skip
+
+
+def _kind(choices: Choices, material: Material) -> str:
+    """The method: of a file it is told by its rows."""
+    if choices.source != "file":
+        return choices.source
+    return next((one.kind or "" for one in material.files if one.id == choices.file), "")
+
+
+def _given(choices: Choices, material: Material) -> dict[str, Any]:
+    return hyperparameters.given(_kind(choices, material), dict(choices.settings))
 
 
 def _feedback(choices: Choices) -> str:

@@ -22,6 +22,7 @@ from service.db.recent import Recent
 from service.db.session import Database
 from service.domain import audit, keys, material
 from service.domain.chat import Route
+from service.domain.hyperparameters import Bounds
 from service.domain.keys import Caller, Hasher
 from service.engine.engines import Engines
 from service.engine.reconciler import Reconciler
@@ -40,8 +41,8 @@ class House:
     hasher: Hasher
     engines: Engines
     reconciler: Reconciler
-    width: int | None
-    """The base model's hidden size, where its checkpoint is on this machine."""
+    bounds: Bounds
+    """What the base model and its engine set to a training."""
     under_way: int = field(default=0)
     """Chat requests being answered now."""
     failed_in_a_row: int = field(default=0)

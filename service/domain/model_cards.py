@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.adapters import UNKNOWN
 from service.contract.evaluations import EvaluationReport
-from service.contract.jobs import Manifest
+from service.contract.jobs import Manifest, Usage
 from service.contract.lineage import Lineage
 from service.contract.releases import Adapter, ServingProof
 from service.contract.replay import Forgetting
@@ -54,7 +54,7 @@ async def of_adapter(session: AsyncSession, caller: Caller, adapter: Adapter, *,
             "## Settings",
             _table(("setting", "value"), settings.model_dump().items()) if settings else "Not known here.",
         ),
-        *("## Training", _learnt(trained)),
+        *("## Training", _learnt(trained) + _taken(trained)),
         *("## Evaluation", "\n\n".join(filter(None, (measured, _forgotten(trained))))),
         *("## Proof of serving", _proved(adapter.proof)),
         *("## Limits", _limits(adapter.manifest, known)),
@@ -180,6 +180,18 @@ def _learnt(report: dict[str, Any]) -> str:
         "otherwise after the step that was kept."
     )
     return f"{said}\n\n{_table(('figure', 'value'), figures)}"
+
+
+def _taken(report: dict[str, Any]) -> str:
+    """What it took of the machine; nothing of an early version."""
+    if not report.get("usage"):
+        return ""
+    usage = Usage.model_validate(report["usage"])
+    memory = f", and {usage.peak_bytes / 1e9:.1f} GB of memory at its peak" if usage.peak_bytes else ""
+    return (
+        f"\n\nIt took {report['seconds']:.0f} seconds, {usage.step_seconds:.0f} of them for its steps at "
+        f"{usage.tokens_per_second:.0f} tokens a second{memory}."
+    )
 
 
 def _forgotten(report: dict[str, Any]) -> str:

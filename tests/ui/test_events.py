@@ -40,7 +40,14 @@ def test_every_message_with_a_code_is_said_in_both_languages(code: str):
 
 @pytest.mark.parametrize("code", get_args(ChosenCode))
 def test_every_reason_of_a_setting_is_said_in_both_languages(code: ChosenCode):
-    values: dict[str, int | float] = {"rows": 3, "rate": 0.00025, "held_out": 4, "rank": 16, "every": 4}
+    values: dict[str, int | float] = {
+        "rows": 3,
+        "rate": 0.00025,
+        "held_out": 4,
+        "rank": 16,
+        "every": 4,
+        "most": 64,
+    }
     chosen = {"beta": {"value": 0.1, "code": code, "values": values}}
     for w in (EN, FR):
         sentence, ours = said(w, event("as sent", code="chosen", chosen=chosen))

@@ -1,5 +1,6 @@
 """The four steps of a round: what is drawn, what is kept on the way back, and when there is no start."""
 
+import json
 import re
 from contextlib import nullcontext
 from dataclasses import replace
@@ -34,7 +35,8 @@ HELD = Signal(
 FILE = File(
     id="file-1", bytes=1, created_at=1, filename="<b>a.jsonl", purpose="fine-tune", kind="sft", rows=30
 )
-SEEN = ("fanal", None, "dpo", "", 0)
+SEEN = ("fanal", None, "dpo", "", ())
+FOUR = (("n_epochs", "4"),)
 
 
 def assistant() -> Assistant:
@@ -129,11 +131,38 @@ def test_a_held_round_says_why_and_asks_for_a_reason(language: str, said: str, a
 
 
 def test_what_a_form_says_is_taken_and_the_rest_is_kept():
-    choices = taken(Choices(step=4, reason="kept", passes=3), Act(fields={"source": ["kto"], "file": ["f"]}))
-    assert (choices.source, choices.file, choices.reason, choices.passes) == ("kto", "f", "kept", 3)
-    assert taken(choices, Act(fields={"passes": ["0"]})).passes == 0
-    odd = taken(choices, Act(fields={"source": ["evil"], "passes": ["7000"], "reason": ["new"]}))
-    assert (odd.source, odd.passes, odd.reason) == ("kto", 0, "new")
+    choices = taken(
+        Choices(step=4, reason="kept", settings=FOUR), Act(fields={"source": ["kto"], "file": ["f"]})
+    )
+    assert (choices.source, choices.file, choices.reason, choices.settings) == ("kto", "f", "kept", FOUR)
+    more = taken(choices, Act(fields={"setting_n_epochs": [""], "setting_beta": [" 0.2 "]}))
+    assert more.settings == (("beta", "0.2"),), "what is emptied is chosen by the service again"
+    odd = taken(choices, Act(fields={"source": ["evil"], "reason": ["new"]}))
+    assert (odd.source, odd.reason) == ("kto", "new")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_setting_of_the_method_has_a_field_with_its_bounds_one_click_deeper(language: str):
+    choices = Choices(step=2, source="dpo", estimate=estimate(), settings=FOUR)
+    page = shown(language, choices)
+    deeper = page[page.index("<details") :]
+    assert "setting_" not in page[: page.index("<details")].replace("data-setting", "")
+    assert 'name="setting_n_epochs" value="4"' in deeper
+    assert re.search(r'name="setting_lora_rank" value="" [^>]*step="1" min="1" max="512"', deeper)
+    assert 'name="setting_loss_type"' in deeper
+    assert 'name="setting_desirable_weight"' not in deeper
+    assert 'name="setting_desirable_weight"' in shown(language, replace(choices, source="kto"))
+    sft = shown(language, replace(choices, source="file", file="file-1"), files=[FILE])
+    assert 'name="setting_beta"' not in sft
+    assert 'name="setting_max_length"' in sft
+
+
+async def test_what_a_specialist_typed_is_sent_as_numbers_and_only_what_the_method_has():
+    world = World()
+    typed = (("beta", "0.2"), ("desirable_weight", "2"), ("lora_rank", "8"), ("use_rslora", "true"))
+    await world.section._looked("t", MATERIAL, Choices(source="dpo", settings=typed))
+    sent = json.loads(world.asked[0][1])
+    assert sent["hyperparameters"] == {"beta": 0.2, "lora_rank": 8, "use_rslora": True}
 
 
 MATERIAL = Material(assistant(), ready(), [FILE], [])
@@ -171,8 +200,8 @@ class World:
 
 async def test_a_look_is_taken_of_feedback_or_of_a_file_with_what_was_chosen():
     world = World()
-    seen = await world.section._looked("t", MATERIAL, Choices(source="dpo", passes=4))
-    assert (seen.seen, seen.problem) == (("fanal", None, "dpo", "", 4), "")
+    seen = await world.section._looked("t", MATERIAL, Choices(source="dpo", settings=FOUR))
+    assert (seen.seen, seen.problem) == (("fanal", None, "dpo", "", FOUR), "")
     assert seen.estimate is not None
     await world.section._looked("t", MATERIAL, Choices(source="file", file="file-1"))
     assert [path for path, _ in world.asked] == ["/api/estimates/round", "/api/estimates"]
@@ -223,15 +252,15 @@ async def test_nothing_starts_that_was_not_looked_at_or_has_a_fault_or_is_held_w
 
 async def test_a_file_is_trained_on_by_what_its_rows_are():
     world = World()
-    seen = ("fanal", None, "file", "file-1", 2)
-    choices = Choices(source="file", file="file-1", passes=2, seen=seen, estimate=estimate())
+    seen = ("fanal", None, "file", "file-1", FOUR)
+    choices = Choices(source="file", file="file-1", settings=FOUR, seen=seen, estimate=estimate())
     assert await world.section._started("t", "fanal", choices) == "ftjob-1"
     assert world.asked[0][0] == "/v1/fine_tuning/jobs"
-    assert '"n_epochs":2' in world.asked[0][1]
+    assert '"n_epochs":4' in world.asked[0][1]
 
 
 async def test_a_file_of_frozen_feedback_that_is_held_asks_for_a_reason_and_sends_it():
-    world, seen = World(), ("fanal", None, "file", "file-1", 0)
+    world, seen = World(), ("fanal", None, "file", "file-1", ())
     held = Choices(source="file", file="file-1", seen=seen, estimate=estimate(held="Held.", ready=False))
     assert 'name="reason"' in draw(words("en"), replace(held, step=4), MATERIAL)
     with pytest.raises(Refused) as refused:

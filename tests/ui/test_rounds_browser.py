@@ -66,12 +66,12 @@ def test_a_round_of_feedback_starts_in_four_steps_and_going_back_keeps_what_was_
     page.locator("#round summary").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#round .pairs")).to_contain_text("DPO")
-    page.locator("select[name=passes]").select_option("4")
+    page.locator("input[name=setting_n_epochs]").fill("4")
     sound(page, "#round")
 
     to_step(page, 3)
     expect(page.locator("#round")).to_contain_text(w("no_faults"))
-    expect(page.locator("[data-extent=time] .chip")).to_have_text(w("sure_formula"))
+    expect(page.locator("[data-extent=time] .chip")).to_have_text(w("sure_guess"))
     learned = page.locator("#round .tokens").first.locator("mark").last
     expect(learned).to_contain_text("leaves")
     expect(learned.locator(".end b")).to_have_text(w("token_end"))
@@ -84,7 +84,7 @@ def test_a_round_of_feedback_starts_in_four_steps_and_going_back_keeps_what_was_
     page.keyboard.press("Enter")
     expect(page.locator("[data-step='2'] h2")).to_be_focused()
     expect(page.locator("[data-setting=n_epochs]")).to_contain_text(w("because_you"))
-    expect(page.locator("select[name=passes]")).to_have_value("4")
+    expect(page.locator("input[name=setting_n_epochs]")).to_have_value("4")
     to_step(page, 3)
     to_step(page, 4)
     page.locator("#round [data-do=start]").focus()

@@ -16,7 +16,7 @@ from service.contract.reports import FindingCode
 from service.contract.reviews import SkipReason, Verdict, Why
 from service.contract.status import EngineState
 from service.contract.timeline import Given, What
-from service.domain.hyperparameters import Run, resolve
+from service.domain.hyperparameters import Bounds, Run, resolve
 from ui import assistants
 from ui.acts import Act
 from ui.client import Refused
@@ -177,8 +177,8 @@ def test_every_fault_that_a_look_finds_and_every_reason_of_a_setting_has_a_sente
     names = {f"{start}{code}" for code in faults for start in ("fault_", "mend_fault_")}
     for kind, given in GIVEN.items():
         for held_out in (0, 3, 30):
-            run = Run(kind=kind, rows=60, held_out=held_out, width=576)
-            _, reasons = resolve(run, given, seed=0, max_length=64)
+            run = Run(kind=kind, rows=60, held_out=held_out, bounds=Bounds(16, 2047, 64, 576))
+            _, reasons = resolve(run, given, seed=0)
             names |= {f"because_{reason.code}" for name, reason in reasons.items() if name in PLAIN}
             names |= {f"how_{name}" for name in reasons if name in PLAIN}
     assert {name for name in names if name not in ENGLISH} == set()

@@ -75,15 +75,22 @@ class Training(Door):
         body = wanted.model_dump(exclude_none=True)
         return await self.one(Estimate, token, "POST", "/api/estimates", json=body, timeout=LOOK)
 
-    async def estimate_round(self, token: str, assistant: str, method: str, passes: int) -> Estimate:
-        body = {"assistant": assistant, "method": method, "n_epochs": passes or "auto"}
+    async def estimate_round(
+        self, token: str, assistant: str, method: str, hyperparameters: dict[str, Any]
+    ) -> Estimate:
+        body = {"assistant": assistant, "method": method, "hyperparameters": hyperparameters}
         return await self.one(Estimate, token, "POST", "/api/estimates/round", json=body, timeout=LOOK)
 
     async def start_round(
-        self, token: str, assistant: str, method: str, passes: int, reason: str | None = None
+        self,
+        token: str,
+        assistant: str,
+        method: str,
+        hyperparameters: dict[str, Any],
+        reason: str | None = None,
     ) -> Job:
         body = {
-            "assistant": assistant, "method": method, "n_epochs": passes or "auto", "override_reason": reason,
+            "assistant": assistant, "method": method, "hyperparameters": hyperparameters, "override_reason": reason,
         }  # fmt: skip
         answer = await self.call(token, "POST", "/api/rounds", json=body)
         return Job.model_validate(answer.json()["job"])

@@ -17,6 +17,12 @@ PROOF = ServingProof(
 )  # fmt: skip
 
 
+USAGE = {
+    "machine": "m", "peak_bytes": 2_340_000_000, "expected_bytes": 2_000_000_000, "step_seconds": 25.0,
+    "tokens_per_second": 123.4,
+}  # fmt: skip
+
+
 async def describe(world: World, digest: str, parent: str | None = None) -> None:
     """Give the adapter a manifest and a proof."""
     manifest = Manifest(
@@ -30,7 +36,7 @@ async def describe(world: World, digest: str, parent: str | None = None) -> None
     async with world.database.writing() as session:
         row = await session.get_one(tables.Adapter, digest)
         row.manifest, row.proof = manifest.model_dump(), PROOF.model_dump()
-        row.report = {**row.report, "forgetting": forgetting.model_dump()}
+        row.report = {**row.report, "forgetting": forgetting.model_dump(), "usage": USAGE, "seconds": 40.0}
 
 
 async def evaluate(world: World, digest: str, name: str, verdict: str, at: int) -> None:
@@ -134,6 +140,7 @@ async def test_a_card_names_the_base_every_version_with_its_hash_the_settings_an
         one,
         "answered by the base model (replay of the last job) | 96 |  |  | `" + "4e" * 32,
         "for 91% of them (97% before the last job), and 0.250 nats from it in the mean (0.030 before",
+        "It took 40 seconds, 25 of them for its steps at 123 tokens a second, and 2.3 GB of memory at its peak.",
         "b5" * 32,
         "da" * 32,
         "| learning_rate | 0.0001 |",

@@ -26,6 +26,7 @@ SENTENCES: dict[str, str] = {
     "failed_loss_not_finite": "Training went astray. Lower the learning rate and start again.",
     "failed_prompt_too_long": "A question that the model is tried with is too long. Send shorter ones.",
     "failed_adapter_changes_nothing": "What was learned changes no answer, so nothing was published. Add rows or passes.",
+    "failed_wrong_prompt": "What would be trained is not what the server would be asked, so the training was stopped. Ask who runs the service: the server has to be started on the base model that trainings use.",
     "failed_not_served": "The model was trained, but the server does not answer with it as it was trained, so it was not published. Ask who runs the service.",
     "failed_training_failed": "Training broke off. The job’s log says more; ask who runs the service.",
     "failed_no_key": "The evaluation was given no access key. Start it again.",

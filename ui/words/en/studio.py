@@ -34,6 +34,8 @@ SENTENCES: dict[str, str] = {
     "setting_beta": "Beta (how strongly it is held to what it was)",
     "setting_early_stopping_patience": "Passes without progress before it stops (0: makes them all)",
     "setting_replay": "General questions replayed for each row, against forgetting",
+    "setting_lora_rank": "Rank of the adapter",
+    "setting_max_length": "Longest row, in tokens",
     "setting_use_rslora": "Scaled by the root of its rank (rsLoRA)",
     "setting_loss_type": "Loss",
     "setting_label_smoothing": "Share of pairs taken to be the wrong way round",

@@ -26,6 +26,7 @@ SENTENCES: dict[str, str] = {
     "failed_loss_not_finite": "L’entraînement a divergé. Baissez le taux d’apprentissage et relancez.",
     "failed_prompt_too_long": "Une question servant à essayer le modèle est trop longue. Envoyez-en de plus courtes.",
     "failed_adapter_changes_nothing": "Ce qui a été appris ne change aucune réponse : rien n’a été publié. Ajoutez des lignes ou des passages.",
+    "failed_wrong_prompt": "Ce qui serait appris n’est pas ce que le serveur se verrait demander : l’entraînement a été arrêté. Voyez avec qui gère le service : le serveur doit être démarré sur le modèle de base des entraînements.",
     "failed_not_served": "Le modèle a été entraîné, mais le serveur ne répond pas comme il a été entraîné : il n’a pas été publié. Voyez avec qui gère le service.",
     "failed_training_failed": "L’entraînement s’est interrompu. Le journal de la tâche en dit plus ; voyez avec qui gère le service.",
     "failed_no_key": "L’évaluation n’a pas reçu de clé d’accès. Relancez-la.",

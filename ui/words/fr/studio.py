@@ -34,6 +34,8 @@ SENTENCES: dict[str, str] = {
     "setting_beta": "Bêta (force du rappel vers l’ancien modèle)",
     "setting_early_stopping_patience": "Passages sans progrès avant l’arrêt (0 : tous sont faits)",
     "setting_replay": "Questions générales rejouées par ligne, contre l’oubli",
+    "setting_lora_rank": "Rang de l’adaptateur",
+    "setting_max_length": "Ligne la plus longue, en jetons",
     "setting_use_rslora": "Mis à l’échelle par la racine du rang (rsLoRA)",
     "setting_loss_type": "Fonction de perte",
     "setting_label_smoothing": "Part de paires supposées inversées",
