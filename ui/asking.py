@@ -60,11 +60,10 @@ class Asking(Screen):
             return NOTHING
         with self.spoken():
             token, user = await self.person(request)
-            side = KEEP
             if not here:
                 title = conversations.title_of(parted(question)[0])
                 here = (await self.gateway.create_conversation(token, chosen, title)).id
-                side = await conversations.side(self.gateway, token, self.w, here)
+            side = await conversations.side(self.gateway, token, self.w, here, asked=True)
             found = await conversations.settled(self.gateway, token, here)
             assistant = named(await self.gateway.assistants(token), found.assistant)
             follows = follows or next_follows(found)
@@ -100,7 +99,6 @@ class Asking(Screen):
                 return NOTHING
             found = await conversations.settled(self.gateway, token, here)
             assistant = named(await self.gateway.assistants(token), found.assistant)
-            side = await conversations.side(self.gateway, token, self.w, here)
         apart = answer.refused is not None and not answer.text
         told = "" if answer.refused else self.w("answer_ready", title=answer.title)
         shown = conversations.thread(
@@ -108,7 +106,7 @@ class Asking(Screen):
         )
         rest = self._growing(answer) if apart or answer.shortened else ""
         ready = gr.Textbox(submit_btn=True, stop_btn=False)
-        return [side, shown, rest, ready, here, found.assistant, conversations.WINDOW]
+        return [KEEP, shown, rest, ready, here, found.assistant, conversations.WINDOW]
 
     def _growing(self, answer: Answer) -> str:
         question, attachments = parted(answer.question)

@@ -64,9 +64,17 @@ async def settle(gateway: Gateway, token: str, here: str, act: Act) -> tuple[str
     return here, "said_shared" if act.act == "share" else "said_unshared"
 
 
-async def side(gateway: Gateway, token: str, w: Words, here: str, search: str = "") -> str:
-    """The list of conversations as HTML, pinned ones first, then the newest; those alone that hold `search`."""
+async def side(
+    gateway: Gateway, token: str, w: Words, here: str, search: str = "", *, asked: bool = False
+) -> str:
+    """The list of conversations as HTML, pinned ones first, then the newest; those alone that hold `search`.
+
+    `asked`: the one that is open is the newest from now on. It takes its place when its question is sent and not when
+    the answer has ended: a list must not move under the hand of who is renaming something in it.
+    """
     found = await gateway.conversations(token, search)
+    if asked:
+        found.sort(key=lambda one: (not one.pinned, one.id != here))
     told = [one.model_copy(update={"match": unmarked(one.match)}) if one.match else one for one in found]
     return render("side", w, conversations=told, here=here, search=search)
 

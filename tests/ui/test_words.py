@@ -203,6 +203,7 @@ def test_no_sentence_is_there_for_nothing():
         "detail_",
         "how_",
         "because_",
+        "cause_",
         "sure_",
         "span_",
         "fault_",

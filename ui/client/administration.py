@@ -57,7 +57,14 @@ class Administration(Door):
 
     async def ready(self) -> bool:
         """Whether a chat can be answered now."""
+        return await self._is_well("/readyz")
+
+    async def alive(self) -> bool:
+        """Whether the gateway answers at all."""
+        return await self._is_well("/healthz")
+
+    async def _is_well(self, path: str) -> bool:
         try:
-            return (await self.http.get("/readyz", timeout=5)).status_code == 200
+            return (await self.http.get(path, timeout=5)).status_code == 200
         except httpx.HTTPError:
             return False

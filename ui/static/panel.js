@@ -129,9 +129,10 @@ const lead = () => {
   requestAnimationFrame(() => target.focus());
 };
 
-// What is typed but not sent outlives a redraw: it is kept by the field's `data-draft`, whose name changes
-// when the service has saved a newer version.
+// What is chosen or typed but not sent outlives a redraw: it is kept by the field's `data-draft`, whose name changes
+// when the service has saved a newer version. What is typed outlives a reload too, as after a lost connection.
 const drafts = new Map();
+const written = (field) => field.matches('textarea, input:not([type]), input[type=text]');
 element.addEventListener('input', (event) => {
   const { target } = event;
   if (!target.dataset?.draft) return;
@@ -139,10 +140,11 @@ element.addEventListener('input', (event) => {
     const group = element.querySelectorAll(`[name="${CSS.escape(target.name)}"][data-draft]`);
     for (const one of group) drafts.set(one.dataset.draft, one.checked);
   } else drafts.set(target.dataset.draft, target.type === 'checkbox' ? target.checked : target.value);
+  if (written(target)) sessionStorage.setItem(`draft:${target.dataset.draft}`, target.value);
 });
 const reset = (field) => {
   // A redraw keeps what a field holds, so what was sent would stay in an empty form.
-  const kept = drafts.get(field.dataset.draft);
+  const kept = drafts.get(field.dataset.draft) ?? (written(field) ? sessionStorage.getItem(`draft:${field.dataset.draft}`) : null);
   if (field.type === 'checkbox' || field.type === 'radio') field.checked = kept ?? field.defaultChecked;
   else if (field.tagName === 'SELECT') field.value = kept ?? field.querySelector('[selected]')?.value ?? field.options[0]?.value;
   else field.value = kept ?? field.defaultValue;

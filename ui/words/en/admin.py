@@ -137,6 +137,10 @@ SENTENCES: dict[str, str] = {
     "yet.",
     "wrong_not_served": "Adapter {adapter} is not served: {why}",
     "wrong_not_served_live": "Adapter {adapter}, the live release {release}, is not served: {why}",
+    "cause_engine_error": "the engine does not take it.",
+    "cause_engine_timeout": "the engine was asked for it and did not answer in time.",
+    "cause_engine_unavailable": "the engine was gone while it loaded it.",
+    "cause_wrong_base_model": "it was made for another base model or chat template than the one served here.",
     "wrong_files_gone": "Adapter {adapter} is not served: Its files are gone from the store. Put them back from a backup, "
     "or delete the model.",
     "wrong_files_gone_live": "Adapter {adapter}, the live release {release}, is not served: Its files are gone from the "

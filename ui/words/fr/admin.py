@@ -137,6 +137,10 @@ SENTENCES: dict[str, str] = {
     "encore été chargé.",
     "wrong_not_served": "L’adaptateur {adapter} n’est pas servi : {why}",
     "wrong_not_served_live": "L’adaptateur {adapter}, la version en service {release}, n’est pas servi : {why}",
+    "cause_engine_error": "le moteur ne l’accepte pas.",
+    "cause_engine_timeout": "le moteur, à qui il a été demandé, n’a pas répondu à temps.",
+    "cause_engine_unavailable": "le moteur a disparu pendant qu’il le chargeait.",
+    "cause_wrong_base_model": "il a été fait pour un autre modèle de base ou un autre gabarit de discussion que ceux servis ici.",
     "wrong_files_gone": "L’adaptateur {adapter} n’est pas servi : ses fichiers ont disparu. Remettez-les depuis une "
     "sauvegarde, ou supprimez le modèle.",
     "wrong_files_gone_live": "L’adaptateur {adapter}, la version en service {release}, n’est pas servi : ses fichiers "
