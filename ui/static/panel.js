@@ -20,6 +20,7 @@ const press = (source) => {
   // A redraw takes the pressed button away; one that stays is free again soon.
   window.setTimeout(() => source.removeAttribute('aria-busy'), element.closest('#search') ? 600 : 4000);
   trigger(source.dataset.event || 'click', { act, id, value, fields: fieldsOf(form), once: key() });
+  if (form && source.type === 'submit') hand(form);
 };
 
 element.addEventListener('click', (event) => {
@@ -129,16 +130,29 @@ const lead = () => {
   requestAnimationFrame(() => target.focus());
 };
 
-// What is typed but not sent outlives a redraw: it is kept by the field's `data-draft`, whose name changes
-// when the service has saved a newer version.
-const drafts = new Map();
+// What is typed but not sent outlives a redraw and a reload: it is kept by the field's `data-draft`, whose name changes
+// when the service has saved a newer version. A reload brings nothing back that was sent.
+const place = `drafts:${element.closest('.panel')?.id}`;
+const drafts = new Map(JSON.parse(sessionStorage.getItem(place) ?? '[]'));
+const sent = new Set();
+const store = () => sessionStorage.setItem(place, JSON.stringify([...drafts].filter(([name]) => !sent.has(name))));
+const draft = (field, value) => {
+  drafts.set(field.dataset.draft, value);
+  sent.delete(field.dataset.draft);
+};
+const gone = (name) => !element.querySelector(`[data-draft="${CSS.escape(name)}"]`);
+const hand = (form) => {
+  for (const field of form.querySelectorAll('[data-draft]')) sent.add(field.dataset.draft);
+  store();
+};
 element.addEventListener('input', (event) => {
   const { target } = event;
   if (!target.dataset?.draft) return;
   if (target.type === 'radio') {
     const group = element.querySelectorAll(`[name="${CSS.escape(target.name)}"][data-draft]`);
-    for (const one of group) drafts.set(one.dataset.draft, one.checked);
-  } else drafts.set(target.dataset.draft, target.type === 'checkbox' ? target.checked : target.value);
+    for (const one of group) draft(one, one.checked);
+  } else draft(target, target.type === 'checkbox' ? target.checked : target.value);
+  store();
 });
 const reset = (field) => {
   // A redraw keeps what a field holds, so what was sent would stay in an empty form.
@@ -164,6 +178,8 @@ element.addEventListener('toggle', ({ target }) => {
 }, true);
 
 const tidy = () => {
+  // What was sent and is not asked for any more was taken.
+  for (const name of [...sent].filter(gone)) drafts.delete(name);
   element.querySelectorAll('[data-draft]').forEach(reset);
   for (const details of element.querySelectorAll('details[data-keep]')) {
     const kept = drafts.get(`open:${details.dataset.keep}`);

@@ -12,6 +12,7 @@ SENTENCES: dict[str, str] = {
     "role_reviewer": "Reviewer",
     "role_administrator": "Administrator",
     "notice_title": "That did not work",
+    "place_gone": "What this address leads to is no longer there, or is not for you. Here is what there is.",
     "done_title": "Done",
     "copy": "Copy",
     "save": "Save",
