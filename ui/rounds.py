@@ -50,6 +50,8 @@ class Choices:
     problem: str = ""
     once: str = ""
     """New for each press, so that the heading gets the focus once."""
+    after: str = ""
+    """New for each start, so that a reason is for one round."""
 
     @property
     def arrived(self) -> bool:
@@ -167,7 +169,7 @@ class RoundSection:
                 choices = replace(choices, problem=refusal(self.w, refused))
                 return await self.drawn(token, assistant, choices), choices, gr.skip(), gr.skip(), gr.skip()
             gr.Success(self.w("job_started"), duration=6, title=self.w("done_title"))
-            fresh = Choices()
+            fresh = Choices(after=act.once)
             shown = await self.drawn(token, assistant, fresh)
             return shown, fresh, job, "training", gr.Tabs(selected="training")
 

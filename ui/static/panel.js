@@ -140,7 +140,6 @@ const draft = (field, value) => {
   drafts.set(field.dataset.draft, value);
   sent.delete(field.dataset.draft);
 };
-const gone = (name) => !element.querySelector(`[data-draft="${CSS.escape(name)}"]`);
 const hand = (form) => {
   for (const field of form.querySelectorAll('[data-draft]')) sent.add(field.dataset.draft);
   store();
@@ -178,8 +177,6 @@ element.addEventListener('toggle', ({ target }) => {
 }, true);
 
 const tidy = () => {
-  // What was sent and is not asked for any more was taken.
-  for (const name of [...sent].filter(gone)) drafts.delete(name);
   element.querySelectorAll('[data-draft]').forEach(reset);
   for (const details of element.querySelectorAll('details[data-keep]')) {
     const kept = drafts.get(`open:${details.dataset.keep}`);
