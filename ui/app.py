@@ -14,7 +14,6 @@ import gradio as gr
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from service.contract.users import Role
 from ui import reports, shared
 from ui.admin import Admin
 from ui.answers import Answers
@@ -63,12 +62,12 @@ def create_app(settings: Settings, gateway: Gateway | None = None) -> FastAPI:
     for language in reversed(LANGUAGES):
         for name, screen in CLASSES.items():
             path = "/".join(part for part in ("", "fr" if language == "fr" else "", name) if part)
-            _mount(app, screen(parts, words(language)).build(), f"/{path}", SCREENS[name], parts.people)
+            _mount(app, screen(parts, words(language)).build(), f"/{path}", name, parts.people)
     app.add_middleware(Guard, people=parts.people, settings=settings)
     return app
 
 
-def _mount(app: FastAPI, page: gr.Blocks, path: str, role: Role, people: People) -> None:
+def _mount(app: FastAPI, page: gr.Blocks, path: str, screen: str, people: People) -> None:
     # What `page.queue(api_open=False)` sets, without building Gradio's application once more.
     page.api_open = False
     page._queue.max_thread_count = AT_ONCE
@@ -81,7 +80,7 @@ def _mount(app: FastAPI, page: gr.Blocks, path: str, role: Role, people: People)
         "head": f"<style>{static('tokens.css')}{static('page.css')}</style>"
         f"<script>window.tailorbirdMaths = {json.dumps(typesetter())};{static('page.js')}</script>",
     }  # fmt: skip
-    door = only(people, role)
+    door = only(people, SCREENS[screen], screen)
     # Gradio 6.31 asks its `auth_dependency` on some of its routes; the application's own dependency is on each.
     gr.mount_gradio_app(
         app, page, path, auth_dependency=door, run_history=False, footer_links=[], show_error=False,
