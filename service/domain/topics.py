@@ -49,20 +49,20 @@ async def topics_of(session: AsyncSession, completion_ids: Collection[str]) -> d
     row, review = tables.Completion, tables.Review
     noted = row.metadata_["topic"].as_string()
     own = select(row.id, row.conversation_id, noted).where(row.id.in_(completion_ids))
-    mine = [(*found, None) for found in await session.execute(own)]
+    told: dict[tuple[float, str], Told] = {}
+    for id_, conversation, topic in await session.execute(own):
+        told[0.0, id_] = (id_, conversation, topic, None)
     said = (
-        select(review.at, row.id, row.conversation_id, noted, review.topic)
+        select(review.at, review.id, row.id, row.conversation_id, noted, review.topic)
         .join(row, row.id == review.completion_id)
         .where(review.topic.is_not(None), review.undone_at.is_(None))
     )
-    talks = {conversation for _, conversation, _, _ in mine if conversation}
-    told = {
-        tuple(found)
-        for where in (review.completion_id.in_(completion_ids), row.conversation_id.in_(talks))
-        for found in await session.execute(said.where(where))
-    }
-    everything = settled([*mine, *(found[1:] for found in sorted(told, key=lambda one: one[0]))])
-    return {id_: everything[id_] for id_ in completion_ids if id_ in everything}
+    talks = {conversation for _, conversation, _, _ in told.values() if conversation}
+    for where in (review.completion_id.in_(completion_ids), row.conversation_id.in_(talks)):
+        for at, review_id, id_, conversation, topic, word in await session.execute(said.where(where)):
+            told[at, review_id] = (id_, conversation, topic, word)
+    found = settled(told[key] for key in sorted(told))
+    return {id_: found[id_] for id_ in completion_ids if id_ in found}
 
 
 async def known(session: AsyncSession, store: Store, assistant: tables.Assistant) -> list[str]:
