@@ -132,17 +132,13 @@ const lead = () => {
 
 // What is typed but not sent outlives a redraw and a reload: it is kept by the field's `data-draft`, whose name changes
 // when the service has saved a newer version. A reload brings nothing back that was sent.
-const place = `drafts:${element.closest('.panel')?.id}`;
-const drafts = new Map(JSON.parse(sessionStorage.getItem(place) ?? '[]'));
-const sent = new Set();
-const store = () => sessionStorage.setItem(place, JSON.stringify([...drafts].filter(([name]) => !sent.has(name))));
-const draft = (field, value) => {
-  drafts.set(field.dataset.draft, value);
-  sent.delete(field.dataset.draft);
+const drafts = new Map();
+const draft = ({ dataset }, value) => {
+  drafts.set(dataset.draft, value);
+  sessionStorage.setItem(`draft:${dataset.draft}`, JSON.stringify(value));
 };
 const hand = (form) => {
-  for (const field of form.querySelectorAll('[data-draft]')) sent.add(field.dataset.draft);
-  store();
+  for (const { dataset } of form.querySelectorAll('[data-draft]')) sessionStorage.removeItem(`draft:${dataset.draft}`);
 };
 element.addEventListener('input', (event) => {
   const { target } = event;
@@ -151,9 +147,17 @@ element.addEventListener('input', (event) => {
     const group = element.querySelectorAll(`[name="${CSS.escape(target.name)}"][data-draft]`);
     for (const one of group) draft(one, one.checked);
   } else draft(target, target.type === 'checkbox' ? target.checked : target.value);
-  store();
 });
+const recall = (field) => {
+  const kept = sessionStorage.getItem(`draft:${field.dataset.draft}`);
+  if (kept === null || drafts.has(field.dataset.draft)) return;
+  drafts.set(field.dataset.draft, JSON.parse(kept));
+  // So that it is seen.
+  const folded = field.closest('details[data-keep]');
+  if (folded) drafts.set(`open:${folded.dataset.keep}`, true);
+};
 const reset = (field) => {
+  recall(field);
   // A redraw keeps what a field holds, so what was sent would stay in an empty form.
   const kept = drafts.get(field.dataset.draft);
   if (field.type === 'checkbox' || field.type === 'radio') field.checked = kept ?? field.defaultChecked;
