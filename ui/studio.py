@@ -156,8 +156,9 @@ class Studio(Screen):
                 for one in everyone
             ]
             assistant = gr.Dropdown(choices, value=there.assistant or None, visible=len(choices) != 1)
-            place = [assistant, there.tab, there.job, there.choices]
-            return [self.header(user), *place, gr.Tabs(selected=there.tab)]
+            # The tab that is open anyway is not opened again: somebody quick may be on another one by now.
+            tab, tabs = (gr.skip(),) * 2 if there.tab == TABS[0] else (there.tab, gr.Tabs(selected=there.tab))
+            return [self.header(user), assistant, tab, there.job, there.choices, tabs]
 
     async def _there(self, token: str, wanted: Place, everyone: list[Assistant]) -> Place:
         """The place that is wanted, or the first one, and a word on it."""

@@ -249,8 +249,7 @@ def test_an_administrator_brings_an_adapter_that_was_trained_elsewhere(
     expect(shown).to_contain_text(w("bring_unknown"))
     expect(page.locator(f"[data-release='{release}'] .chip").first).to_have_text(w("state_candidate"))
     expect(page.locator("#timeline li").first).to_contain_text(w("timeline_release", number=release))
-    page.reload()
-    open_tab(page, w("tab_releases"))
+    page.reload()  # it comes back to the tab that was open
     shown.locator(".cards [data-do=open]", has_text="harbour.zip").first.click()
     expect(shown).to_contain_text(w("bring_candidate", number=release, title="Fanal"))
     sound(page, "#brought")
