@@ -127,24 +127,28 @@ def change_assistants(page: Page, screens: Screens, w: Words, name: str) -> None
 def change_rules(page: Page, screens: Screens, w: Words, name: str) -> None:
     """How long things are kept, by keyboard, and whether a user may compare; both are as before in the end."""
     open_tab(page, w("tab_house_rules"))
-    choice = page.locator("#rules select[name=days]")
+
+    def press(act: str) -> None:
+        expect(page.locator("#rules [aria-busy=true]")).to_have_count(0)  # a button that stays rests a little
+        page.locator(f"#rules [data-do={act}]").press("Enter")
+
     for days in ("365", ""):
-        choice.select_option(days)
-        page.locator("#rules [data-do=look]").press("Enter")
+        page.locator("#rules select[name=days]").select_option(days)
+        press("look")
         expect(page.locator("[data-going] h3")).to_be_focused()
         sound(page, "#rules")
-        page.locator("#rules [data-do=keep]").press("Enter")
+        press("keep")
         expect(page.locator(f"[data-retention='{days or 'ever'}'] h2")).to_be_focused()
         held = screens.gateway.admin.get("/api/house-rules").json()["retention_days"]
         assert held == (int(days) if days else None)
-    page.locator("#rules [data-do=compare]").press("Enter")
+    press("compare")
     expect(page.locator("[data-compare=closed] h2")).to_be_focused()
     with screens.browser(screens.token_of(name, "user")) as user:
         base = "/fr" if w.language == "fr" else ""
         refused = user.get(f"{base}/compare/", headers={"accept": "text/html"})
         assert (refused.status_code, user.get(f"{base}/compare/config").status_code) == (403, 403)
         assert w("compare_closed_text") in refused.text
-    page.locator("#rules [data-do=compare]").press("Enter")
+    press("compare")
     expect(page.locator("[data-compare=open] h2")).to_be_focused()
 
 

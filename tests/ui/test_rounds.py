@@ -73,12 +73,12 @@ def test_the_first_step_says_how_far_the_feedback_goes_from_nothing_to_enough(la
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_first_step_names_the_weakest_topic_and_how_many_people_are_missing(language: str):
     w = words(language)
-    topics = [TopicPairs(topic=f"<i>{n}", pairs=n) for n in range(8)]
+    topics = [TopicPairs(topic=f"<i>{n}", pairs=n) for n in range(12)]
     page = shown(language, Choices(), ready(86, needed=200, topics=topics, without_topic=3, more_people=3))
-    for said in (w("ready_weakest", topic="&lt;i&gt;0", n=0), w("ready_people", n=3), w("topics_more", n=2)):
+    for said in (w("ready_weakest", topics="&lt;i&gt;0", n=0), w("ready_people", n=3), w("topics_more", n=2)):
         assert said in page.replace("&#39;", "’")
     assert w("topics_unknown", n=3) in page
-    assert page.count("<li><span>&lt;i&gt;") == 8
+    assert page.count("<li><span>&lt;i&gt;") == 12
     assert "data-missing" not in shown(language, Choices(), ready(86))
 
 

@@ -20,6 +20,8 @@ SENTENCES: dict[str, str] = {
     "retention_look": "See what would go",
     "going_title": "Kept for {n} days, this would be erased today, for good:",
     "going_title_one": "Kept for 1 day, this would be erased today, for good:",
+    "going_none": "Kept for {n} days, nothing would be erased today.",
+    "going_none_one": "Kept for 1 day, nothing would be erased today.",
     "going_nothing": "Kept for ever, nothing would be erased by age any more.",
     "going_answers": "{n} answers",
     "going_answers_one": "1 answer",

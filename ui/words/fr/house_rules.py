@@ -20,6 +20,8 @@ SENTENCES: dict[str, str] = {
     "retention_look": "Voir ce qui partirait",
     "going_title": "Avec {n} jours de conservation, ceci serait effacé aujourd’hui, définitivement :",
     "going_title_one": "Avec {n} jour de conservation, ceci serait effacé aujourd’hui, définitivement :",
+    "going_none": "Avec {n} jours de conservation, rien ne serait effacé aujourd’hui.",
+    "going_none_one": "Avec {n} jour de conservation, rien ne serait effacé aujourd’hui.",
     "going_nothing": "Gardé pour toujours, rien ne serait plus effacé à cause de son âge.",
     "going_answers": "{n} réponses",
     "going_answers_one": "{n} réponse",
