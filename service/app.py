@@ -29,6 +29,7 @@ from service.api import (
     feedback,
     files,
     health,
+    house_rules,
     imports,
     jobs,
     keys,
@@ -70,7 +71,7 @@ from service.webhooks import Webhooks
 ROUTERS = (
     chat, responses, prompts, stored, models, files, uploads, batches, jobs, estimates, assistants, conversations,
     feedback, duels, reviews, datasets, imports, sheets, adapters, releases, evaluations, users, keys, webhooks, audit,
-    health,
+    house_rules, health,
 )  # fmt: skip
 
 GRACE = 60

@@ -39,7 +39,7 @@ class Settings(BaseSettings):
         None,
         ge=1,
         description="days after which answers and duels that no feedback leads back to are erased, and previews of "
-        "imports; default: never",
+        "imports; default: never. An administrator's decision at `/api/house-rules` comes first",
     )
     public_url: str | None = Field(
         None, description="address of the screens as people reach them, for sign-in links"

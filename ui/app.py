@@ -14,7 +14,6 @@ import gradio as gr
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from service.contract.users import Role
 from ui import reports, shared
 from ui.admin import Admin
 from ui.answers import Answers
@@ -63,12 +62,12 @@ def create_app(settings: Settings, gateway: Gateway | None = None) -> FastAPI:
     for language in reversed(LANGUAGES):
         for name, screen in CLASSES.items():
             path = "/".join(part for part in ("", "fr" if language == "fr" else "", name) if part)
-            _mount(app, screen(parts, words(language)), f"/{path}", SCREENS[name])
+            _mount(app, screen(parts, words(language)), f"/{path}", name)
     app.add_middleware(Guard, people=parts.people, settings=settings)
     return app
 
 
-def _mount(app: FastAPI, screen: Screen, path: str, role: Role) -> None:
+def _mount(app: FastAPI, screen: Screen, path: str, name: str) -> None:
     page = screen.build()
     # What `page.queue(api_open=False)` sets, without building Gradio's application once more.
     page.api_open = False
@@ -81,7 +80,7 @@ def _mount(app: FastAPI, screen: Screen, path: str, role: Role) -> None:
         "theme": theme(), "css": static("screens.css") + static("chat.css") + static("phone.css"),
         "head": f"<style>{static('tokens.css')}{static('page.css')}</style><script>{_script(screen.w)}</script>",
     }  # fmt: skip
-    door = only(screen.people, role)
+    door = only(screen.people, SCREENS[name], name)
     # Gradio 6.31 asks its `auth_dependency` on some of its routes; the application's own dependency is on each.
     gr.mount_gradio_app(
         app, page, path, auth_dependency=door, run_history=False, footer_links=[], show_error=False,

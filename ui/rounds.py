@@ -51,6 +51,13 @@ class Choices:
     problem: str = ""
     once: str = ""
     """New for each press, so that the heading gets the focus once."""
+    after: str = ""
+    """New for each start, so that a reason is for one round."""
+
+    @property
+    def arrived(self) -> bool:
+        """Whether a step was come to by the page's address, so that no look was taken yet."""
+        return self.step > 1 and not self.seen and not self.problem
 
     def of(self, assistant: Assistant) -> tuple[Any, ...]:
         """What a look is taken of: also of the release that a training goes on from."""
@@ -103,12 +110,13 @@ class RoundSection:
         """The section's components."""
         self.shown, self.choices = panel("round"), gr.State(Choices())
 
-    def wire(self, assistant: gr.Dropdown, brought: gr.Textbox, started: list[Any]) -> Any:
-        """The section's events; a start gives the job's id and the tab to `started`. Returns the event of a start."""
+    def wire(self, assistant: gr.Dropdown, brought: gr.Textbox, started: list[Any]) -> tuple[list[Any], Any]:
+        """The section's events; a start gives the job's id and the tab, twice, to `started`. Returns those of its steps
+        and that of a start."""
         here, drawn = [assistant, self.choices], [self.shown, self.choices]
-        self.shown.click(self.go, here, drawn, **MANY)
-        brought.change(self.take_file, [assistant, brought, self.choices], drawn, **MANY)
-        return self.shown.submit(self.start, here, [*drawn, *started], **MANY)
+        gone = self.shown.click(self.go, here, drawn, **MANY)
+        given = brought.change(self.take_file, [assistant, brought, self.choices], drawn, **MANY)
+        return [gone, given], self.shown.submit(self.start, here, [*drawn, *started], **MANY)
 
     async def go(
         self, event: gr.EventData, request: gr.Request, assistant: str, choices: Choices
@@ -122,11 +130,22 @@ class RoundSection:
             material = await self._material(token, assistant)
             if step > 1 and choices.seen != choices.of(material.assistant):
                 # From here on nothing may fail: the screen would stay as it is while it waits.
-                yield render("round_looking", self.w, step=step, steps=STEPS, once=act.once), gr.skip()
+                yield looking(self.w, step, act.once), gr.skip()
                 choices = await self._looked(token, material, choices)
             back = 2 if choices.settings and step > 2 else 1  # where what was refused may stand
             choices = replace(choices, step=back if choices.problem else step)
             yield draw(self.w, choices, material), choices
+
+    async def arrive(self, request: gr.Request, assistant: str, choices: Choices) -> tuple[Any, Any]:
+        """The look at the rows for a step that the page's address names, while the screen says that it looks."""
+        if not choices.arrived:
+            return gr.skip(), gr.skip()
+        with self.screen.spoken():
+            token, _ = await self.screen.person(request)
+            material = await self._material(token, assistant)
+            found = await self._looked(token, material, choices)
+            found = replace(found, step=1 if found.problem else found.step)
+            return draw(self.w, found, material), found
 
     async def take_file(
         self, request: gr.Request, assistant: str, file: str, choices: Choices
@@ -150,15 +169,18 @@ class RoundSection:
                 job = await self._started(token, assistant, choices)
             except Refused as refused:
                 choices = replace(choices, problem=refusal(self.w, refused))
-                return await self.drawn(token, assistant, choices), choices, gr.skip(), gr.skip()
+                return await self.drawn(token, assistant, choices), choices, gr.skip(), gr.skip(), gr.skip()
             gr.Success(self.w("job_started"), duration=6, title=self.w("done_title"))
-            fresh = Choices()
-            return await self.drawn(token, assistant, fresh), fresh, job, gr.Tabs(selected="training")
+            fresh = Choices(after=act.once)
+            shown = await self.drawn(token, assistant, fresh)
+            return shown, fresh, job, "training", gr.Tabs(selected="training")
 
     async def drawn(self, token: str, assistant: str, choices: Choices) -> str:
         """The step that is open, as HTML."""
         if not assistant:
             return f"<p class='soft'>{self.w('no_assistant_text')}</p>"
+        if choices.arrived:
+            return looking(self.w, choices.step)
         return draw(self.w, choices, await self._material(token, assistant))
 
     async def _material(self, token: str, name: str) -> Material:
@@ -223,6 +245,11 @@ def taken(choices: Choices, act: Act) -> Choices:
     if "reason" in act.fields:
         news["reason"] = act.text("reason")
     return replace(choices, **news)
+
+
+def looking(w: Words, step: int, once: str = "") -> str:
+    """That the rows are looked at, as HTML."""
+    return render("round_looking", w, step=step, steps=STEPS, once=once)
 
 
 def draw(w: Words, choices: Choices, material: Material) -> str:

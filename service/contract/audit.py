@@ -14,7 +14,7 @@ Action = Literal[
     "adapter.exported", "adapter.imported",
     "file.deleted", "batch.cancelled", "import.started", "import.cancelled",
     "webhook.made", "webhook.changed", "webhook.deleted",
-    "records.erased", "audit.exported",
+    "house_rules.changed", "records.erased", "audit.exported",
 ]  # fmt: skip
 
 

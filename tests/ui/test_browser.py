@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.ui.browsing import PATIENCE, ask, feedback_of, no_sideways_scroll, signed_in, sound
 from tests.ui.screens import Screens
+from ui.sessions import COOKIE
 from ui.words import words
 
 pytestmark = pytest.mark.heavy
@@ -119,7 +121,9 @@ def test_an_answer_cannot_run_anything_or_fetch_anything(browser: Browser, scree
     watched.close()
 
 
-def test_conversations_are_renamed_deleted_and_nobody_elses(browser: Browser, screens: Screens):
+def test_conversations_are_renamed_deleted_listed_in_pages_and_nobody_elses(
+    browser: Browser, screens: Screens, monkeypatch: pytest.MonkeyPatch
+):
     watched = signed_in(browser, screens, "Keeper")
     page = watched.page
     ask(page, "First matter")
@@ -145,6 +149,19 @@ def test_conversations_are_renamed_deleted_and_nobody_elses(browser: Browser, sc
     page.locator("#side li", has_text="Leave and pay").locator("summary").click()
     page.locator("#side details[open] [data-do=delete]").click()
     expect(page.locator("#side li")).to_have_count(1, timeout=PATIENCE)
+    token = next(one["value"] for one in watched.context.cookies() if one["name"] == COOKIE)
+    with httpx.Client(base_url=screens.gateway.url, headers={"authorization": f"Bearer {token}"}) as person:
+        for _ in range(3):
+            person.post("/api/conversations", json={"assistant": "fanal"}).raise_for_status()
+    monkeypatch.setattr("ui.conversations.LISTED", 2)
+    page.reload()
+    expect(page.locator("#side li")).to_have_count(2)
+    page.locator("#side [data-do=older]").press("Enter")
+    expect(page.locator("#side li a").nth(2)).to_be_focused()
+    expect(page.locator("#side [data-do=older]")).to_have_count(0)
+    page.locator("#side li a", has_text="Leave and pay").click()  # the list stays as long
+    expect(page.locator("#side li.here")).to_contain_text("Leave and pay")
+    expect(page.locator("#side li")).to_have_count(4)
     watched.close()
     stranger = signed_in(browser, screens, "Stranger")
     stranger.page.goto(address)

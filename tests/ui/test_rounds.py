@@ -10,7 +10,7 @@ import httpx
 import pytest
 from gradio import EventData
 
-from service.contract.assistants import Assistant, Readiness
+from service.contract.assistants import Assistant, Readiness, TopicPairs
 from service.contract.estimates import Finding
 from service.contract.files import File
 from service.contract.jobs import Job
@@ -70,6 +70,18 @@ def test_the_first_step_says_how_far_the_feedback_goes_from_nothing_to_enough(la
     assert ('value="dpo" required disabled' in page) is (pairs == 0)
     assert "a_new_reason" in page
     assert 'value="file" required disabled' in page
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_first_step_names_the_weakest_topic_and_how_many_people_are_missing(language: str):
+    w = words(language)
+    topics = [TopicPairs(topic=f"<i>{n}", pairs=n) for n in range(12)]
+    page = shown(language, Choices(), ready(86, needed=200, topics=topics, without_topic=3, more_people=3))
+    for said in (w("ready_weakest", topics="&lt;i&gt;0", n=0), w("ready_people", n=3), w("topics_more", n=2)):
+        assert said in page.replace("&#39;", "’")
+    assert w("topics_unknown", n=3) in page
+    assert page.count("<li><span>&lt;i&gt;") == 12
+    assert "data-missing" not in shown(language, Choices(), ready(86))
 
 
 def test_what_is_ready_is_chosen_first_and_nothing_in_a_files_name_is_markup():
@@ -271,16 +283,34 @@ async def test_a_file_of_frozen_feedback_that_is_held_asks_for_a_reason_and_send
     assert f'"override_reason":"{reason}"' in world.asked[0][1]
 
 
-async def test_while_it_looks_the_screen_says_so_and_whatever_comes_the_wait_ends(
-    monkeypatch: pytest.MonkeyPatch,
-):
+def sign_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def person(request: Any) -> tuple[str, None]:
         return "t", None
 
-    busy = {"error": {"message": "As sent.", "code": "rate_limit_exceeded", "type": "t", "param": None}}
-    world = World(answers={"/api/estimates/round": (429, busy)})
     monkeypatch.setattr(world.section.screen, "person", person, raising=False)
     monkeypatch.setattr(world.section.screen, "spoken", nullcontext, raising=False)
+
+
+async def test_a_step_that_an_address_names_is_looked_at_while_the_screen_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    world, named = World(), Choices(step=3, source="dpo")
+    sign_in(world, monkeypatch)
+    assert "data-looking" in await world.section.drawn("t", "fanal", named)
+    page, found = await world.section.arrive(None, "fanal", named)  # type: ignore[arg-type]
+    assert 'data-step="3"' in page
+    assert (found.seen, found.arrived) == (SEEN, False)
+    page, found = await world.section.arrive(None, "fanal", Choices(step=3, source="file", file="gone"))  # type: ignore[arg-type]
+    assert 'data-step="1"' in page
+    assert words("en")("error_no_file") in page
+
+
+async def test_while_it_looks_the_screen_says_so_and_whatever_comes_the_wait_ends(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    busy = {"error": {"message": "As sent.", "code": "rate_limit_exceeded", "type": "t", "param": None}}
+    world = World(answers={"/api/estimates/round": (429, busy)})
+    sign_in(world, monkeypatch)
     press: Any = EventData(None, {"act": "go", "value": "2", "fields": {"source": ["dpo"]}, "once": "1"})
     pages = [page async for page, _ in world.section.go(press, None, "fanal", Choices())]  # type: ignore[arg-type]
     assert ["data-looking" in page for page in pages] == [True, False]

@@ -3,6 +3,7 @@ both languages, by keyboard, judged by axe-core.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,6 +81,9 @@ def test_a_round_of_feedback_starts_in_four_steps_and_going_back_keeps_what_was_
 
     to_step(page, 4)
     sound(page, "#round")
+    expect(page).to_have_url(re.compile(r"studio/\?assistant=fanal&step=4&source=dpo&passes=4$"))
+    page.reload()
+    expect(page.locator("[data-step='4'] h2")).to_be_visible()
     page.locator(".stepper button").nth(1).focus()
     page.keyboard.press("Enter")
     expect(page.locator("[data-step='2'] h2")).to_be_focused()
@@ -91,6 +95,7 @@ def test_a_round_of_feedback_starts_in_four_steps_and_going_back_keeps_what_was_
     page.keyboard.press("Enter")
     expect(page.locator("#detail .job")).to_be_visible()
     expect(page.locator("#jobs .card").first).to_contain_text(w("method_dpo"))
+    expect(page).to_have_url(re.compile(r"\?assistant=fanal&tab=training&job=ftjob-"))
 
 
 def test_a_fault_is_named_with_its_mend_and_there_is_no_start(studio: Watched):

@@ -2,14 +2,15 @@
 // Gradio puts a page's head in twice, so all of it stands behind this question.
 if (!window.tailorbird) {
   window.tailorbird = {
-    // The conversation is in the address, so that a reload or another tab finds it.
+    // Where somebody is stands in the address, so that a reload, another tab or a colleague comes there. What a page
+    // makes of the address it was opened with is no step of theirs.
     address(wanted) {
       arrived();
       const now = location.pathname + location.search;
       const next = location.pathname + wanted;
-      if (now === next) return;
-      const first = !location.search;
-      history[first ? 'replaceState' : 'pushState'](null, '', next);
+      const first = !location.search || !this.opened;
+      this.opened = true;
+      if (now !== next) history[first ? 'replaceState' : 'pushState'](null, '', next);
     },
     // Stay at the end of a growing answer unless the reader has scrolled up. Its question has arrived.
     follow() {
@@ -104,6 +105,11 @@ if (!window.tailorbird) {
   };
   paint();
   window.tailorbird.paint = paint;
+
+  // What was typed but not sent is for nobody else who signs in here.
+  document.addEventListener('submit', ({ target }) => {
+    if (target.getAttribute('action') === '/logout') sessionStorage.clear();
+  });
 
   // A question that was typed but not sent outlives a reload of its conversation.
   let early = false, sent = '';

@@ -3,7 +3,16 @@
 Times are Unix seconds, but for the `at` of events and feedback, which are seconds with a fraction.
 """
 
-from service.db.tables.accounts import AuditEntry, Budget, IdempotencyKey, Key, Reservation, Spending, User
+from service.db.tables.accounts import (
+    AuditEntry,
+    Budget,
+    HouseRule,
+    IdempotencyKey,
+    Key,
+    Reservation,
+    Spending,
+    User,
+)
 from service.db.tables.applications import Batch, Delivery, File, Upload, UploadPart, Webhook
 from service.db.tables.chat import Assistant, Completion, Conversation, Feedback
 from service.db.tables.imports import Import, Sheet
@@ -40,6 +49,7 @@ __all__ = [
     "FeedbackDay",
     "File",
     "GoldenItem",
+    "HouseRule",
     "IdempotencyKey",
     "Import",
     "Job",

@@ -60,6 +60,7 @@ ADMINISTRATORS = """
 POST /api/assistants, PATCH /api/assistants/{name}, POST /api/adapters,
 GET /api/users, POST /api/users, PATCH /api/users/{user_id}, POST /api/users/{user_id}/link,
 PATCH /api/keys/{key_id}, GET /api/audit, GET /api/audit/check, GET /api/audit/export,
+GET /api/house-rules, PATCH /api/house-rules, GET /api/house-rules/going,
 GET /metrics, GET /api/status
 """
 

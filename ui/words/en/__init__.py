@@ -8,6 +8,7 @@ from ui.words.en import (
     events,
     failures,
     feedback,
+    house_rules,
     imports,
     login,
     reports,
@@ -34,4 +35,5 @@ ENGLISH: dict[str, str] = {
     **duels.SENTENCES,
     **reviews.SENTENCES,
     **admin.SENTENCES,
+    **house_rules.SENTENCES,
 }

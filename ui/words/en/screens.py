@@ -12,6 +12,7 @@ SENTENCES: dict[str, str] = {
     "role_reviewer": "Reviewer",
     "role_administrator": "Administrator",
     "notice_title": "That did not work",
+    "place_gone": "What this address leads to is no longer there, or is not for you. Here is what there is.",
     "done_title": "Done",
     "connection_lost": "The connection to the service is lost. Trying again… What you wrote is kept.",
     "more_tabs": "More sections",

@@ -12,6 +12,7 @@ SENTENCES: dict[str, str] = {
     "role_reviewer": "Relecteur",
     "role_administrator": "Administrateur",
     "notice_title": "Cela n’a pas fonctionné",
+    "place_gone": "Ce à quoi mène cette adresse n’existe plus, ou ne vous est pas ouvert. Voici ce qu’il y a.",
     "done_title": "C’est fait",
     "connection_lost": "La connexion au service est perdue. Nouvel essai en cours… Ce que vous avez écrit est gardé.",
     "more_tabs": "Autres sections",
