@@ -59,14 +59,17 @@ async def detail(
     return head, points(w, events, CURVES), points(w, events, RANKING), messages
 
 
-def wanted(assistant: str, file: File, passes: int, reason: str | None = None) -> JobCreate:
-    """A job on a file, on top of what answers now. `passes` 0 leaves the number to the service; `reason` is why to
-    train on frozen feedback that a finding holds."""
+def wanted(
+    assistant: str, file: File, held_out: File | None, passes: int, reason: str | None = None
+) -> JobCreate:
+    """A job on a file, on top of what answers now, measured on what is held out. `passes` 0 leaves the number to the
+    service; `reason` is why to train on frozen feedback that a finding holds."""
     metadata = {"assistant": assistant} | ({"override_reason": reason} if reason else {})
     name = METHODS.get(file.kind or "", "supervised")
     settings = {"hyperparameters": {"n_epochs": passes or "auto"}}
     return JobCreate(
-        model=assistant, training_file=file.id, suffix=assistant, metadata=metadata,
+        model=assistant, training_file=file.id, validation_file=held_out.id if held_out else None, suffix=assistant,
+        metadata=metadata,
         method=Method.model_validate({"type": name, name: settings}),
     )  # fmt: skip
 

@@ -11,10 +11,11 @@ from gradio import EventData
 
 from service.contract.assistants import Assistant, Readiness
 from service.contract.estimates import Finding
-from service.contract.files import File
+from service.contract.files import File, Parts
 from service.contract.jobs import Job
 from service.contract.signal import Finding as Doubt
 from service.contract.signal import Signal
+from service.contract.splits import Parted
 from tests.ui.test_estimates import estimate
 from ui.acts import Act
 from ui.client import Gateway, Refused
@@ -35,6 +36,15 @@ FILE = File(
     id="file-1", bytes=1, created_at=1, filename="<b>a.jsonl", purpose="fine-tune", kind="sft", rows=30
 )
 SEEN = ("fanal", None, "dpo", "", 0)
+PARTS = Parts(
+    training_file=FILE.model_copy(update={"id": "file-2", "rows": 24}), left_out=0,
+    held_out_file=FILE.model_copy(
+        update={
+            "id": "file-3", "rows": 6,
+            "parted": Parted(of="file-2", by="question", source_sha256="ab"),
+        }
+    ),
+)  # fmt: skip
 
 
 def assistant() -> Assistant:
@@ -131,6 +141,8 @@ def test_a_held_round_says_why_and_asks_for_a_reason(language: str, said: str, a
 def test_what_a_form_says_is_taken_and_the_rest_is_kept():
     choices = taken(Choices(step=4, reason="kept", passes=3), Act(fields={"source": ["kto"], "file": ["f"]}))
     assert (choices.source, choices.file, choices.reason, choices.passes) == ("kto", "f", "kept", 3)
+    assert not choices.aside
+    assert taken(choices, Act(fields={"file": ["f"], "aside": ["on"]})).aside
     assert taken(choices, Act(fields={"passes": ["0"]})).passes == 0
     odd = taken(choices, Act(fields={"source": ["evil"], "passes": ["7000"], "reason": ["new"]}))
     assert (odd.source, odd.passes, odd.reason) == ("kto", 0, "new")
@@ -152,6 +164,7 @@ class World:
             "/v1/files": (200, {"data": [FILE.model_dump()]}),
             "/api/estimates/round": (200, estimate().model_dump()),
             "/api/estimates": (200, estimate().model_dump()),
+            "/api/splits/file-1": (200, PARTS.model_dump()),
             "/api/rounds": (200, {"job": job.model_dump()}),
             "/v1/fine_tuning/jobs": (200, job.model_dump()),
         } | change.pop("answers", {})
@@ -175,10 +188,18 @@ async def test_a_look_is_taken_of_feedback_or_of_a_file_with_what_was_chosen():
     assert (seen.seen, seen.problem) == (("fanal", None, "dpo", "", 4), "")
     assert seen.estimate is not None
     await world.section._looked("t", MATERIAL, Choices(source="file", file="file-1"))
-    assert [path for path, _ in world.asked] == ["/api/estimates/round", "/api/estimates"]
+    assert [path for path, _ in world.asked] == [
+        "/api/estimates/round",
+        "/api/splits/file-1",
+        "/api/estimates",
+    ]
     assert '"n_epochs":4' in world.asked[0][1]
-    assert '"training_file":"file-1"' in world.asked[1][1]
-    assert '"type":"supervised"' in world.asked[1][1]
+    assert '"type":"supervised"' in world.asked[2][1]
+    parted = await world.section._looked("t", MATERIAL, Choices(source="file", file="file-1"))
+    assert parted.lines_of == PARTS.training_file.filename
+    assert "lines are counted in “&lt;b&gt;a.jsonl”" in draw(words("en"), replace(parted, step=3), MATERIAL)
+    whole = await world.section._looked("t", MATERIAL, Choices(source="file", file="file-1", aside=False))
+    assert "lines are counted in" not in draw(words("en"), replace(whole, step=3), MATERIAL)
 
 
 @pytest.mark.parametrize(
@@ -223,15 +244,53 @@ async def test_nothing_starts_that_was_not_looked_at_or_has_a_fault_or_is_held_w
 
 async def test_a_file_is_trained_on_by_what_its_rows_are():
     world = World()
-    seen = ("fanal", None, "file", "file-1", 2)
-    choices = Choices(source="file", file="file-1", passes=2, seen=seen, estimate=estimate())
+    seen = ("fanal", None, "file", ("file-1", False), 2)
+    choices = Choices(source="file", file="file-1", aside=False, passes=2, seen=seen, estimate=estimate())
     assert await world.section._started("t", "fanal", choices) == "ftjob-1"
-    assert world.asked[0][0] == "/v1/fine_tuning/jobs"
-    assert '"n_epochs":2' in world.asked[0][1]
+    [(path, sent)] = world.asked
+    assert path == "/v1/fine_tuning/jobs"
+    assert '"n_epochs":2' in sent
+    assert '"training_file":"file-1"' in sent
+    assert "validation_file" not in sent
+
+
+async def test_a_job_on_a_file_is_measured_on_the_part_that_belongs_to_it_or_is_parted_from_it_now():
+    seen = ("fanal", None, "file", ("file-1", True), 0)
+    choices = Choices(source="file", file="file-1", seen=seen, estimate=estimate())
+    world = World()
+    await world.section._started("t", "fanal", choices)
+    assert [path for path, _ in world.asked] == ["/api/splits/file-1", "/v1/fine_tuning/jobs"]
+    assert '"training_file":"file-2","validation_file":"file-3"' in world.asked[1][1]
+    listed = [PARTS.held_out_file, PARTS.training_file]
+    world = World(answers={"/v1/files": (200, {"data": [one.model_dump() for one in listed]})})
+    seen = ("fanal", None, "file", ("file-2", True), 0)
+    await world.section._started("t", "fanal", replace(choices, file="file-2", seen=seen))
+    [(_, sent)] = world.asked
+    assert '"training_file":"file-2","validation_file":"file-3"' in sent
+    page = shown("en", Choices(), files=listed)
+    assert "24 examples · 6 more kept aside" in page
+    assert '<option value="file-3"' not in page
+    assert 'name="aside" checked' in page
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"), [(30, "frozen_file"), (30, "nothing_held_out"), (19, "never asked")]
+)
+async def test_of_a_file_that_has_to_stay_whole_everything_is_learned(rows: int, code: str):
+    refused = {"error": {"message": "m", "code": code, "type": "t", "param": None}}
+    file = FILE.model_copy(update={"rows": rows})
+    answers = {"/v1/files": (200, {"data": [file.model_dump()]}), "/api/splits/file-1": (400, refused)}
+    world = World(answers=answers)
+    seen = ("fanal", None, "file", ("file-1", True), 0)
+    await world.section._started(
+        "t", "fanal", Choices(source="file", file="file-1", seen=seen, estimate=estimate())
+    )
+    assert "validation_file" not in world.asked[-1][1]
+    assert len(world.asked) == (1 if rows < 20 else 2)
 
 
 async def test_a_file_of_frozen_feedback_that_is_held_asks_for_a_reason_and_sends_it():
-    world, seen = World(), ("fanal", None, "file", "file-1", 0)
+    world, seen = World(), ("fanal", None, "file", ("file-1", True), 0)
     held = Choices(source="file", file="file-1", seen=seen, estimate=estimate(held="Held.", ready=False))
     assert 'name="reason"' in draw(words("en"), replace(held, step=4), MATERIAL)
     with pytest.raises(Refused) as refused:
@@ -239,7 +298,7 @@ async def test_a_file_of_frozen_feedback_that_is_held_asks_for_a_reason_and_send
     assert refused.value.code == "reason_needed"
     reason = "I looked at each of them."
     assert await world.section._started("t", "fanal", replace(held, reason=reason)) == "ftjob-1"
-    assert f'"override_reason":"{reason}"' in world.asked[0][1]
+    assert f'"override_reason":"{reason}"' in world.asked[-1][1]
 
 
 async def test_while_it_looks_the_screen_says_so_and_whatever_comes_the_wait_ends(
