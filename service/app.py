@@ -39,6 +39,7 @@ from service.api import (
     responses,
     reviews,
     sheets,
+    splits,
     stored,
     uploads,
     users,
@@ -70,8 +71,8 @@ from service.webhooks import Webhooks
 
 ROUTERS = (
     chat, responses, prompts, stored, models, files, uploads, batches, jobs, estimates, assistants, conversations,
-    feedback, duels, reviews, datasets, imports, sheets, adapters, releases, evaluations, users, keys, webhooks, audit,
-    house_rules, health,
+    feedback, duels, reviews, datasets, imports, sheets, splits, adapters, releases, evaluations, users, keys, webhooks,
+    audit, house_rules, health,
 )  # fmt: skip
 
 GRACE = 60

@@ -42,6 +42,8 @@ class Rows:
     """Empty when the run folder has no `validation.jsonl`."""
     set_aside: int = 0
     """Held-out rows that are not measured on, since training asks the same."""
+    cases: int = 0
+    """Held-out questions that no row of these asks."""
 
 
 def read(run: Path, spec: TrainingSpec) -> Rows:
@@ -52,10 +54,11 @@ def read(run: Path, spec: TrainingSpec) -> Rows:
     """
     rows = load(run, spec)
     refuse_leaks(rows)
-    refuse_cases(rows, held_out_cases(run, spec))
+    cases = held_out_cases(run, spec)
+    refuse_cases(rows, cases)
     repeats = repeated(rows)
     held_out = [named for at, named in enumerate(rows.held_out) if at not in repeats]
-    return Rows(rows.train, held_out, set_aside=len(repeats))
+    return Rows(rows.train, held_out, set_aside=len(repeats), cases=len(cases.questions))
 
 
 def tell(found: Rows, say: Callable[..., None]) -> None:

@@ -14,7 +14,7 @@ import gradio as gr
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from ui import reports, shared
+from ui import reports, shared, sheets
 from ui.admin import Admin
 from ui.answers import Answers
 from ui.chat import Chat
@@ -57,6 +57,7 @@ def create_app(settings: Settings, gateway: Gateway | None = None) -> FastAPI:
     app.include_router(routes(gateway, parts.people, settings))
     app.include_router(shared.routes(parts))
     app.include_router(reports.routes(parts))
+    app.include_router(sheets.routes(parts))
     app.include_router(_plain(parts))
     # The longest path first: a mount takes every address that begins with its own.
     for language in reversed(LANGUAGES):

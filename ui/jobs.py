@@ -62,10 +62,15 @@ async def detail(
 
 
 def wanted(
-    assistant: str, file: File, hyperparameters: dict[str, Any], reason: str | None = None
+    assistant: str,
+    file: File,
+    held_out: File | None,
+    hyperparameters: dict[str, Any],
+    reason: str | None = None,
 ) -> JobCreate:
-    """A job on a file, on top of what answers now. What `hyperparameters` leaves out is the service's choice; `reason`
-    is why to train on frozen feedback that a finding holds. Raises `Refused` for a setting that cannot stand."""
+    """A job on a file, on top of what answers now, measured on what is held out. What `hyperparameters` leaves out is
+    the service's choice; `reason` is why to train on frozen feedback that a finding holds. Raises `Refused` for a
+    setting that cannot stand."""
     metadata = {"assistant": assistant} | ({"override_reason": reason} if reason else {})
     name = METHODS.get(file.kind or "", "supervised")
     try:
@@ -73,8 +78,9 @@ def wanted(
     except ValidationError as error:
         raise Refused(400, "invalid_value", describe(error)) from None
     return JobCreate(
-        model=assistant, training_file=file.id, suffix=assistant, metadata=metadata, method=method
-    )
+        model=assistant, training_file=file.id, validation_file=held_out.id if held_out else None, suffix=assistant,
+        metadata=metadata, method=method,
+    )  # fmt: skip
 
 
 def points(w: Words, events: list[JobEvent], names: dict[str, str]) -> pandas.DataFrame:

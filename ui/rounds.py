@@ -40,12 +40,16 @@ class Choices:
     step: int = 1
     source: str = ""
     file: str = ""
+    aside: bool = True
+    """Whether some of a file's rows are held out to measure by."""
     settings: tuple[tuple[str, str], ...] = ()
     """What a specialist typed, by the setting's name; what is left empty is chosen by the service."""
     reason: str = ""
     seen: tuple[Any, ...] = ()
     """What the look was taken of."""
     estimate: Estimate | None = None
+    lines_of: str = ""
+    """The file whose lines the look names, where that is a part of the one that was chosen."""
     unseen: str = ""
     """Why no look could be taken, as the service said it."""
     problem: str = ""
@@ -61,7 +65,7 @@ class Choices:
 
     def of(self, assistant: Assistant) -> tuple[Any, ...]:
         """What a look is taken of: also of the release that a training goes on from."""
-        file = self.file if self.source == "file" else ""
+        file = (self.file, self.aside) if self.source == "file" else ""
         return assistant.name, assistant.live_release, self.source, file, self.settings
 
 
@@ -71,8 +75,16 @@ class Material:
 
     assistant: Assistant
     ready: Readiness
-    files: list[File]
+    every_file: list[File]
     frozen: list[Dataset]
+
+    @property
+    def files(self) -> list[File]:
+        """Those that are learned from; what is held out goes along with them."""
+        return [one for one in self.every_file if one.parted is None]
+
+    def held_out(self, file: File) -> File | None:
+        return datasets.held_out_of(file, self.every_file)
 
     def count(self, source: str) -> int:
         """Rows that feedback gives, or files."""
@@ -193,22 +205,30 @@ class RoundSection:
 
     async def _looked(self, token: str, material: Material, choices: Choices) -> Choices:
         """The choices with what a look says of them, or with why there is none."""
-        blank = replace(choices, seen=(), estimate=None, unseen="", problem="")
+        blank = replace(choices, seen=(), estimate=None, lines_of="", unseen="", problem="")
         try:
-            estimate = await self._estimate(token, material, choices)
+            estimate, lines_of = await self._estimate(token, material, choices)
         except Refused as refused:
             if refused.code in UNSEEN:
                 return replace(blank, seen=choices.of(material.assistant), unseen=refusal(self.w, refused))
             return replace(blank, problem=refusal(self.w, refused))
-        return replace(blank, seen=choices.of(material.assistant), estimate=estimate)
+        return replace(blank, seen=choices.of(material.assistant), estimate=estimate, lines_of=lines_of)
 
-    async def _estimate(self, token: str, material: Material, choices: Choices) -> Estimate:
+    async def _estimate(self, token: str, material: Material, choices: Choices) -> tuple[Estimate, str]:
+        """What a look says, and the name of the file whose lines it names, where that is not the chosen one."""
         name = material.assistant.name
         if choices.source == "file":
-            wanted = jobs.wanted(name, material.file(choices.file), _given(choices, material))
-            return await self.gateway.estimate_job(token, wanted)
+            file, held_out = await self._parts(token, material, choices)
+            wanted = jobs.wanted(name, file, held_out, _given(choices, material))
+            part = "" if file.id == choices.file else file.filename
+            return await self.gateway.estimate_job(token, wanted), part
         method = _feedback(choices)
-        return await self.gateway.estimate_round(token, name, method, _given(choices, material))
+        return await self.gateway.estimate_round(token, name, method, _given(choices, material)), ""
+
+    async def _parts(self, token: str, material: Material, choices: Choices) -> tuple[File, File | None]:
+        """What is learned of the chosen file and what is held out, which is parted first where nothing is yet."""
+        chosen = material.file(choices.file)
+        return await datasets.parts(self.gateway, token, chosen, material.every_file, aside=choices.aside)
 
     async def _started(self, token: str, assistant: str, choices: Choices) -> str:
         """The new job's id. Raises `Refused`, also for what the look found."""
@@ -224,7 +244,8 @@ class RoundSection:
             raise Refused(400, "reason_needed", "Say why, in at least ten characters.")
         reason = choices.reason if held else None
         if choices.source == "file":
-            wanted = jobs.wanted(assistant, material.file(choices.file), _given(choices, material), reason)
+            file, held_out = await self._parts(token, material, choices)
+            wanted = jobs.wanted(assistant, file, held_out, _given(choices, material), reason)
             return (await self.gateway.create_job(token, wanted)).id
         method = _feedback(choices)
         given = _given(choices, material)
@@ -237,7 +258,7 @@ def taken(choices: Choices, act: Act) -> Choices:
     if (source := act.text("source")) in SOURCES:
         news["source"] = source
     if "file" in act.fields:
-        news["file"] = act.text("file")
+        news["file"], news["aside"] = act.text("file"), "aside" in act.fields
     typed = {name.removeprefix(SETTING): act.text(name) for name in act.fields if name.startswith(SETTING)}
     if typed:
         kept = dict(choices.settings) | typed

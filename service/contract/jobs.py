@@ -322,6 +322,10 @@ class Manifest(Strict):
     replay_rows: int = 0
     replay_sha256: str | None = None
     """General questions that the base model answered and that were replayed, and the file that holds them."""
+    cases: int = 0
+    cases_sha256: str | None = None
+    """Held-out questions, none of which its rows may ask, and the SHA-256 of the file that lists them; none where there
+    were none, or where that was not written down yet."""
     versions: dict[str, str]
     created_at: int | None
     note: str | None = None

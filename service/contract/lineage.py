@@ -38,6 +38,9 @@ class AdapterUse(Strict):
     inherited: bool
     """It learned this, or was made from this, only by going on from an earlier adapter."""
     deleted: bool
+    cases: int = 0
+    cases_sha256: str | None = None
+    """Held-out questions that the trainer refused in its rows, and the SHA-256 of their list, as its manifest says."""
 
 
 class ReleaseUse(Strict):

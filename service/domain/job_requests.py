@@ -234,7 +234,7 @@ async def held_out_cases(session: AsyncSession, store: Store, assistant: str | N
 
 def _questions(kept: dict[str, Path], assistant: str | None) -> str:
     if assistant is not None:
-        return kept[assistant].read_text("utf-8")
+        return kept[assistant].read_bytes().decode()  # byte for byte: the hash is that of the file
     lines: list[str] = []
     for name, path in kept.items():
         with open(path, "rb") as content:

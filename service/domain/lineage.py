@@ -183,6 +183,7 @@ async def _adapters(session: AsyncSession, wanted: dict[str, tuple[bool, bool]])
         AdapterUse(
             digest=adapter.digest, model=adapter.model, learned=wanted[adapter.digest][0],
             inherited=wanted[adapter.digest][1], deleted=adapter.deleted_at is not None,
+            cases=adapter.manifest.get("cases", 0), cases_sha256=adapter.manifest.get("cases_sha256"),
         )
         for adapter in await session.scalars(query)
     ]  # fmt: skip

@@ -119,7 +119,7 @@ async def _data(session: AsyncSession, caller: Caller, manifest: Manifest, made_
         (f"file `{one.id}`", one.rows, "", "", f"`{one.sha256}`")
         for one in uploaded if caller.may_see(one.user_id)
     ]  # fmt: skip
-    said = f"The rows of the last job have the SHA-256 `{manifest.train_sha256}`."
+    said = f"The rows of the last job have the SHA-256 `{manifest.train_sha256}`. {_held_against(manifest)}"
     if not all_of_it:
         said += " Files of others and what came of feedback are for reviewers to read."
     if any(use.kind == "import" for use in made_of.jobs):
@@ -135,6 +135,15 @@ async def _data(session: AsyncSession, caller: Caller, manifest: Manifest, made_
         " What the adapters before it learnt from is among these." if manifest.parent and all_of_it else ""
     )
     return f"{_table(('data', 'rows', 'held out', 'people', 'SHA-256'), rows)}\n\n{said}{inherited}"
+
+
+def _held_against(manifest: Manifest) -> str:
+    if manifest.cases_sha256 is None:
+        return "No held-out questions to hold them against are on record."
+    return (
+        f"Before it began, the trainer held them against the {manifest.cases} held-out questions of the list with the "
+        f"SHA-256 `{manifest.cases_sha256}`: none of the rows asks one of them, nor nearly."
+    )
 
 
 async def _newest_evaluation(

@@ -14,6 +14,7 @@ from service.contract.imports import ImportError, IntakeSpec
 from service.intake.problems import BadFile
 from service.intake.reading import preview
 from service.intake.sources import Source
+from service.intake.splits import part
 from service.intake.whole import Import
 
 MEMORY = 2 << 30
@@ -29,7 +30,7 @@ def main(place: Path) -> int:
             made = preview(spec, Source(Path(spec.path), spec.plan, spec.filename))
         else:
             os.nice(10)
-            made = Import(spec, place).run()
+            made = part(spec, place) if spec.task == "split" else Import(spec, place).run()
     except BadFile as bad:
         error = ImportError(code=bad.code, message=bad.message, problem=bad.problem, line=bad.line)
         return _refuse(place, error)

@@ -9,6 +9,7 @@ import pytest
 from service.contract import fingerprint, folder
 from service.contract.jobs import Manifest, Progress, ProofCase, RunError, TrainingReport
 from tests.training.conftest import MakeRun, digest, examples, start_run, until
+from tests.training.test_rows import hold_out
 from training.__main__ import _fail, main
 
 
@@ -66,6 +67,8 @@ def test_a_run_writes_all_its_outputs_and_the_same_seed_the_same_adapter(
     weights = []
     for name, hash_seed in (("first", "1"), ("second", "2")):
         run, spec = make_run(name, "sft", tiny_base, examples(12), examples(3, start=50))
+        spec = hold_out(run, spec, "Who keeps the light?", "Where is the oldest ferry kept now?")
+        folder.write_json(run / folder.JOB, spec.model_dump())
         process = start_run(run, PYTHONHASHSEED=hash_seed)
         output, _ = process.communicate(timeout=600)
         assert process.returncode == 0, output
@@ -75,6 +78,7 @@ def test_a_run_writes_all_its_outputs_and_the_same_seed_the_same_adapter(
     assert sorted(file.name for file in (run / "adapter").iterdir()) == [*_ADAPTER_FILES, "manifest.json"]
     manifest = Manifest.model_validate(folder.read_json(run / "adapter" / folder.MANIFEST))
     assert manifest.train_sha256 == spec.train_sha256
+    assert (manifest.cases, manifest.cases_sha256) == (2, spec.cases_sha256)
     assert set(manifest.versions) == {"torch", "transformers", "peft", "trl"}
     report = TrainingReport.model_validate(folder.read_json(run / folder.REPORT))
     assert (report.steps, report.rows, report.held_out) == (3, 12, 3)

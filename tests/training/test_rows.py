@@ -132,7 +132,9 @@ def test_a_row_that_asks_a_held_out_question_is_refused_by_both_names(
 
 def test_other_questions_may_be_held_out(make_run: MakeRun) -> None:
     run, spec = make_run("run", "sft", NO_BASE, examples(3))
-    assert len(rows.read(run, hold_out(run, spec, "Where does ferry 99 leave?")).train) == 3
+    assert rows.read(run, spec).cases == 0
+    found = rows.read(run, hold_out(run, spec, "Where does ferry 99 leave?", "And ferry 98?"))
+    assert (len(found.train), found.cases) == (3, 2)
 
 
 def test_held_out_questions_that_are_missing_or_others_stop_the_run(make_run: MakeRun) -> None:

@@ -232,9 +232,11 @@ def test_a_file_of_strange_columns_is_looked_at_told_apart_and_read_in(
     expect(done).to_contain_text("CC BY 4.0")
     expect(done).to_contain_text({"en": "12 of 13 rows were taken", "fr": "12 lignes sur 13"}[language])
     expect(done).to_contain_text({"en": "Line 14, field B", "fr": "Ligne 14, champ B"}[language])
-    expect(page.locator("#round [data-source=file] input")).to_be_checked()
+    expect(page.locator("#round [data-source=file] input[type=radio]")).to_be_checked()
     expect(page.locator("#round [name=file] option:checked")).to_have_text(
-        re.compile("tides-dpo-import.* 12 ")
+        re.compile("tides-dpo-import.* 10 .* 2 ")  # two of the questions are held out
     )
+    expect(page.locator("#round [name=aside]")).to_be_checked()
+    expect(done.locator("[data-sheet] .histogram rect").first).to_be_visible()
     assert no_sideways_scroll(page)
     watched.close()

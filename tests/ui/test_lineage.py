@@ -41,7 +41,9 @@ def lineage(**more: Any) -> Lineage:
         "jobs": [job(2, start_adapter=ONE), job(1, kind="sft")],
         "adapters": [
             AdapterUse(digest=ONE, model="ft:1", learned=True, inherited=True, deleted=False),
-            AdapterUse(digest=TWO, model="ft:2", learned=True, inherited=False, deleted=False),
+            AdapterUse(
+                digest=TWO, model="ft:2", learned=True, inherited=False, deleted=False, cases=40, cases_sha256="c" * 64
+            ),
         ],
         "releases": [
             ReleaseUse(id=f"rel_{n}", assistant="fanal", number=n, adapter=str(n) * 64, live=n == 1, learned=True)
@@ -58,7 +60,8 @@ def test_its_own_training_comes_first_then_what_it_inherited_down_to_the_base_mo
     told = [
         "Learned in this release", "Dataset 2 · Corrections, to be preferred:",
         "40 corrected or compared answers to learn from",
-        "5 more only to measure it", "ftjob-2", "2" * 12, "Inherited from release 1",
+        "5 more only to measure it", "one of the 40 questions", "c" * 64, "ftjob-2", "2" * 12,
+        "Inherited from release 1",
         "Dataset 1 · Corrections, as examples:",
         "8 corrections to learn from", "1 more only to measure it", "ftjob-1", "the base model, as it came",
         "2 people", "p-rita", "30", "p-sam", "18",

@@ -12,10 +12,11 @@ from gradio import EventData
 
 from service.contract.assistants import Assistant, Readiness, TopicPairs
 from service.contract.estimates import Finding
-from service.contract.files import File
+from service.contract.files import File, Parts
 from service.contract.jobs import Job
 from service.contract.signal import Finding as Doubt
 from service.contract.signal import Signal
+from service.contract.splits import Parted
 from tests.ui.test_estimates import estimate
 from ui.acts import Act
 from ui.client import Gateway, Refused
@@ -37,6 +38,15 @@ FILE = File(
 )
 SEEN = ("fanal", None, "dpo", "", ())
 FOUR = (("n_epochs", "4"),)
+PARTS = Parts(
+    training_file=FILE.model_copy(update={"id": "file-2", "rows": 24}), left_out=0,
+    held_out_file=FILE.model_copy(
+        update={
+            "id": "file-3", "rows": 6,
+            "parted": Parted(of="file-2", by="question", source_sha256="ab"),
+        }
+    ),
+)  # fmt: skip
 
 
 def assistant() -> Assistant:
@@ -149,6 +159,8 @@ def test_what_a_form_says_is_taken_and_the_rest_is_kept():
     assert (choices.source, choices.file, choices.reason, choices.settings) == ("kto", "f", "kept", FOUR)
     more = taken(choices, Act(fields={"setting_n_epochs": [""], "setting_beta": [" 0.2 "]}))
     assert more.settings == (("beta", "0.2"),), "what is emptied is chosen by the service again"
+    assert not choices.aside
+    assert taken(choices, Act(fields={"file": ["f"], "aside": ["on"]})).aside
     odd = taken(choices, Act(fields={"source": ["evil"], "reason": ["new"]}))
     assert (odd.source, odd.reason) == ("kto", "new")
 
@@ -193,6 +205,7 @@ class World:
             "/v1/files": (200, {"data": [FILE.model_dump()]}),
             "/api/estimates/round": (200, estimate().model_dump()),
             "/api/estimates": (200, estimate().model_dump()),
+            "/api/splits/file-1": (200, PARTS.model_dump()),
             "/api/rounds": (200, {"job": job.model_dump()}),
             "/v1/fine_tuning/jobs": (200, job.model_dump()),
         } | change.pop("answers", {})
@@ -216,10 +229,18 @@ async def test_a_look_is_taken_of_feedback_or_of_a_file_with_what_was_chosen():
     assert (seen.seen, seen.problem) == (("fanal", None, "dpo", "", FOUR), "")
     assert seen.estimate is not None
     await world.section._looked("t", MATERIAL, Choices(source="file", file="file-1"))
-    assert [path for path, _ in world.asked] == ["/api/estimates/round", "/api/estimates"]
+    assert [path for path, _ in world.asked] == [
+        "/api/estimates/round",
+        "/api/splits/file-1",
+        "/api/estimates",
+    ]
     assert '"n_epochs":4' in world.asked[0][1]
-    assert '"training_file":"file-1"' in world.asked[1][1]
-    assert '"type":"supervised"' in world.asked[1][1]
+    assert '"type":"supervised"' in world.asked[2][1]
+    parted = await world.section._looked("t", MATERIAL, Choices(source="file", file="file-1"))
+    assert parted.lines_of == PARTS.training_file.filename
+    assert "lines are counted in “&lt;b&gt;a.jsonl”" in draw(words("en"), replace(parted, step=3), MATERIAL)
+    whole = await world.section._looked("t", MATERIAL, Choices(source="file", file="file-1", aside=False))
+    assert "lines are counted in" not in draw(words("en"), replace(whole, step=3), MATERIAL)
 
 
 @pytest.mark.parametrize(
@@ -264,15 +285,55 @@ async def test_nothing_starts_that_was_not_looked_at_or_has_a_fault_or_is_held_w
 
 async def test_a_file_is_trained_on_by_what_its_rows_are():
     world = World()
-    seen = ("fanal", None, "file", "file-1", FOUR)
-    choices = Choices(source="file", file="file-1", settings=FOUR, seen=seen, estimate=estimate())
+    seen = ("fanal", None, "file", ("file-1", False), FOUR)
+    choices = Choices(
+        source="file", file="file-1", aside=False, settings=FOUR, seen=seen, estimate=estimate()
+    )
     assert await world.section._started("t", "fanal", choices) == "ftjob-1"
-    assert world.asked[0][0] == "/v1/fine_tuning/jobs"
-    assert '"n_epochs":4' in world.asked[0][1]
+    [(path, sent)] = world.asked
+    assert path == "/v1/fine_tuning/jobs"
+    assert '"n_epochs":4' in sent
+    assert '"training_file":"file-1"' in sent
+    assert "validation_file" not in sent
+
+
+async def test_a_job_on_a_file_is_measured_on_the_part_that_belongs_to_it_or_is_parted_from_it_now():
+    seen = ("fanal", None, "file", ("file-1", True), ())
+    choices = Choices(source="file", file="file-1", seen=seen, estimate=estimate())
+    world = World()
+    await world.section._started("t", "fanal", choices)
+    assert [path for path, _ in world.asked] == ["/api/splits/file-1", "/v1/fine_tuning/jobs"]
+    assert '"training_file":"file-2","validation_file":"file-3"' in world.asked[1][1]
+    listed = [PARTS.held_out_file, PARTS.training_file]
+    world = World(answers={"/v1/files": (200, {"data": [one.model_dump() for one in listed]})})
+    seen = ("fanal", None, "file", ("file-2", True), ())
+    await world.section._started("t", "fanal", replace(choices, file="file-2", seen=seen))
+    [(_, sent)] = world.asked
+    assert '"training_file":"file-2","validation_file":"file-3"' in sent
+    page = shown("en", Choices(), files=listed)
+    assert "24 examples · 6 more kept aside" in page
+    assert '<option value="file-3"' not in page
+    assert 'name="aside" checked' in page
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"), [(30, "frozen_file"), (30, "nothing_held_out"), (19, "never asked")]
+)
+async def test_of_a_file_that_has_to_stay_whole_everything_is_learned(rows: int, code: str):
+    refused = {"error": {"message": "m", "code": code, "type": "t", "param": None}}
+    file = FILE.model_copy(update={"rows": rows})
+    answers = {"/v1/files": (200, {"data": [file.model_dump()]}), "/api/splits/file-1": (400, refused)}
+    world = World(answers=answers)
+    seen = ("fanal", None, "file", ("file-1", True), ())
+    await world.section._started(
+        "t", "fanal", Choices(source="file", file="file-1", seen=seen, estimate=estimate())
+    )
+    assert "validation_file" not in world.asked[-1][1]
+    assert len(world.asked) == (1 if rows < 20 else 2)
 
 
 async def test_a_file_of_frozen_feedback_that_is_held_asks_for_a_reason_and_sends_it():
-    world, seen = World(), ("fanal", None, "file", "file-1", ())
+    world, seen = World(), ("fanal", None, "file", ("file-1", True), ())
     held = Choices(source="file", file="file-1", seen=seen, estimate=estimate(held="Held.", ready=False))
     assert 'name="reason"' in draw(words("en"), replace(held, step=4), MATERIAL)
     with pytest.raises(Refused) as refused:
@@ -280,7 +341,7 @@ async def test_a_file_of_frozen_feedback_that_is_held_asks_for_a_reason_and_send
     assert refused.value.code == "reason_needed"
     reason = "I looked at each of them."
     assert await world.section._started("t", "fanal", replace(held, reason=reason)) == "ftjob-1"
-    assert f'"override_reason":"{reason}"' in world.asked[0][1]
+    assert f'"override_reason":"{reason}"' in world.asked[-1][1]
 
 
 def sign_in(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,12 +10,13 @@ from service.contract.assistants import Assistant
 from service.contract.datasets import Dataset
 from service.contract.estimates import Estimate
 from service.contract.evaluations import Evaluation
-from service.contract.files import File
+from service.contract.files import File, Parts
 from service.contract.imports import Import, ImportPlan, Preview
 from service.contract.jobs import Job, JobCreate, JobEvent
 from service.contract.lineage import Lineage
 from service.contract.releases import Adapter, Release, Trial
 from service.contract.reports import JobReport
+from service.contract.sheets import DataSheet
 from service.contract.timeline import Moment
 from ui.client.door import Door, Refused, part
 
@@ -42,6 +43,17 @@ class Training(Door):
 
     async def files(self, token: str, purpose: str) -> list[File]:
         return await self.list(File, token, "/v1/files", purpose=purpose, limit=200)
+
+    async def split(self, token: str, file_id: str) -> Parts:
+        """A file in two, by what its rows tell."""
+        return await self.one(
+            Parts, token, "POST", f"/api/splits/{part(file_id)}", timeout=httpx.Timeout(600)
+        )
+
+    async def sheet(self, token: str, file_id: str) -> DataSheet:
+        """What is in a file; one that was not measured yet is measured now."""
+        path = f"/api/sheets/{part(file_id)}"
+        return await self.one(DataSheet, token, "POST", path, timeout=httpx.Timeout(600))
 
     async def bring(self, token: str, path: Path) -> Import:
         """Hand a file of any format on, as it lies on disk: it may be large."""

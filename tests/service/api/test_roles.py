@@ -36,7 +36,7 @@ POST /api/duels, GET /api/duels, GET /api/duels/{duel_id}, POST /api/duels/{duel
 POST /api/duels/{duel_id}/reveal, DELETE /api/duels/{duel_id},
 POST /api/imports, GET /api/imports, GET /api/imports/{import_id}, POST /api/imports/{import_id}/preview,
 POST /api/imports/{import_id}/start, POST /api/imports/{import_id}/cancel, GET /api/imports/{import_id}/refused,
-GET /api/sheets/{file_id}, POST /api/sheets/{file_id}, GET /api/adapters/{digest}/files,
+GET /api/sheets/{file_id}, POST /api/sheets/{file_id}, POST /api/splits/{file_id}, GET /api/adapters/{digest}/files,
 GET /api/adapters/{digest}/card, GET /api/jobs/{job_id}/report,
 DELETE /api/session, GET /api/me, GET /api/keys, POST /api/keys, DELETE /api/keys/{key_id},
 GET /api/webhooks, POST /api/webhooks, GET /api/webhooks/{webhook_id}, PATCH /api/webhooks/{webhook_id},

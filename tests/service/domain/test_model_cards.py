@@ -28,7 +28,8 @@ async def describe(world: World, digest: str, parent: str | None = None) -> None
     manifest = Manifest(
         kind="dpo", base_model="base", base_sha256="b5" * 32, template_sha256="7e" * 32, train_sha256="da" * 32,
         parent=parent, job="ftjob-x", settings=TrainingSettings(n_epochs=2, batch_size=4, learning_rate=1e-4),
-        versions={"peft": "0.21.2"}, created_at=1, replay_rows=96, replay_sha256="4e" * 32,
+        versions={"peft": "0.21.2"}, created_at=1, replay_rows=96, replay_sha256="4e" * 32, cases=40,
+        cases_sha256="ca" * 32,
     )  # fmt: skip
     forgetting = Forgetting(
         questions=16, tokens=700, distance=0.25, distance_before=0.03, same=0.91, same_before=0.97
@@ -143,6 +144,7 @@ async def test_a_card_names_the_base_every_version_with_its_hash_the_settings_an
         "It took 40 seconds, 25 of them for its steps at 123 tokens a second, and 2.3 GB of memory at its peak.",
         "b5" * 32,
         "da" * 32,
+        "the 40 held-out questions of the list with the SHA-256 `" + "ca" * 32,
         "| learning_rate | 0.0001 |",
         "peft 0.21.2",
         "0.0123",

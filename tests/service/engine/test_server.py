@@ -95,7 +95,9 @@ def test_on_few_cores_the_worker_shares_the_schedulers_process(model, cores, cpu
     assert ("--distributed-executor-backend" in argv) is together
     assert (env.get("VLLM_ENABLE_V1_MULTIPROCESSING") == "0") is together
     assert env.get("OMP_NUM_THREADS") == ("1" if together else None), "one core is left to the others"
-    assert env.get("GOMP_SPINCOUNT") == ("1000" if together else None), "who waits does not keep a core from them"
+    assert env.get("GOMP_SPINCOUNT") == ("1000" if together else None), (
+        "who waits does not keep a core from them"
+    )
 
 
 def test_the_plugin_is_an_entry_point_that_vllm_will_find():

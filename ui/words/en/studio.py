@@ -183,6 +183,8 @@ SENTENCES: dict[str, str] = {
     "lineage_rows_sft_one": "1 correction to learn from, as an example",
     "lineage_rows_kto": "{n} rated answers to learn from",
     "lineage_rows_kto_one": "1 rated answer to learn from",
+    "lineage_cases": "None of it asks one of the {n} questions that were kept for evaluation then. They are the file with this fingerprint:",
+    "lineage_cases_one": "None of it asks the one question that was kept for evaluation then. It is the file with this fingerprint:",
     "lineage_held_out": "{n} more only to measure it",
     "lineage_held_out_one": "1 more only to measure it",
     "lineage_dataset": "Dataset {name}:",

@@ -185,6 +185,8 @@ SENTENCES: dict[str, str] = {
     "lineage_rows_sft_one": "{n} correction pour apprendre, comme exemple",
     "lineage_rows_kto": "{n} réponses notées pour apprendre",
     "lineage_rows_kto_one": "{n} réponse notée pour apprendre",
+    "lineage_cases": "Aucune ligne ne pose l’une des {n} questions réservées alors à l’évaluation. Elles sont dans le fichier qui a cette empreinte :",
+    "lineage_cases_one": "Aucune ligne ne pose la question réservée alors à l’évaluation ({n}). Elle est dans le fichier qui a cette empreinte :",
     "lineage_held_out": "{n} autres seulement pour mesurer",
     "lineage_held_out_one": "{n} autre seulement pour mesurer",
     "lineage_dataset": "Jeu {name} :",
