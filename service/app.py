@@ -23,6 +23,7 @@ from service.api import (
     chat,
     conversations,
     datasets,
+    documents,
     duels,
     estimates,
     evaluations,
@@ -68,8 +69,8 @@ from service.webhooks import Webhooks
 
 ROUTERS = (
     chat, responses, prompts, stored, models, files, uploads, batches, jobs, estimates, assistants, conversations,
-    feedback, duels, reviews, datasets, imports, sheets, adapters, releases, evaluations, users, keys, webhooks, audit,
-    health,
+    feedback, duels, reviews, datasets, imports, documents, sheets, adapters, releases, evaluations, users, keys,
+    webhooks, audit, health,
 )  # fmt: skip
 
 GRACE = 60

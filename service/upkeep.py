@@ -14,6 +14,7 @@ from service.api.deps import House
 from service.domain import (
     audit,
     batches,
+    documents,
     files,
     imports,
     jobs,
@@ -117,6 +118,7 @@ async def _erase_old(house: House) -> None:
                 "conversations": await retention.forget_conversations(session, days),
                 "duels": await retention.forget_duels(session, days),
                 "previews": await retention.forget_previews(session, days),
+                "documents": await documents.forget_old(session, days),
             }
             if any(counts.values()):
                 counts["older_than_days"] = days

@@ -158,9 +158,9 @@ class Import(Strict):
 
 
 class IntakeSpec(Strict):
-    """`job.json` of an import: what its process is told."""
+    """`job.json` of an import, or of a look at a file or a document: what its process is told."""
 
-    task: Literal["preview", "import"]
+    task: Literal["preview", "import", "document"]
     path: str
     filename: str
     sha256: str

@@ -67,7 +67,7 @@ class Reader:
         if kind != self._kind:
             raise BadRecord("other_kind", f"The row is for '{kind}', the rows before it for '{self._kind}'.")
         column = self.way.mapping.get("source")
-        source = str(value.get(column) or "")[:200] if column else None
+        source = str(value.get(column) or "")[:200] if column else row.get("tailorbird", {}).get("document")
         return Taken(record.line, kind, row, source or None)
 
 

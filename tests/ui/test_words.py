@@ -49,7 +49,7 @@ ALIKE = {
     "state_candidate", "timeline_field_description", "figure_conversations", "span_minutes", "span_minutes_one",
     "says_example", "event_round_finding", "format_sharegpt", "format_alpaca", "import_source", "import_licence",
     "sheet_total", "duel_choice_a", "duel_choice_b", "review_question", "tab_assistants", "tab_audit",
-    "detail_assistant", "detail_conversations", "detail_duels",
+    "detail_assistant", "detail_conversations", "detail_duels", "document_pages", "document_page", "draft_question",
 }  # fmt: skip
 """Sentences that are the same in both languages, rightly."""
 
