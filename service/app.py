@@ -23,6 +23,7 @@ from service.api import (
     chat,
     conversations,
     datasets,
+    documents,
     duels,
     estimates,
     evaluations,
@@ -71,8 +72,8 @@ from service.webhooks import Webhooks
 
 ROUTERS = (
     chat, responses, prompts, stored, models, files, uploads, batches, jobs, estimates, assistants, conversations,
-    feedback, duels, reviews, datasets, imports, sheets, splits, adapters, releases, evaluations, users, keys, webhooks,
-    audit, house_rules, health,
+    feedback, duels, reviews, datasets, imports, documents, sheets, splits, adapters, releases, evaluations, users,
+    keys, webhooks, audit, house_rules, health,
 )  # fmt: skip
 
 GRACE = 60

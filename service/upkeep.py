@@ -119,6 +119,7 @@ async def _erase_old(house: House) -> None:
                 "conversations": await retention.forget_conversations(session, days),
                 "duels": await retention.forget_duels(session, days),
                 "previews": await retention.forget_previews(session, days),
+                "documents": await retention.forget_documents(session, days),
             }
             if any(counts.values()):
                 counts["older_than_days"] = days

@@ -55,11 +55,19 @@ class ImportSection:
 
     def wire(self, page: gr.Blocks, brought: gr.Textbox) -> None:
         """The section's events. The id of the file of what was read in goes to `brought` at once."""
-        here, drawn = self._here, [self._shown, self._clock, brought]
+        here = self._here
+        self._drawn_on = drawn = [self._shown, self._clock, brought]
         page.load(self.look, here, drawn, **MANY)
         self._upload.upload(self.bring, self._upload, [here, self._shown, self._upload], **MANY)
         self._shown.click(self.act, here, [here, *drawn], trigger_mode="multiple", **MANY)
         self._clock.tick(self.look, here, drawn, **MANY)
+
+    def follow(self, begun: gr.Textbox) -> None:
+        """An import that was begun elsewhere on the screen is opened here; `begun` holds its id."""
+        begun.change(self.open, begun, [self._here, *self._drawn_on], **MANY)
+
+    async def open(self, request: gr.Request, import_id: str) -> tuple[Any, ...]:
+        return import_id, *await self.look(request, import_id)
 
     async def bring(self, request: gr.Request, path: str | None) -> tuple[Any, Any, Any]:
         with self.screen.spoken():

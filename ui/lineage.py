@@ -33,6 +33,7 @@ def drawn(w: Words, release: Release, lineage: Lineage) -> Markup:
     return Markup(
         render(
             "lineage", w, release=release, steps=steps, rest=rest, people=lineage.people,
+            documents=lineage.documents,
             many=len(lineage.people) >= NAMED,
         )
     )  # fmt: skip

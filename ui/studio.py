@@ -17,6 +17,7 @@ from service.contract.jobs import ENDED
 from ui import datasets, evaluations, jobs, places, releases, runs, timeline
 from ui.adapters import AdapterSection
 from ui.client import Refused
+from ui.documents import DocumentSection
 from ui.imports import ImportSection
 from ui.panel import panel, read
 from ui.places import TABS, Place
@@ -42,6 +43,7 @@ class Studio(Screen):
             ImportSection(self),
             AdapterSection(self),
         )
+        self._documents = DocumentSection(self, self._imports)
 
     def build(self) -> gr.Blocks:
         w = self.w
@@ -76,6 +78,7 @@ class Studio(Screen):
     def _round_tab(self, parts: dict[str, Any]) -> None:
         self._round.build()
         parts["upload"] = self._imports.build()
+        self._documents.build()
         parts["brought"] = gr.Textbox(visible=False)
 
     def _training_tab(self, parts: dict[str, Any]) -> None:
@@ -122,6 +125,7 @@ class Studio(Screen):
         told(p["tabs"].select(self.opened, None, p["tab"], **MANY))
         p["address"].change(None, p["address"], None, js=GO)
         self._imports.wire(page, p["brought"])
+        self._documents.wire(page)
         self._adapters.wire(page, p["assistant"]).success(self.look, place, moving, **MANY)
         p["timeline"].click(self.turn, None, p["page"], trigger_mode="multiple", **MANY).success(
             self.look, place, moving, **MANY

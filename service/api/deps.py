@@ -11,10 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
+import httpx
 import orjson
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.contract.audit import Action
 from service.db.group_commit import GroupCommit
@@ -177,6 +179,21 @@ async def administrator_of(caller: Annotated[Caller, Depends(caller_of)]) -> Cal
 CallerDep = Annotated[Caller, Depends(caller_of)]
 ReviewerDep = Annotated[Caller, Depends(reviewer_of)]
 AdministratorDep = Annotated[Caller, Depends(administrator_of)]
+
+
+async def ask_ourselves(app: ASGIApp, key_id: str, path: str, content: bytes) -> httpx.Response:
+    """The gateway's own answer to a request in the name of a key: checked, limited and recorded like any other.
+    Cancelling it frees the engine."""
+
+    async def on_behalf(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, ON_BEHALF_OF: key_id}, receive, send)
+
+    transport = httpx.ASGITransport(on_behalf, raise_app_exceptions=False)
+    headers = {"content-type": "application/json"}
+    request = httpx.Request("POST", f"http://gateway{path}", headers=headers, content=content)
+    response = await transport.handle_async_request(request)
+    await response.aread()
+    return response
 
 
 class Note(Protocol):

@@ -12,6 +12,7 @@ Action = Literal[
     "release.promoted", "release.staged", "release.rolled_back",
     "round.started", "job.paused", "job.resumed", "job.cancelled", "evaluation.started", "model.deleted",
     "adapter.exported", "adapter.imported",
+    "document.brought", "document.deleted", "draft.confirmed", "draft.rejected", "draft.reopened", "drafts.filed",
     "file.deleted", "batch.cancelled", "import.started", "import.cancelled",
     "webhook.made", "webhook.changed", "webhook.deleted",
     "house_rules.changed", "records.erased", "audit.exported",

@@ -34,3 +34,5 @@ class Going(Strict):
     """In which nobody chose."""
     previews: int
     """Rows that imports showed of their files."""
+    documents: int
+    """With their drafts."""

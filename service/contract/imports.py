@@ -179,9 +179,9 @@ class Import(Strict):
 
 
 class IntakeSpec(Strict):
-    """`job.json` of an import: what its process is told."""
+    """`job.json` of an import, or of a look at a file or a document: what its process is told."""
 
-    task: Literal["preview", "import", "split"]
+    task: Literal["preview", "import", "split", "document"]
     """`split`: a checked training file is parted, its lines as they are."""
     path: str
     filename: str

@@ -17,6 +17,20 @@ class DatasetUse(Strict):
     learned: bool
 
 
+class DocumentUse(Strict):
+    """Drafts of one document that one person confirmed, and that went into a file."""
+
+    document: str
+    """Its file's name; the document may be deleted."""
+    sha256: str
+    file: str
+    confirmed_by: str
+    rows: int
+    """That were given to the file's import, whose report says what stayed."""
+    first_at: float
+    last_at: float
+
+
 class JobUse(Strict):
     id: str
     kind: JobKind
@@ -63,6 +77,8 @@ class Lineage(Strict):
 
     datasets: list[DatasetUse]
     jobs: list[JobUse]
+    documents: list[DocumentUse]
+    """What stands in files that were made of documents, and who confirmed it."""
     adapters: list[AdapterUse]
     releases: list[ReleaseUse]
     people: list[PersonUse]

@@ -29,12 +29,12 @@ KEPT = 7 * 86_400
 
 
 async def create_import(
-    session: AsyncSession, caller: Caller, *, filename: str, sha256: str, size: int, preview: Preview
+    session: AsyncSession, caller: Caller, *, filename: str, sha256: str, size: int, preview: Preview | None
 ) -> tables.Import:
-    """A file that was brought and looked at, and is not read yet."""
+    """A file that was brought and looked at, or that we wrote ourselves, and is not read yet."""
     made = tables.Import(
         id=new_id("import_"), user_id=caller.user_id, filename=Path(filename).name[:200] or "rows", sha256=sha256,
-        bytes=size, status="ready", plan=ImportPlan().model_dump(), preview=preview.model_dump(),
+        bytes=size, status="ready", plan=ImportPlan().model_dump(), preview=preview.model_dump() if preview else None,
         report=None, error=None, file_id=None, created_at=now(), finished_at=None,
     )  # fmt: skip
     session.add(made)

@@ -2,7 +2,7 @@
 
 What feedback or an agreed verdict leads back to stays: it is somebody's word on an answer, and training data can be
 traced to it. Everything else of such an answer goes, but for who asked which model when and how many tokens it took;
-so do duels in which nobody chose, and what an import showed of its file.
+so do duels in which nobody chose, what an import showed of its file, and documents with their drafts.
 """
 
 from sqlalchemy import ColumnElement, Select, String, and_, cast, delete, func, null, or_, select, update
@@ -69,6 +69,18 @@ async def forget_previews(session: AsyncSession, days: int) -> int:
     return len(gone.all())
 
 
+async def forget_documents(session: AsyncSession, days: int) -> int:
+    """Delete old documents with their drafts; what was filed of them stays. Returns how many."""
+    row = tables.Document
+    gone = await session.execute(
+        delete(row)
+        .where(row.created_at < _before(days))
+        .returning(row.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(gone.all())
+
+
 async def going(session: AsyncSession, days: int) -> Going:
     """What would be erased now if it were kept for so many days."""
     talk, old = tables.Conversation, Row.created_at < _before(days)
@@ -80,6 +92,9 @@ async def going(session: AsyncSession, days: int) -> Going:
         .where(talk.updated_at < _before(days), ~left.exists()),
         "duels": select(func.count()).select_from(tables.Duel).where(*_undecided(days)),
         "previews": select(func.count()).select_from(tables.Import).where(*_previewed(days)),
+        "documents": select(func.count())
+        .select_from(tables.Document)
+        .where(tables.Document.created_at < _before(days)),
     }
     return Going(days=days, **{name: await session.scalar(count) or 0 for name, count in counts.items()})
 

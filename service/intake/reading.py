@@ -71,7 +71,7 @@ class Reader:
         if kind != self._kind:
             raise BadRecord("other_kind", f"The row is for '{kind}', the rows before it for '{self._kind}'.")
         column = self.way.mapping.get("source")
-        source = str(value.get(column) or "")[:200] if column else _release(row)
+        source = str(value.get(column) or "")[:200] if column else _origin(row)
         return Taken(record.line, kind, row, source or None, self.together.of(value, row))
 
 
@@ -132,11 +132,13 @@ def preview(spec: IntakeSpec, source: Source) -> Preview:
     )  # fmt: skip
 
 
-def _release(row: dict[str, Any]) -> str | None:
-    """Where a row of ours is from: the release that was judged."""
+def _origin(row: dict[str, Any]) -> str | None:
+    """Where a row of ours is from: a document, or the release that was judged."""
     origin = row.get("tailorbird")
     if not isinstance(origin, dict):
         return None
+    if origin.get("document"):
+        return origin["document"]
     return f"release {origin['release']}" if origin.get("release") else "base model"
 
 

@@ -80,7 +80,7 @@ class Import:
             refused=dict(self._refused.most_common()), problems=self._problems,
             left_out=dict(self._left_out.most_common()), cases=len(self._held_out), touched=self._touched,
             seconds=round(time.monotonic() - began, 1),
-            peak_mb=_peak_mb(), sheet=sheet, split=split if plan.split_by else None,
+            peak_mb=peak_mb(), sheet=sheet, split=split if plan.split_by else None,
         )  # fmt: skip
 
     def _read_all(self, reader: Reader, source: Source) -> None:
@@ -175,7 +175,7 @@ class Import:
         return BadFile("no_rows", said, first)
 
 
-def _peak_mb() -> int:
+def peak_mb() -> int:
     """Memory that this program took at most. Of `getrusage` that would be its parent's, where that had more."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):

@@ -84,6 +84,23 @@ def test_a_held_out_pair_from_a_trained_conversation_is_refused(make_run: MakeRu
         rows.read(run, spec)
 
 
+def test_a_held_out_row_of_a_document_that_is_learnt_from_is_refused(make_run: MakeRun) -> None:
+    origin = {
+        "document": "rules.md",
+        "sha256": "ab",
+        "place": "page 1",
+        "confirmed_by": "p",
+        "confirmed_at": 1.0,
+        "conversation": "document ab",
+    }
+    train, held_out = examples(2), examples(1, start=9)
+    train[1]["tailorbird"] = origin
+    held_out[0]["tailorbird"] = {**origin, "place": "page 2"}
+    run, spec = make_run("run", "sft", NO_BASE, train, held_out)
+    with pytest.raises(Refused, match="line 1 is held out .*line 2"):
+        rows.read(run, spec)
+
+
 def test_a_pair_in_a_supervised_run_is_refused_with_its_line(make_run: MakeRun) -> None:
     run, spec = make_run("run", "sft", NO_BASE, [*examples(1), *pairs(1)])
     with pytest.raises(Refused, match="train.jsonl: Line 2") as refusal:

@@ -2,7 +2,15 @@ from typing import Any
 
 import pytest
 
-from service.contract.lineage import AdapterUse, DatasetUse, JobUse, Lineage, PersonUse, ReleaseUse
+from service.contract.lineage import (
+    AdapterUse,
+    DatasetUse,
+    DocumentUse,
+    JobUse,
+    Lineage,
+    PersonUse,
+    ReleaseUse,
+)
 from service.contract.releases import Release
 from ui.lineage import drawn
 from ui.words import words
@@ -49,6 +57,7 @@ def lineage(**more: Any) -> Lineage:
             ReleaseUse(id=f"rel_{n}", assistant="fanal", number=n, adapter=str(n) * 64, live=n == 1, learned=True)
             for n in (1, 2)
         ],
+        "documents": [],
         "people": [PersonUse(person="p-rita", rows=30, held_out=4), PersonUse(person="p-sam", rows=18, held_out=2)],
         "feedback": ["fb_1"], "more": True,
     }  # fmt: skip
@@ -95,6 +104,12 @@ def test_what_came_from_a_file_or_from_elsewhere_is_not_called_feedback():
     brought = lineage(jobs=[job(2, datasets=[], file="file-9")], datasets=[], people=[])
     page = drawn(EN, release(), brought)
     assert "file-9" in page
+    use = DocumentUse(
+        document="rules.md", sha256="ab", file="file-9", confirmed_by="p_rita", rows=14, first_at=1, last_at=2
+    )
+    confirmed = drawn(EN, release(), brought.model_copy(update={"documents": [use]}))
+    assert "14 drafts of “rules.md”, confirmed by <code>p_rita</code>" in confirmed
+    assert "file-9" not in confirmed
     assert "not people’s feedback" in page
     assert "people" not in page.replace("not people’s feedback", "")
     nothing = drawn(EN, release(), lineage(jobs=[], datasets=[], people=[], adapters=[], releases=[]))

@@ -50,6 +50,7 @@ ALIKE = {
     "says_example", "event_round_finding", "format_sharegpt", "format_alpaca", "import_source", "import_licence",
     "sheet_total", "duel_choice_a", "duel_choice_b", "review_question", "tab_assistants", "tab_audit",
     "column_conversation", "column_document", "detail_assistant", "detail_conversations", "detail_duels",
+    "document_pages", "document_page", "draft_question",
 }  # fmt: skip
 """Sentences that are the same in both languages, rightly."""
 

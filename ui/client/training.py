@@ -8,6 +8,7 @@ import httpx
 from service.contract.adapters import AdapterBrought, AdapterCreate
 from service.contract.assistants import Assistant
 from service.contract.datasets import Dataset
+from service.contract.documents import Document, Draft, DraftChange, DraftFile, DraftStatus
 from service.contract.estimates import Estimate
 from service.contract.evaluations import Evaluation
 from service.contract.files import File, Parts
@@ -79,6 +80,46 @@ class Training(Door):
 
     async def cancel_import(self, token: str, import_id: str) -> Import:
         return await self.one(Import, token, "POST", f"/api/imports/{part(import_id)}/cancel")
+
+    # Documents and their drafts
+
+    async def bring_document(self, token: str, path: Path) -> Document:
+        with open(path, "rb") as file:
+            files = {"file": (path.name, file, "application/octet-stream")}
+            return await self.one(
+                Document, token, "POST", "/api/documents", files=files, timeout=httpx.Timeout(300)
+            )
+
+    async def documents(self, token: str, limit: int) -> list[Document]:
+        return await self.list(Document, token, "/api/documents", limit=limit)
+
+    async def document(self, token: str, document_id: str) -> Document:
+        return await self.one(Document, token, "GET", f"/api/documents/{part(document_id)}")
+
+    async def delete_document(self, token: str, document_id: str) -> None:
+        await self.call(token, "DELETE", f"/api/documents/{part(document_id)}")
+
+    async def drafts(
+        self, token: str, document_id: str, status: DraftStatus, after: str, limit: int
+    ) -> tuple[list[Draft], bool]:
+        """In the document's order, and whether more follow."""
+        params: dict[str, Any] = {"status": status, "limit": limit} | ({"after": after} if after else {})
+        answer = await self.call(token, "GET", f"/api/documents/{part(document_id)}/drafts", params=params)
+        found = answer.json()
+        return [Draft.model_validate(item) for item in found["data"]], found["has_more"]
+
+    async def decide_draft(self, token: str, document_id: str, draft_id: str, change: DraftChange) -> Draft:
+        path = f"/api/documents/{part(document_id)}/drafts/{part(draft_id)}"
+        return await self.one(Draft, token, "PATCH", path, json=change.model_dump())
+
+    async def propose_question(self, token: str, document_id: str, draft_id: str, model: str) -> Draft:
+        path = f"/api/documents/{part(document_id)}/drafts/{part(draft_id)}/question"
+        return await self.one(Draft, token, "POST", path, json={"model": model}, timeout=LOOK)
+
+    async def file_drafts(self, token: str, wanted: DraftFile) -> Import:
+        return await self.one(
+            Import, token, "POST", "/api/documents/file", json=wanted.model_dump(exclude_none=True)
+        )
 
     async def datasets(self, token: str, assistant: str) -> list[Dataset]:
         return await self.list(Dataset, token, "/api/datasets", assistant=assistant)

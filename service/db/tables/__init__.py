@@ -15,6 +15,7 @@ from service.db.tables.accounts import (
 )
 from service.db.tables.applications import Batch, Delivery, File, Upload, UploadPart, Webhook
 from service.db.tables.chat import Assistant, Completion, Conversation, Feedback
+from service.db.tables.documents import Document, DocumentUse, Draft
 from service.db.tables.imports import Import, Sheet
 from service.db.tables.judgements import Duel, GoldenItem, Review, ReviewReservation, WaitingAnswer
 from service.db.tables.material import FeedbackDay, Material, Subject, Tally
@@ -43,6 +44,9 @@ __all__ = [
     "DatasetPerson",
     "DatasetRow",
     "Delivery",
+    "Document",
+    "DocumentUse",
+    "Draft",
     "Duel",
     "Evaluation",
     "Feedback",

@@ -31,6 +31,8 @@ SENTENCES: dict[str, str] = {
     "going_duels_one": "1 comparison without a choice",
     "going_previews": "the rows that {n} imports showed",
     "going_previews_one": "the rows that 1 import showed",
+    "going_documents": "{n} documents with their drafts",
+    "going_documents_one": "1 document with its drafts",
     "retention_keep": "Keep them {n} days from now on",
     "retention_keep_one": "Keep them 1 day from now on",
     "retention_keep_all": "Keep them for ever",

@@ -162,8 +162,8 @@ SENTENCES: dict[str, str] = {
     "mend_other_kind": "Bring rows of one kind in each file.",
     "mend_bad_row": "Correct the field, or leave the row out.",
     "error_empty_file": "The file is empty. Bring one with at least one row.",
-    "error_document": "This is a text to read, and no rows to learn from. Write what should be learned as a "
-    "table (Excel or CSV) with a column of questions and a column of answers.",
+    "error_document": "This is a text to read, and no rows to learn from. Bring it as a document, below. "
+    "Or bring a table (Excel or CSV) with a column of questions and a column of answers.",
     "error_unknown_file": "This is no file of rows. Bring JSON lines, a JSON array, CSV or Excel (.xlsx); unpack an "
     "archive, and save an old .xls, a PDF or a Parquet file as one of these first.",
     "error_wrong_encoding": "The file is not written in this encoding. Name another, or none.",

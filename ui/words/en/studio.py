@@ -189,6 +189,8 @@ SENTENCES: dict[str, str] = {
     "lineage_held_out_one": "1 more only to measure it",
     "lineage_dataset": "Dataset {name}:",
     "lineage_file": "A file that somebody brought, not people’s feedback here:",
+    "lineage_document": "{n} drafts of “{name}”, confirmed by",
+    "lineage_document_one": "1 draft of “{name}”, confirmed by",
     "lineage_brought": "Brought from elsewhere. What it was trained on is not known here.",
     "lineage_base": "At the bottom: the base model, as it came",
     "lineage_unknown": "Before that: a tuned model whose training is not recorded here",

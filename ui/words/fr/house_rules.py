@@ -31,6 +31,8 @@ SENTENCES: dict[str, str] = {
     "going_duels_one": "{n} comparaison sans choix",
     "going_previews": "les lignes que {n} imports ont montrées",
     "going_previews_one": "les lignes que {n} import a montrées",
+    "going_documents": "{n} documents avec leurs brouillons",
+    "going_documents_one": "{n} document avec ses brouillons",
     "retention_keep": "Les garder {n} jours à partir de maintenant",
     "retention_keep_one": "Les garder {n} jour à partir de maintenant",
     "retention_keep_all": "Les garder pour toujours",

@@ -162,8 +162,8 @@ SENTENCES: dict[str, str] = {
     "mend_other_kind": "Importez un seul genre de lignes par fichier.",
     "mend_bad_row": "Corrigez le champ, ou retirez la ligne.",
     "error_empty_file": "Le fichier est vide. Importez-en un avec au moins une ligne.",
-    "error_document": "C’est un texte à lire, sans lignes à apprendre. Écrivez ce qui doit être appris dans "
-    "un tableau (Excel ou CSV) avec une colonne de questions et une colonne de réponses.",
+    "error_document": "C’est un texte à lire, sans lignes à apprendre. Importez-le comme document, plus bas. "
+    "Ou importez un tableau (Excel ou CSV) avec une colonne de questions et une colonne de réponses.",
     "error_unknown_file": "Ce n’est pas un fichier de lignes. Importez du JSON par lignes, un tableau JSON, un CSV "
     "ou un classeur Excel (.xlsx) ; décompressez une archive, et enregistrez d’abord un ancien .xls, un PDF ou un "
     "fichier Parquet sous l’une de ces formes.",

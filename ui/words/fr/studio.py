@@ -191,6 +191,8 @@ SENTENCES: dict[str, str] = {
     "lineage_held_out_one": "{n} autre seulement pour mesurer",
     "lineage_dataset": "Jeu {name} :",
     "lineage_file": "Un fichier que quelqu’un a importé, non des retours donnés ici :",
+    "lineage_document": "{n} brouillons de « {name} », confirmés par",
+    "lineage_document_one": "{n} brouillon de « {name} », confirmé par",
     "lineage_brought": "Importé d’ailleurs. On ne sait pas ici sur quoi il a été entraîné.",
     "lineage_base": "À la base : le modèle de base, tel quel",
     "lineage_unknown": "Avant cela : un modèle affiné dont l’entraînement n’est pas consigné ici",
