@@ -93,10 +93,10 @@ def _taken(report: TrainingReport) -> Earlier | None:
     work += _replay_work(report.replay.reads if report.replay else 0)
     if usage is None or not usage.step_seconds:
         return Earlier(work / report.seconds)
-    known = usage.peak_bytes and usage.expected_bytes
+    peak, expected = usage.peak_bytes, usage.expected_bytes
     return Earlier(
         rate=work / usage.step_seconds, start=max(0.0, report.seconds - usage.step_seconds),
-        memory=usage.peak_bytes / usage.expected_bytes if known else None,
+        memory=peak / expected if peak and expected else None,
     )  # fmt: skip
 
 
