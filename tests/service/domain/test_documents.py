@@ -4,7 +4,7 @@ from sqlalchemy import select
 from service.contract.datasets import DocumentOrigin, Example
 from service.contract.documents import DocumentRead, DraftChange, DraftStatus, Passage
 from service.db import tables
-from service.domain import documents, imports, lineage
+from service.domain import documents, imports, lineage, retention
 from service.domain.identity import pseudonym
 from service.domain.keys import Caller
 from service.errors import BadInput, Conflict, NotAllowed, NotFound
@@ -128,7 +128,7 @@ async def test_an_old_document_goes_with_its_drafts_where_a_setting_says_so(worl
     async with world.database.writing() as session:
         (await documents.get_document(session, old)).created_at -= 31 * documents.DAY
     async with world.database.writing() as session:
-        assert await documents.forget_old(session, 30) == 1
+        assert await retention.forget_documents(session, 30) == 1
     async with world.database.reading() as session:
         left = set(await session.scalars(select(tables.Draft.document_id)))
     assert left == {young}
