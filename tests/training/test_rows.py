@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,23 @@ def test_a_missing_training_file_is_refused(make_run: MakeRun) -> None:
     with pytest.raises(Refused) as refusal:
         rows.read(run, spec)
     assert refusal.value.code == "file_missing"
+
+
+def test_more_rows_than_fit_into_memory_are_refused_with_both_figures_before_one_is_read(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, spec = make_run("run", "sft", NO_BASE, examples(2))
+    size = (run / "train.jsonl").stat().st_size
+    monkeypatch.setattr(rows, "free_memory", lambda: size * rows.TAKES)
+    assert len(rows.read(run, spec).train) == 2
+    (run / "train.jsonl").write_bytes(b"{broken")
+    os.truncate(run / "train.jsonl", 1_500_000_000)
+    monkeypatch.setattr(rows, "free_memory", lambda: 14_000_000_000)
+    with pytest.raises(
+        Refused, match=r"1500 MB: .* 42\.0 GB .* 14\.0 GB are free.* 500 MB at most"
+    ) as refusal:
+        rows.read(run, spec)
+    assert refusal.value.code == "too_much_data"
 
 
 def test_without_a_validation_file_nothing_is_held_out(make_run: MakeRun) -> None:

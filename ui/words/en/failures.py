@@ -12,6 +12,7 @@ SENTENCES: dict[str, str] = {
     "failed_file_missing": "A file that the job names is missing. Bring it again and start a new job.",
     "failed_bad_row": "A row cannot be read. Correct it and bring the file again.",
     "failed_no_rows": "A file holds no rows. Add some, or leave the file out.",
+    "failed_too_much_data": "There are more rows than fit into this machine’s memory. Train on a part of the file, or on a machine with more memory.",
     "failed_row_too_long": "A row is longer than the model can learn from. Shorten it or split it.",
     "failed_too_many_processes": "More processes were to train than this machine or this batch allows. Ask who runs the service.",
     "failed_nothing_to_learn": "There is nothing to learn from in a row. Add an answer, or leave the row out.",

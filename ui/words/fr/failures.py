@@ -12,6 +12,7 @@ SENTENCES: dict[str, str] = {
     "failed_file_missing": "Un fichier que la tâche désigne manque. Importez-le à nouveau et lancez une nouvelle tâche.",
     "failed_bad_row": "Une ligne est illisible. Corrigez-la et importez le fichier à nouveau.",
     "failed_no_rows": "Un fichier ne contient aucune ligne. Ajoutez-en, ou n’utilisez pas ce fichier.",
+    "failed_too_much_data": "Il y a plus de lignes que la mémoire de cette machine n’en contient. Entraînez sur une partie du fichier, ou sur une machine qui a plus de mémoire.",
     "failed_row_too_long": "Une ligne est plus longue que ce que le modèle peut apprendre. Raccourcissez-la ou découpez-la.",
     "failed_too_many_processes": "Plus de processus devaient entraîner que cette machine ou ce lot ne le permet. Voyez avec qui gère le service.",
     "failed_nothing_to_learn": "Il n’y a rien à apprendre dans une ligne. Ajoutez une réponse, ou retirez la ligne.",
