@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
 from ui.acts import Act
-from ui.rounds import STEPS, Choices, taken
+from ui.rounds import SETTING, STEPS, Choices, taken
 
 TABS = ("round", "training", "evaluations", "releases")
+NOTHING = "no"
+"""In place of the rows of a file that are held out."""
 LONGEST = 100
 """Characters of a name or an id, at most."""
 
@@ -27,15 +29,19 @@ class Place:
     def address(self) -> str:
         """The query of the page's address. What is as it is at first is left out."""
         usual = _said(Place())
-        return "?" + urlencode({name: value for name, value in _said(self).items() if value != usual[name]})
+        return "?" + urlencode(
+            {name: value for name, value in _said(self).items() if value != usual.get(name)}
+        )
 
 
 def read(query: Mapping[str, str]) -> Place:
     """The place that an address names."""
     said = {name: str(value)[:LONGEST] for name, value in query.items()}
-    choices = taken(
-        Choices(), Act(fields={name: [said.get(name, "")] for name in ("source", "file", "passes")})
-    )
+    chosen = {name: [said.get(name, "")] for name in ("source", "file")}
+    chosen |= {name: [value] for name, value in said.items() if name.startswith(SETTING)}
+    if said.get("aside") != NOTHING:
+        chosen["aside"] = ["on"]
+    choices = taken(Choices(), Act(fields=chosen))
     step = next((one for one in STEPS if str(one) == said.get("step")), 1)
     tab = said.get("tab", "")
     return Place(
@@ -48,5 +54,6 @@ def _said(place: Place) -> dict[str, str]:
     chosen = place.choices
     return {
         "assistant": place.assistant, "tab": place.tab, "job": place.job, "step": str(chosen.step),
-        "source": chosen.source, "file": chosen.file, "passes": str(chosen.passes),
+        "source": chosen.source, "file": chosen.file, "aside": "" if chosen.aside else NOTHING,
+        **{f"{SETTING}{name}": text for name, text in chosen.settings},
     }  # fmt: skip

@@ -9,7 +9,8 @@ pytestmark = pytest.mark.heavy  # a round brings Gradio along
 
 
 def test_a_place_is_read_again_from_its_address():
-    there = Place("fanal", "training", "ftjob-1", Choices(step=3, source="file", file="file-1", passes=4))
+    chosen = Choices(step=3, source="file", file="file-1", aside=False, settings=(("n_epochs", "4"),))
+    there = Place("fanal", "training", "ftjob-1", chosen)
     query = dict(pair.split("=") for pair in there.address.removeprefix("?").split("&"))
     assert read(query) == there
     assert read({}) == Place()
