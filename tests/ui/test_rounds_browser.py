@@ -100,7 +100,7 @@ def test_a_round_of_feedback_starts_in_four_steps_and_going_back_keeps_what_was_
 
 def test_a_fault_is_named_with_its_mend_and_there_is_no_start(studio: Watched):
     page, w = studio.page, words_of(studio.page)
-    page.locator("[data-source='file'] input").check()
+    page.locator("[data-source='file'] input[type=radio]").check()
     page.locator("select[name=file]").select_option(label=f"spoiled.jsonl · {w('file_rows_sft', n=6)}")
     to_step(page, 2)
     to_step(page, 3)
