@@ -32,7 +32,7 @@ def toast(page: Page, said: str) -> None:
     notice = page.locator(".toast-body")
     expect(notice).to_contain_text(said, timeout=PATIENCE)
     w = words("fr" if "/fr/" in page.url else "en")
-    expect(notice.locator(".toast-title")).to_have_text(w("notice_title"))
+    expect(notice.locator(".toast-title")).to_contain_text(w("notice_title"))
     notice.get_by_label(w("close"), exact=True).click()
     expect(notice).to_have_count(0)
 
