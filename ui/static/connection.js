@@ -4,6 +4,7 @@ if (!window.tailorbird.lost) {
   const said = window.tailorbirdSaid;
   const plain = window.fetch;
   const BUSY = '#growing [aria-busy=true], #duel section[aria-busy=true]';
+  const LEAVING = 30_000;
   let lost = false, mute = false, left = 0;
 
   const banner = () => {
@@ -25,7 +26,7 @@ if (!window.tailorbird.lost) {
   // A browser also ends a page's calls when the page is left: then it must not load itself again in place of the next.
   window.addEventListener('beforeunload', () => { left = Date.now(); });
   const ask = async () => {
-    if (Date.now() - left < 5000) return window.setTimeout(ask, 1000);
+    if (Date.now() - left < LEAVING) return window.setTimeout(ask, 1000);
     if (await answers()) return back();
     Object.assign(banner(), { hidden: false, textContent: said.lost });
     window.setTimeout(ask, 2000);
@@ -46,8 +47,11 @@ if (!window.tailorbird.lost) {
   window.addEventListener('offline', lose);
   window.addEventListener('online', lose);
 
-  const ours = (request) => new URL(request.url ?? request, location.href).origin === location.origin;
+  const address = (request) => new URL(request.url ?? request, location.href);
+  const ours = (request) => address(request).origin === location.origin;
   window.fetch = async (...request) => {
+    // Gradio asks this every two seconds and then loads the page again, also one that is just being left. That is `back`'s.
+    if (ours(request[0]) && address(request[0]).pathname.endsWith('/app_id')) throw new TypeError('not asked');
     let response;
     try {
       response = await plain(...request);
