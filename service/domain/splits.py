@@ -47,8 +47,9 @@ async def find(session: AsyncSession, caller: Caller, file: Row, wanted: SplitCr
     for held_out in await session.scalars(query.order_by(Row.created_at.desc())):
         parted = Parted.model_validate(held_out.parted)
         training = await session.get(Row, parted.of)
-        gone = training is None or training.deleted_at is not None or held_out.deleted_at is not None
-        if not gone and parted.asked == wanted and caller.may_see(held_out.user_id):
+        if training is None or training.deleted_at is not None or held_out.deleted_at is not None:
+            continue
+        if parted.asked == wanted and caller.may_see(held_out.user_id):
             return Parts(
                 training_file=files.shown(training),
                 held_out_file=files.shown(held_out),

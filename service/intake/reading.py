@@ -86,11 +86,12 @@ def way_of(source: Source, plan: ImportPlan) -> Way:
     names = list(columns)[:200]
     own = set(plan.mapping) - set(BESIDE)
     form = plan.format or ("columns" if own else recognised) or "columns"
-    mapping = dict(plan.mapping)
+    mapping: dict[Column, str] = dict(plan.mapping)
     if not own:
         likely = formats.suggest(names, [record.value for record in first if record.value])
-        wanted = [name for name in likely if form == "columns" or name in BESIDE]
-        mapping = {name: likely[name] for name in wanted} | mapping
+        for column, name in likely.items():
+            if form == "columns" or column in BESIDE:
+                mapping.setdefault(column, name)
     for column, name in mapping.items():
         if name not in columns:
             raise BadFile(

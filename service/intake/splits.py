@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple, get_args
 
 from service.contract.datasets import Kind, read_objects
 from service.contract.imports import HELD_OUT, ROWS, Column, ImportPlan, IntakeSpec
@@ -18,7 +18,8 @@ from service.contract.words import words
 from service.intake import rows
 from service.intake.problems import BadFile
 
-TOLD: tuple[Unit, ...] = ("conversation", "document", "person")
+Told = Literal["conversation", "document", "person"]
+TOLD: tuple[Told, ...] = get_args(Told)
 FEW = 10
 """Different names in a column from which on `auto` goes by it: of fewer, a fifth is none or very much."""
 SHORT = 4
@@ -40,10 +41,10 @@ class Together:
     """What a row belongs together with: as a column names it, or the origin that a row of ours carries."""
 
     def __init__(self, wish: Wish, mapping: dict[Column, str]) -> None:
-        columns = {unit: mapping.get(unit) for unit in TOLD}
+        columns: dict[Unit, str | None] = {unit: mapping.get(unit) for unit in TOLD}
         columns["document"] = columns["document"] or mapping.get("source")
-        first = next((unit for unit in TOLD if columns[unit]), "conversation")
-        self.by: Unit = first if wish == "auto" else wish
+        first: list[Unit] = [unit for unit in TOLD if columns[unit]] or ["conversation"]
+        self.by: Unit = wish if wish != "auto" else first[0]
         self.column = columns.get(self.by)
 
     def of(self, value: dict[str, Any], row: dict[str, Any]) -> str | None:

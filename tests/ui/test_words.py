@@ -174,6 +174,7 @@ def test_every_fault_that_a_look_finds_and_every_reason_of_a_setting_has_a_sente
     source = "\n".join(path.read_text() for path in rooms)
     faults = set(re.findall(r"""Refused\(\s*"([a-z_]+)\"""", source))
     faults -= {"file_missing", "wrong_sha256"}  # of a folder that nobody but the service lays out
+    faults -= {"too_much_data"}  # a look reads only small files whole
     assert {"row_too_long", "one_label", "held_out_case", "no_loss"} <= faults
     names = {f"{start}{code}" for code in faults for start in ("fault_", "mend_fault_")}
     for kind, given in GIVEN.items():
