@@ -52,8 +52,9 @@ def read(query: Mapping[str, str]) -> Place:
 
 def _said(place: Place) -> dict[str, str]:
     chosen = place.choices
+    file = chosen.file if chosen.source == "file" else ""
     return {
         "assistant": place.assistant, "tab": place.tab, "job": place.job, "step": str(chosen.step),
-        "source": chosen.source, "file": chosen.file, "aside": "" if chosen.aside else NOTHING,
+        "source": chosen.source, "file": file, "aside": "" if chosen.aside else NOTHING,
         **{f"{SETTING}{name}": text for name, text in chosen.settings},
     }  # fmt: skip
