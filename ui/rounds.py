@@ -288,7 +288,8 @@ def draw(w: Words, choices: Choices, material: Material) -> str:
         faults=estimates.faults(w, found) if found else [],
         seconds=estimates.seconds(w, found) if found else None,
         memory=estimates.memory(w, found) if found else None,
-        reason=lambda chosen: events.reason(w, chosen, "")[0], runs=estimates.runs, where=lambda row: estimates.where(w, row),
+        reason=lambda chosen: events.reason(w, chosen, "")[0], runs=estimates.runs,
+        where=lambda row: estimates.where(w, row),
         less_often=estimates.LESS_OFTEN,
         file=next((one.filename for one in material.files if one.id == choices.file), ""),
     )  # fmt: skip
