@@ -5,7 +5,8 @@ SENTENCES: dict[str, str] = {
     "retention_title": "How long things are kept",
     "retention_what": "What",
     "retention_how_long": "How long",
-    "retention_unjudged": "Answers that nobody rated or corrected, comparisons without a choice, and rows that imports showed",
+    "retention_unjudged": "Answers that nobody rated or corrected, comparisons without a choice, rows that imports showed, and "
+    "documents with their drafts",
     "retention_judged": "Answers that were rated, corrected or judged, with what was said before them",
     "retention_while_judged": "as long as what was said of them stands",
     "retention_deleted": "Conversations that their owner deleted, unless something in them was judged",

@@ -5,7 +5,8 @@ SENTENCES: dict[str, str] = {
     "retention_title": "Durée de conservation",
     "retention_what": "Quoi",
     "retention_how_long": "Combien de temps",
-    "retention_unjudged": "Les réponses que personne n’a évaluées ni corrigées, les comparaisons sans choix et les lignes que les imports ont montrées",
+    "retention_unjudged": "Les réponses que personne n’a évaluées ni corrigées, les comparaisons sans choix, les lignes que "
+    "les imports ont montrées, et les documents avec leurs brouillons",
     "retention_judged": "Les réponses évaluées, corrigées ou jugées, avec ce qui a été dit avant",
     "retention_while_judged": "tant que vaut ce qui en a été dit",
     "retention_deleted": "Les conversations supprimées par leur propriétaire, sauf si quelque chose y a été jugé",
