@@ -23,12 +23,16 @@ if (!window.tailorbird.lost) {
       return false;
     }
   };
-  // A browser also ends a page's calls when the page is left: then it must not load itself again in place of the next.
+  // A browser also ends a page's calls when the page is left, and Gradio says so before we know why: what was asked before
+  // is looked at again, so that the page does not load itself in place of the next.
   window.addEventListener('beforeunload', () => { left = Date.now(); });
+  const leaving = () => Date.now() - left < LEAVING;
   const ask = async () => {
-    if (Date.now() - left < LEAVING) return window.setTimeout(ask, 1000);
-    if (await answers()) return back();
-    Object.assign(banner(), { hidden: false, textContent: said.lost });
+    const there = !leaving() && await answers();
+    if (!leaving()) {
+      if (there) return back();
+      Object.assign(banner(), { hidden: false, textContent: said.lost });
+    }
     window.setTimeout(ask, 2000);
   };
   const lose = () => {
