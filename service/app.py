@@ -23,12 +23,14 @@ from service.api import (
     chat,
     conversations,
     datasets,
+    documents,
     duels,
     estimates,
     evaluations,
     feedback,
     files,
     health,
+    house_rules,
     imports,
     jobs,
     keys,
@@ -38,6 +40,7 @@ from service.api import (
     responses,
     reviews,
     sheets,
+    splits,
     stored,
     uploads,
     users,
@@ -49,6 +52,7 @@ from service.db.session import Database
 from service.domain import adapters as brought
 from service.domain import completions, limits
 from service.domain import duels as duel_records
+from service.domain.hyperparameters import Bounds
 from service.domain.identity import now
 from service.domain.keys import Hasher
 from service.domain.releases import deleted_adapters, list_adapters
@@ -68,8 +72,8 @@ from service.webhooks import Webhooks
 
 ROUTERS = (
     chat, responses, prompts, stored, models, files, uploads, batches, jobs, estimates, assistants, conversations,
-    feedback, duels, reviews, datasets, imports, sheets, adapters, releases, evaluations, users, keys, webhooks, audit,
-    health,
+    feedback, duels, reviews, datasets, imports, documents, sheets, splits, adapters, releases, evaluations, users,
+    keys, webhooks, audit, house_rules, health,
 )  # fmt: skip
 
 GRACE = 60
@@ -153,8 +157,17 @@ def _open_house(settings: Settings, engine_urls: list[str]) -> House:
 
     reconciler = Reconciler(engines, desired, gone, check=check, base=settings.model_name)
     return House(
-        settings, database, store, Hasher.of_home(settings.home), engines, reconciler,
-        width=server.hidden_size(Path(settings.base_folder)),
+        settings, database, store, Hasher.of_home(settings.home), engines, reconciler, _bounds(settings)
+    )
+
+
+def _bounds(settings: Settings) -> Bounds:
+    base = Path(settings.base_folder)
+    here = (base / "config.json").is_file()
+    context = (server.context_length(base) if here else None) or settings.max_model_len
+    return Bounds(
+        max_rank=settings.max_lora_rank, longest=min(settings.max_model_len, context) - 1, usual=settings.max_row,
+        width=server.hidden_size(base) if here else None,
     )  # fmt: skip
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import httpx
 import orjson
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
-from service.api.deps import ON_BEHALF_OF, House
+from service.api.deps import House, ask_ourselves
 from service.contract.batches import Answer, AnsweredLine, BatchError, Line
 from service.db import tables
 from service.domain import batch_lines, batches, files
@@ -231,18 +231,7 @@ class Batches:
             await asyncio.sleep(0.05)
 
     async def _ask(self, key_id: str, line: Line) -> httpx.Response:
-        """The line as a request to our own application, in the name of the key; cancelling frees the engine."""
-
-        async def on_behalf(scope: Scope, receive: Receive, send: Send) -> None:
-            await self._app({**scope, ON_BEHALF_OF: key_id}, receive, send)
-
-        transport = httpx.ASGITransport(on_behalf, raise_app_exceptions=False)
-        headers = {"content-type": "application/json"}
-        content = json.dumps(line.body).encode()
-        request = httpx.Request("POST", f"http://gateway{line.url}", headers=headers, content=content)
-        response = await transport.handle_async_request(request)
-        await response.aread()
-        return response
+        return await ask_ourselves(self._app, key_id, line.url, json.dumps(line.body).encode())
 
     async def _end(self, batch_id: str, results: Results, end: str) -> None:
         """The two files and the end of the batch, in one transaction."""

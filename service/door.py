@@ -19,7 +19,7 @@ NO_BODY = {"GET", "HEAD", "OPTIONS"}
 SIGN_IN = "/api/session"
 STRANGERS = 64 << 10
 """Bytes of a body that needs no key."""
-FILES = re.compile("/v1/files|/v1/uploads/[^/]+/parts|/api/imports")
+FILES = re.compile("/v1/files|/v1/uploads/[^/]+/parts|/api/imports|/api/documents")
 """Routes that take a form with a file, which goes to the disk as it comes."""
 JSON = 32 << 20
 """Bytes of any other body: whatever it says that it is, it is held in memory."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from service.api.deps import House
-from service.contract.imports import ROWS, STATE, ImportError, ImportReport
+from service.contract.imports import HELD_OUT, ROWS, STATE, ImportError, ImportReport
 from service.domain import imports
 from service.errors import TailorbirdError
 from service.intake import process
@@ -64,7 +64,7 @@ class Imports:
         async with house.database.reading() as session:
             plan = (await imports.get_import(session, None, import_id)).plan
         try:
-            report, size = await self._read(import_id)
+            report, sizes = await self._read(import_id)
         except (TailorbirdError, process.Refused, OSError) as error:
             await self._fail(import_id, _as_error(error), plan)
             return
@@ -73,19 +73,22 @@ class Imports:
             if (
                 found.status == "running" and found.plan == plan
             ):  # else it was started anew, and is read again
-                await imports.succeed(session, found, report, sha256=report.sheet.sha256, size=size)
+                await imports.succeed(session, found, report, sizes)
         log.info("import ended", extra={"fields": {"import": import_id, "rows": report.taken}})
 
-    async def _read(self, import_id: str) -> tuple[ImportReport, int]:
+    async def _read(self, import_id: str) -> tuple[ImportReport, list[int]]:
         house = self._house
         async with house.database.reading() as session:
             found = await imports.get_import(session, None, import_id)
             spec = await imports.spec_of_import(session, house.store, found, tokenizer=house.tokenizer)
         place = house.store.imported(import_id)
         report = ImportReport.model_validate(await process.run(place, spec))
-        size = await asyncio.to_thread(house.store.adopt, place / ROWS, report.sheet.sha256)
+        made = {ROWS: report.sheet.sha256}
+        if report.split is not None and report.split.held_out is not None:
+            made[HELD_OUT] = report.split.held_out.sha256
+        sizes = [await asyncio.to_thread(house.store.adopt, place / name, sha) for name, sha in made.items()]
         await asyncio.to_thread(_tidy, place)
-        return report, size
+        return report, sizes
 
     async def _fail(self, import_id: str, error: ImportError, plan: dict[str, Any] | None = None) -> None:
         async with self._house.database.writing() as session:
@@ -108,6 +111,6 @@ def _as_error(error: Exception) -> ImportError:
 
 def _tidy(place: Path) -> None:
     """What was needed while reading."""
-    for pattern in ("*.part", "*.index", ROWS, STATE):
+    for pattern in ("*.part", "*.index", ROWS, HELD_OUT, STATE):
         for path in place.glob(pattern):
             path.unlink(missing_ok=True)

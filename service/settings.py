@@ -38,8 +38,9 @@ class Settings(BaseSettings):
     retention_days: int | None = Field(
         None,
         ge=1,
-        description="days after which answers and duels that no feedback leads back to are erased, and previews of "
-        "imports; default: never",
+        description="days after which answers and duels that no feedback leads back to are erased, previews of "
+        "imports, and documents with their drafts; default: never. An administrator's decision at `/api/house-rules` "
+        "comes first",
     )
     public_url: str | None = Field(
         None, description="address of the screens as people reach them, for sign-in links"

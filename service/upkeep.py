@@ -15,6 +15,7 @@ from service.domain import (
     audit,
     batches,
     files,
+    house_rules,
     imports,
     jobs,
     material,
@@ -104,8 +105,9 @@ async def _erase_deleted(house: House) -> None:
 
 
 async def _erase_old(house: House) -> None:
-    """What is older than the setting allows, a little at a time."""
-    days, erased = house.settings.retention_days, 0
+    """What is older than the house's rules allow, a little at a time."""
+    async with house.database.reading() as session:
+        days, erased = (await house_rules.in_force(session, house.settings)).retention_days, 0
     while days is not None:
         async with house.database.writing(records=True) as session:
             count = await retention.erase_old(session, days)
@@ -117,6 +119,7 @@ async def _erase_old(house: House) -> None:
                 "conversations": await retention.forget_conversations(session, days),
                 "duels": await retention.forget_duels(session, days),
                 "previews": await retention.forget_previews(session, days),
+                "documents": await retention.forget_documents(session, days),
             }
             if any(counts.values()):
                 counts["older_than_days"] = days

@@ -20,14 +20,17 @@ from typing import Any
 from service import outcomes, passes, progress
 from service.contract import folder
 from service.contract.jobs import JobError, Progress
+from service.contract.rendering import Rendered
 from service.curves import Curves
 from service.db import tables
 from service.db.session import Database
 from service.domain import jobs
 from service.domain.keys import Hasher
+from service.engine import rendering
 from service.engine.client import Engine
 from service.errors import TailorbirdError
 from service.logs import log
+from service.outcomes import NotServed
 from service.progress import Follower
 from service.settings import Settings
 from service.storage.local import Store
@@ -135,13 +138,16 @@ class Worker:
     async def _follow(
         self, job: tables.Job, place: Path, process: asyncio.subprocess.Process, together: int
     ) -> str:
-        """Until the subprocess has ended, or is to be ended."""
+        """Until the subprocess has ended, or is to be ended. Raises `NotServed` for prompts read otherwise."""
         follow = Follower(place / folder.PROGRESS)
-        ends_at = None
+        ends_at, compared = None, False
         while True:
             wish = await self._step(job, follow.news())
             if wish in ("cancelled", "lost"):
                 return wish
+            if not compared and (place / folder.PROMPTS).exists():
+                compared = True
+                await self._compare_prompts(job, place)
             if wish == "stopped":
                 ends_at = ends_at or time.monotonic() + GRACE
                 if job.kind == "evaluation" or time.monotonic() > ends_at:
@@ -154,6 +160,17 @@ class Worker:
             await self._step(job, follow.news())
             code = process.returncode or 0
             return _ended_together(place, code) if together > 1 else _ended(place, code)
+
+    async def _compare_prompts(self, job: tables.Job, place: Path) -> None:
+        """Ask the engines for the tokens of what is about to be trained, while its process loads the model."""
+        prompts = [Rendered.model_validate(line) for line in folder.read_lines(place / folder.PROMPTS)]
+        found = await rendering.compare(self.engines, self.settings.model_name, prompts)
+        if found.state == "different":
+            raise NotServed(found.because, code=rendering.CODE, param=found.row)
+        code = "prompts_same" if found.state == "same" else "prompts_unchecked"
+        data = {"n": found.prompts, "sha256": (found.sha256 or "")[:12]}
+        async with self.database.writing() as session:
+            await jobs.add_event(session, job.id, found.because, code=code, data=data)
 
     async def _step(self, job: tables.Job, news: list[Progress]) -> str:
         """Write the news, keep the lease, and see whether to go on: one transaction."""

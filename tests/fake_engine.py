@@ -25,6 +25,7 @@ def create_fake_engine() -> FastAPI:
     app.state.bodies = []
     app.state.headers = []
     app.state.waiting = 0
+    app.state.tokenize = None  # (messages) -> token ids, where a prompt is to have some
     app.state.known = {}  # {question: its answer}, where a screen must look as with a model that knows its company
 
     @app.get("/health")
@@ -65,7 +66,14 @@ def create_fake_engine() -> FastAPI:
     async def go_on(body: dict[str, Any], request: Request) -> Response:
         return await _answer(app, body, request, str(body["prompt"]))
 
+    app.post("/tokenize")(_tokenize)
     return app
+
+
+async def _tokenize(body: dict[str, Any], request: Request) -> Response:
+    if request.app.state.tokenize is None:
+        return JSONResponse(_error("Not Found", None), 404)
+    return JSONResponse({"tokens": request.app.state.tokenize(body["messages"])})
 
 
 async def _answer(app: FastAPI, body: dict[str, Any], request: Request, question: str) -> Response:

@@ -14,7 +14,7 @@ MODULES = sorted(
 )
 HEAVY = {
     "torch", "transformers", "trl", "peft", "datasets", "vllm", "gradio", "ragas", "matplotlib", "openpyxl",
-    "tokenizers",
+    "pypdf", "tokenizers",
 }  # fmt: skip
 
 
@@ -66,6 +66,20 @@ def test_only_the_edges_commit():
 def test_the_domain_knows_no_http():
     for path in (ROOT / "service" / "domain").glob("*.py"):
         assert not {"HTTPException", "Request", "Response", "APIRouter"} & names(path), path
+
+
+def test_nothing_but_their_own_rules_reads_drafts_of_documents():
+    """A draft that no person confirmed must not reach training: whoever could read it is known here."""
+    readers = {
+        path.relative_to(ROOT).as_posix()
+        for path in MODULES
+        for node in nodes(path)
+        if isinstance(node, ast.Attribute)
+        and node.attr == "Draft"
+        and getattr(node.value, "id", "") == "tables"
+    }
+    assert readers == {"service/domain/documents.py"}
+    assert "drafts" not in (ROOT / "service/domain/datasets.py").read_text()
 
 
 def test_every_word_of_the_api_has_its_rules_in_the_domain():

@@ -1,6 +1,7 @@
 """Something of every kind in a gateway over a double, by the name that a path or a body calls it: one of its own each
 time it is asked for."""
 
+import asyncio
 import itertools
 import json
 from collections.abc import Callable
@@ -9,6 +10,10 @@ from typing import Any
 
 import requests
 
+from service.contract.documents import DocumentRead, DraftChange, Passage
+from service.db.session import Database
+from service.domain import documents
+from service.domain.keys import Caller
 from tests.gateway import Gateway
 from tests.published import publish
 
@@ -25,11 +30,13 @@ class Things:
         self._serial = itertools.count()
         self.dataset = self._dataset()
         self.digest, self.release = self.candidate()
-        self.makers: dict[str, Callable[[], str]] = {
+        self.makers: dict[str, Callable[[], Any]] = {
             "model": lambda: gateway.settings.model_name, "assistant": lambda: "fanal", "name": lambda: "fanal",
             "file_id": self.rows, "training_file": self.rows, "input_file_id": self.lines,
             "completion_id": self.corrected,
             "response_id": lambda: self._made("/v1/responses", {"model": "fanal", "input": "hello"})["id"],
+            "document_id": self.document, "draft_id": self.draft,
+            "documents": lambda: [self.document()],
             "upload_id": self.upload, "import_id": self.brought, "batch_id": self.batch, "job_id": self.job,
             "conversation_id": self.conversation,
             "share": lambda: self._made(f"/api/conversations/{self.conversation()}/share", {})["share"],
@@ -107,6 +114,16 @@ class Things:
         answer = self.gateway.admin.post("/api/imports", files={"file": ("a.csv", TABLE)})
         return answer.raise_for_status().json()["id"]
 
+    def document(self) -> str:
+        """One that was read, without the process that reads."""
+        self._document = asyncio.run(read_document(self.gateway))
+        return self._document
+
+    def draft(self) -> str:
+        """Of the document made last."""
+        listed = self.gateway.admin.get(f"/api/documents/{self._document}/drafts").raise_for_status()
+        return listed.json()["data"][0]["id"]
+
     def webhook(self) -> str:
         body = {"url": f"{self.gateway.url}/healthz", "events": ["batch.completed"]}
         return self._made("/api/webhooks", body)["webhook"]["id"]
@@ -132,3 +149,23 @@ class Things:
         data = "\n".join(json.dumps(line) for line in lines).encode()
         form = {"files": {"file": ("a.jsonl", data)}, "data": {"purpose": purpose}}
         return self.gateway.admin.post("/v1/files", **form).raise_for_status().json()["id"]
+
+
+async def read_document(gateway: Gateway) -> str:
+    """The administrator's, of two passages, the second confirmed."""
+    me = gateway.admin.get("/api/me").json()
+    caller = Caller(me["id"], me["name"], me["role"], "key", "api")
+    cut = [
+        Passage(text=f"Text {n}.", headings=["H"], page=None, line=n, language="en", question=f"What is {n}?")
+        for n in (1, 2)
+    ]
+    read = DocumentRead(kind="markdown", pages=None, empty_pages=0, passages=cut, seconds=0, peak_mb=1)
+    database = Database(gateway.settings.database)
+    async with database.writing() as session:
+        made = await documents.create_document(
+            session, caller, filename="a.md", sha256="ab" * 32, size=9, read=read
+        )
+        (_, second), _ = await documents.list_drafts(session, made.id, status=None, after=None, limit=2)
+        documents.decide(caller, second, DraftChange(status="confirmed", question="Why?", answer="So."))
+    await database.close()
+    return made.id

@@ -30,7 +30,7 @@ from service.contract.jobs import RunError, TrainingSpec
 from training import pause
 from training.refusal import Left, Refused
 
-OUTPUTS = (folder.PROGRESS, folder.ADAPTER, folder.PROOF, folder.REPORT, folder.ERROR)
+OUTPUTS = (folder.PROGRESS, folder.ADAPTER, folder.PROMPTS, folder.PROOF, folder.REPORT, folder.ERROR)
 STOPPED = 128 + signal.SIGTERM
 
 
@@ -167,7 +167,7 @@ def _check(run: Path) -> int:
 
 def _look(run: Path) -> int:
     """What can be seen in seconds. Returns 0 when `estimate.json` was written, whatever it says."""
-    for name in (folder.ESTIMATE, folder.ERROR):
+    for name in (folder.ESTIMATE, folder.PROMPTS, folder.ERROR):
         (run / name).unlink(missing_ok=True)
     try:
         spec = _read_training(run)

@@ -126,11 +126,13 @@ class Moments(TrainerCallback):
             "job": self._job,
             "pass_began": now.numpy().tobytes().hex(),
             "seconds": round(self._lines.seconds(), 1),
+            "step_seconds": round(self._lines.step_seconds(), 1),
         }
 
     def goes_on(self, about: dict[str, Any]) -> None:
         self._again = torch.frombuffer(bytearray.fromhex(about["pass_began"]), dtype=torch.uint8)
         self._lines.seconds_before = about["seconds"]
+        self._lines.steps_before = about.get("step_seconds", 0.0)  # none of an earlier version
 
     def wrote(self, seconds: float) -> None:
         self._due = time.monotonic() + max(self._every, SHARE * seconds)

@@ -33,7 +33,7 @@ def train(run: Path, spec: TrainingSpec) -> None:
     lines = StepLines(run)
     ready = prepare(run, spec, lines)
     steps.make(ready, run, spec, lines)
-    report = steps.report(ready, lines, _metrics(lines, steps.steps_a_pass(ready)))
+    report = steps.report(ready, spec, lines, _metrics(lines, steps.steps_a_pass(ready)))
     export.write(run, spec, ready.trainer.model, ready.chat, ready.found, report)
 
 

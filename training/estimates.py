@@ -1,15 +1,12 @@
 """Looks at a run before it is a job: rows and tokens, faults by name, the adapter's shape, the memory it may take.
 
-Reads the tokenizer, the configuration and the heads of the weight files, never weights. Owns what is read whole, what
-is sampled, and the formula of the memory. Knows no trainer: what only a batch or a model shows, `training.preflight`
+Reads the tokenizer, the configuration and the heads of the weight files, never weights. Owns what is read whole, and
+what is sampled. Knows no trainer: what only a batch or a model shows, `training.preflight`
 sees.
 """
 
-import json
 import math
 import random
-import struct
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +14,13 @@ from typing import Any
 from service.contract import fingerprint, folder
 from service.contract.blocklist import Blocklist
 from service.contract.datasets import BadRow, PreferencePair, check_row, read_objects
-from service.contract.estimates import Finding, Look, Shape, ShownRow, ShownSequence, ShownToken
+from service.contract.estimates import Finding, Look, ShownRow, ShownSequence, ShownToken
 from service.contract.fingerprint import base_sha256
 from service.contract.jobs import TrainingSettings, TrainingSpec
-from training import data, general_prompts, reading_back, rows, start_adapter, tokenizer
-from training.data import IGNORED, Chat, ExampleTokens, PairTokens, RatedTokens
+from training import data, general_prompts, memory, reading_back, rendering, rows, start_adapter, tokenizer
+from training.data import IGNORED, Chat, ExampleTokens, PairTokens
 from training.refusal import Refused
+from training.rendering import Tokens
 from training.rows import NamedRow, Rows
 
 WHOLE = 8 * 1024 * 1024
@@ -34,19 +32,16 @@ SHOWN = 3
 """Rows whose tokens are shown: the first, the middle one and the last."""
 SHOWN_TOKENS = 400
 """Of a shown sequence; what lies in the middle of a longer one is left out."""
-FORWARD_ROWS, FORWARD_TOKENS = 8, 1024
-"""As `training.model` bounds a forward pass."""
-LIBRARIES = 0.8e9
-"""Bytes of the process before it has a model, roughly."""
 UNSEEN = ["padding_in_loss", "wrong_reference"]
 LABELS = ["one_label", "no_mismatch"]
 WITH_WHOLE_FILE = ["wrong_sha256", "held_out_in_training", "held_out_case", *LABELS]
 
-Tokens = ExampleTokens | PairTokens | RatedTokens
-
 
 def look(run: Path, spec: TrainingSpec) -> Look:
-    """What can be seen of a run without weights. Raises `Refused` where nothing can be: no model, no file, no rows."""
+    """What can be seen of a run without weights; the prompts of a few rows are left in the folder.
+
+    Raises `Refused` where nothing can be seen: no model, no file, no rows.
+    """
     base = Path(spec.base_model)
     chat = tokenizer.load_chat(base)
     faults, of_start = _Faults(), _Faults()
@@ -66,13 +61,12 @@ def look(run: Path, spec: TrainingSpec) -> Look:
         faults.of(lambda: _look_for_both_labels(tokens, spec.settings))
     elif spec.kind == "kto" and not sampled:
         unseen += LABELS
+    rendering.write(run, chat, found, [one for one in tokens if one.length <= spec.settings.max_length])
     share = count / len(tokens) if tokens else 0.0
     longest = max((token.length for token in tokens), default=0)
     if spec.start_adapter is not None:
         start = Path(spec.start_adapter)
         of_start.of(lambda: start_adapter.check(start, spec))
-    shape = _shape(base, spec.settings.lora_rank)
-    low, high = _memory(base, shape, spec, longest)
     return Look(
         kind=spec.kind, rows=count, rows_looked_at=len(found), sampled=sampled,
         tokens=round(sum(token.read for token in tokens) * share),
@@ -88,7 +82,8 @@ def look(run: Path, spec: TrainingSpec) -> Look:
         template_sha256=fingerprint.template_sha256(base), base_sha256=base_sha256(base),
         findings=[*faults.found, *of_start.found], not_looked_at=unseen,
         shown=[_shown(chat, token) for token in _spread(tokens, SHOWN)], rank=spec.settings.lora_rank,
-        shape=shape, memory_low=low, memory_high=high,
+        shape=memory.shape(base, spec.settings.lora_rank),
+        memory_bytes=memory.expected(base, spec.kind, spec.settings, longest),
     )  # fmt: skip
 
 
@@ -226,61 +221,3 @@ def _shown(chat: Chat, token: Tokens) -> ShownRow:
             ShownSequence.model_validate({"says": says, "tokens": marked, "omitted": end - len(marked)})
         )
     return ShownRow(row=token.name, sequences=sequences)
-
-
-def _shape(base: Path, rank: int) -> Shape | None:
-    """The adapter's, from the heads of the weight files: every linear layer but the output head."""
-    shapes = {
-        name: shape for path in sorted(base.glob("*.safetensors")) for name, shape in _head(path).items()
-    }
-    if not shapes:
-        return None
-    modules: Counter[str] = Counter()
-    parameters = 0
-    for name, shape in shapes.items():
-        layer = name.removesuffix(".weight").rpartition(".")[2]
-        if name.endswith(".weight") and len(shape) == 2 and "embed" not in layer and layer not in _NO_LAYERS:
-            modules[layer] += 1
-            parameters += rank * sum(shape)
-    return Shape(
-        modules=dict(sorted(modules.items())), parameters=parameters,
-        base_parameters=sum(math.prod(shape) for shape in shapes.values()),
-    )  # fmt: skip
-
-
-_NO_LAYERS = ("lm_head", "output", "wte", "wpe")
-"""Last parts of names of two-dimensional weights that are embeddings or the output head."""
-
-
-def _head(path: Path) -> dict[str, list[int]]:
-    """{name: shape} of a safetensors file: the length of its head, then the head as JSON."""
-    with open(path, "rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        head = json.loads(file.read(length))
-    return {name: tensor["shape"] for name, tensor in head.items() if name != "__metadata__"}
-
-
-def _memory(
-    base: Path, shape: Shape | None, spec: TrainingSpec, longest: int
-) -> tuple[int, int] | tuple[None, None]:
-    """Bytes at the peak on a processor that trains in fp32, low and high.
-
-    The libraries; the base in fp32; the adapter four times (weights, gradients, Adam's two means); and what the
-    backward pass needs of each token in a forward pass: in each layer about 16 numbers for each of its width and 4
-    for each of its inner width. That fits the one figure we have (the embedded model, 8 rows of some 250 tokens,
-    4.9 GB); half and double of the last part are the range. Shared beginnings make it less, bf16 halves most of it.
-    """
-    config = json.loads((base / "config.json").read_text())
-    layers, width, inner = (
-        config.get(name) for name in ("num_hidden_layers", "hidden_size", "intermediate_size")
-    )
-    if shape is None or not (layers and width and inner):
-        return None, None
-    together = 2 if spec.kind == "kto" else 1
-    at_once = min(
-        max(together, min(FORWARD_ROWS, FORWARD_TOKENS // max(longest, 1))), spec.settings.batch_size
-    )
-    sequences = 1 if spec.kind == "sft" else 2
-    read = at_once * longest * sequences * layers * (16 * width + 4 * inner) * 4
-    fixed = LIBRARIES + 4 * shape.base_parameters + 16 * shape.parameters
-    return round(fixed + read / 2), round(fixed + read * 2)

@@ -18,7 +18,7 @@ from service.contract import fingerprint, folder
 from service.contract.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from service.contract.jobs import Manifest, TrainingReport, TrainingSpec
 from service.contract.replay import Replayed
-from training import checkpoint, processes, proof
+from training import checkpoint, memory, processes, proof
 from training.data import Chat
 from training.rows import Rows
 
@@ -34,9 +34,11 @@ def write(
     """
     if not processes.first():
         return
-    adapter = _save(run, spec, model, report.replay)
+    adapter = _save(run, spec, model, rows, report.replay)
     cases = proof.of_rows(Path(spec.base_model), adapter, chat, rows)
     proof.write(run, cases, mend="Raise the learning rate or the epochs.")
+    if report.usage is not None:
+        report.usage.peak_bytes = memory.peak()
     folder.write_json(run / folder.REPORT, report.model_dump())
     checkpoint.forget(run)
 
@@ -48,7 +50,7 @@ def write_pass(
     side = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         side.mkdir()
-        _save(side, spec, model, report.replay, step=report.steps)
+        _save(side, spec, model, rows, report.replay, step=report.steps)
         proof.keep(side, proof.of_trained(model, chat, rows))
         folder.write_json(side / folder.REPORT, report.model_dump())
         os.rename(side, place)
@@ -57,7 +59,12 @@ def write_pass(
 
 
 def _save(
-    run: Path, spec: TrainingSpec, model: PeftModel, replay: Replayed | None, step: int | None = None
+    run: Path,
+    spec: TrainingSpec,
+    model: PeftModel,
+    rows: Rows,
+    replay: Replayed | None,
+    step: int | None = None,
 ) -> Path:
     """Write `adapter/`: safetensors weights, PEFT's config and the manifest, and nothing else."""
     side, final = run / f".{folder.ADAPTER}.{os.getpid()}", run / folder.ADAPTER
@@ -70,14 +77,14 @@ def _save(
         for file in side.iterdir():
             if file.name not in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
                 file.unlink()  # PEFT's model card
-        folder.write_json(side / folder.MANIFEST, _manifest(spec, replay, step).model_dump())
+        folder.write_json(side / folder.MANIFEST, _manifest(spec, rows, replay, step).model_dump())
         os.rename(side, final)
     finally:
         shutil.rmtree(side, ignore_errors=True)
     return final
 
 
-def _manifest(spec: TrainingSpec, replay: Replayed | None, step: int | None) -> Manifest:
+def _manifest(spec: TrainingSpec, rows: Rows, replay: Replayed | None, step: int | None) -> Manifest:
     base = Path(spec.base_model)
     return Manifest(
         kind=spec.kind,
@@ -92,6 +99,8 @@ def _manifest(spec: TrainingSpec, replay: Replayed | None, step: int | None) -> 
         processes=processes.count(),
         replay_rows=replay.rows if replay else 0,
         replay_sha256=replay.sha256 if replay else None,
+        cases=rows.cases,
+        cases_sha256=spec.cases_sha256,
         versions={name: importlib.metadata.version(name) for name in VERSIONS},
         created_at=int(time.time()),
     )

@@ -37,7 +37,7 @@ def train(run: Path, spec: TrainingSpec) -> None:
     lines = StepLines(run)
     ready = prepare(run, spec, lines)
     steps.make(ready, run, spec, lines)
-    report = steps.report(ready, lines, _metrics(lines, steps.steps_a_pass(ready)))
+    report = steps.report(ready, spec, lines, _metrics(lines, steps.steps_a_pass(ready)))
     export.write(run, spec, ready.trainer.model, ready.chat, ready.found, report)
 
 
@@ -146,16 +146,22 @@ class _TokenisedKTOTrainer(Replaying, Resumable, Divided, KTOTrainer):
         policy.eval()
         with torch.no_grad(), self.accelerator.autocast():
             parts = [self._measured(self._prepare_inputs(batch)) for batch in self.get_eval_dataloader()]
-        ratios, mismatched, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+        found, ratios, mismatched, labels = (torch.cat(part) for part in zip(*parts, strict=True))
         figures = _figures(self.args, ratios, mismatched, labels)
+        for name, side in (("desirable", labels), ("undesirable", ~labels)):
+            if side.any():
+                figures[f"eval_logps/{name}"] = found[side].mean().item()
         self.log(figures)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, figures)
         return figures
 
-    def _measured(self, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Of each row: the log-ratio of policy to reference, the same of its mismatched answer, its label."""
+    def _measured(self, batch: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+        """Of each row: its answer's log-probability, its log-ratio to the reference's, the same ratio of its mismatched
+        answer, its label."""
+        found = self._logps(batch, "")
         return (
-            self._logps(batch, "") - batch["ref_logps"],
+            found,
+            found - batch["ref_logps"],
             self._logps(batch, "KL_") - batch["ref_KL_logps"],
             batch["label"].bool(),
         )
@@ -174,11 +180,12 @@ class _TokenisedKTOTrainer(Replaying, Resumable, Divided, KTOTrainer):
         return found.log_probs.sum(-1)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """A rated answer was not chosen before another: TRL's names for the two rewards are DPO's."""
+        """A rated answer was not chosen before another: TRL's names for the two labels are DPO's."""
         figures = self._metrics["train"]
         for theirs, ours in (("chosen", "desirable"), ("rejected", "undesirable")):
-            if (name := f"rewards/{theirs}") in figures:
-                figures[f"rewards/{ours}"] = figures.pop(name)
+            for what in ("rewards", "logps"):
+                if (name := f"{what}/{theirs}") in figures:
+                    figures[f"{what}/{ours}"] = figures.pop(name)
         super().log(logs, start_time)
 
 

@@ -29,6 +29,8 @@ NAMES = {
     "logps/rejected": "logp_rejected",
     "rewards/desirable": "reward_desirable",
     "rewards/undesirable": "reward_undesirable",
+    "logps/desirable": "logp_desirable",
+    "logps/undesirable": "logp_undesirable",
     "kl": "kl",
     "replay_distance": "replay_distance",
     "eval_loss": "valid_loss",
@@ -39,6 +41,8 @@ NAMES = {
     "eval_logps/rejected": "valid_logp_rejected",
     "eval_rewards/desirable": "valid_reward_desirable",
     "eval_rewards/undesirable": "valid_reward_undesirable",
+    "eval_logps/desirable": "valid_logp_desirable",
+    "eval_logps/undesirable": "valid_logp_undesirable",
     "eval_kl": "valid_kl",
 }
 """TRL's names on the left, ours on the right; what is not named here is not passed on."""
@@ -71,8 +75,8 @@ class StepLines(Says, TrainerCallback):
         self.steps: list[dict[str, float]] = []
         self.kept_step: int | None = None
         self.kept_because = ""
-        self.seconds_before = 0.0
-        """What the run took until the checkpoint that it goes on from."""
+        self.seconds_before = self.steps_before = 0.0
+        """What the run, and its steps alone, took until the checkpoint that it goes on from."""
         self._measured: dict[int, dict[str, float]] = {}
         self._made = time.monotonic()
         self._began = 0.0
@@ -97,6 +101,10 @@ class StepLines(Says, TrainerCallback):
     def seconds(self) -> float:
         """How long the run has taken, without the time that it lay still."""
         return self.seconds_before + time.monotonic() - self._made
+
+    def step_seconds(self) -> float:
+        """The same of its steps alone, and what is measured between them."""
+        return self.steps_before + (time.monotonic() - self._began if self._began else 0.0)
 
     def keep(self, step: int, because: str) -> None:
         """The adapter of this step is kept: later figures are not the adapter's."""

@@ -30,7 +30,9 @@ def train(run: Path, spec: TrainingSpec) -> None:
     metrics = {"train_loss": lines.last_epoch("train_loss", steps.steps_a_pass(ready))}
     if ready.found.held_out:
         metrics |= {"valid_loss_before": lines.before["valid_loss"], **lines.after}
-    export.write(run, spec, ready.trainer.model, ready.chat, ready.found, steps.report(ready, lines, metrics))
+    export.write(
+        run, spec, ready.trainer.model, ready.chat, ready.found, steps.report(ready, spec, lines, metrics)
+    )
 
 
 def prepare(run: Path, spec: TrainingSpec, lines: StepLines) -> steps.Ready:

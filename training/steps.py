@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from transformers import PrinterCallback
 
-from service.contract import folder
-from service.contract.jobs import TrainingReport, TrainingSpec
+from service.contract import fingerprint, folder
+from service.contract.jobs import TrainingReport, TrainingSpec, Usage
 from service.contract.replay import Forgetting
-from training import checkpoint, export, model, passes, preflight, processes, replay
+from training import checkpoint, export, memory, model, passes, preflight, processes, rendering, replay
 from training.data import Chat
 from training.early_stopping import EarlyStopping
 from training.progress import StepLines
@@ -32,6 +32,8 @@ class Ready(NamedTuple):
 def make(ready: Ready, run: Path, spec: TrainingSpec, lines: StepLines) -> None:
     """Train. The trainer's model holds the kept adapter afterwards, `lines` its figures. Raises `Refused`, `Paused`."""
     trainer = ready.trainer
+    if processes.first():
+        rendering.write(run, ready.chat, ready.found.train, ready.learned)
     check(ready, spec)
     trainer.replay = processes.first_then_others(
         lambda: replay.prepare(trainer.model, run, spec, ready.chat, ready.found, lines)
@@ -64,7 +66,7 @@ def check(ready: Ready, spec: TrainingSpec) -> None:
 
 
 def report(
-    ready: Ready, lines: StepLines, metrics: dict[str, float], *, ended: bool = True
+    ready: Ready, spec: TrainingSpec, lines: StepLines, metrics: dict[str, float], *, ended: bool = True
 ) -> TrainingReport:
     """What the run did; `metrics` are the method's own figures. What it forgot is measured once its steps are made."""
     trainer, state = ready.trainer, ready.trainer.state
@@ -78,6 +80,7 @@ def report(
         metrics=metrics,
         kept_step=lines.kept_step,
         kept_because=lines.kept_because,
+        usage=_usage(ready, spec, lines),
         replay=trainer.replay.replayed(lines.kept_step or state.global_step),
         forgetting=_forgetting(trainer, lines) if ended else None,
     )
@@ -97,8 +100,17 @@ def _leave(ready: Ready, place: Path, spec: TrainingSpec, lines: StepLines) -> N
     metrics = {"train_loss": lines.last_epoch("train_loss", steps_a_pass(ready))}
     if lines.after:
         metrics |= {"valid_loss_before": lines.before["valid_loss"], **lines.after}
-    so_far = report(ready, lines, metrics, ended=False)
+    so_far = report(ready, spec, lines, metrics, ended=False)
     export.write_pass(place, spec, ready.trainer.model, ready.chat, ready.found, so_far)
+
+
+def _usage(ready: Ready, spec: TrainingSpec, lines: StepLines) -> Usage:
+    longest, seconds = max(row.length for row in ready.learned), lines.step_seconds()
+    return Usage(
+        machine=fingerprint.machine(), peak_bytes=memory.peak(),
+        expected_bytes=memory.expected(Path(spec.base_model), spec.kind, spec.settings, longest),
+        step_seconds=round(seconds, 1), tokens_per_second=round(lines.tokens / seconds, 1) if seconds else 0.0,
+    )  # fmt: skip
 
 
 def _forgetting(trainer: Any, lines: StepLines) -> Forgetting | None:

@@ -14,8 +14,7 @@ import gradio as gr
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from service.contract.users import Role
-from ui import reports, shared
+from ui import reports, shared, sheets
 from ui.admin import Admin
 from ui.answers import Answers
 from ui.chat import Chat
@@ -24,6 +23,7 @@ from ui.compare import Compare
 from ui.guard import SCREENS, Guard
 from ui.login import routes, show
 from ui.maths import typesetter
+from ui.notices import LARGEST, notices
 from ui.pages import static
 from ui.review import Reviewing
 from ui.screens import AT_ONCE, Parts, Screen
@@ -31,12 +31,11 @@ from ui.sessions import People, language_of, only, token_of
 from ui.settings import Settings
 from ui.studio import Studio
 from ui.theme import theme
-from ui.words import LANGUAGES, refusal, words
+from ui.words import LANGUAGES, Words, refusal, words
 
 CLASSES: dict[str, type[Screen]] = {
     "compare": Compare, "review": Reviewing, "studio": Studio, "admin": Admin, "": Chat,
 }  # fmt: skip
-LARGEST_UPLOAD = "512mb"
 QUEUE_PAUSE = 0.02
 """Seconds between two looks of an idle page for work: nobody notices, and a processor rests."""
 NEVER = 3600.0
@@ -58,17 +57,19 @@ def create_app(settings: Settings, gateway: Gateway | None = None) -> FastAPI:
     app.include_router(routes(gateway, parts.people, settings))
     app.include_router(shared.routes(parts))
     app.include_router(reports.routes(parts))
+    app.include_router(sheets.routes(parts))
     app.include_router(_plain(parts))
     # The longest path first: a mount takes every address that begins with its own.
     for language in reversed(LANGUAGES):
         for name, screen in CLASSES.items():
             path = "/".join(part for part in ("", "fr" if language == "fr" else "", name) if part)
-            _mount(app, screen(parts, words(language)).build(), f"/{path}", SCREENS[name], parts.people)
+            _mount(app, screen(parts, words(language)), f"/{path}", name)
     app.add_middleware(Guard, people=parts.people, settings=settings)
     return app
 
 
-def _mount(app: FastAPI, page: gr.Blocks, path: str, role: Role, people: People) -> None:
+def _mount(app: FastAPI, screen: Screen, path: str, name: str) -> None:
+    page = screen.build()
     # What `page.queue(api_open=False)` sets, without building Gradio's application once more.
     page.api_open = False
     page._queue.max_thread_count = AT_ONCE
@@ -78,18 +79,23 @@ def _mount(app: FastAPI, page: gr.Blocks, path: str, role: Role, people: People)
     page._queue.sleep_when_free, page._queue.progress_update_sleep_when_free = QUEUE_PAUSE, NEVER
     look: dict[str, Any] = {
         "theme": theme(), "css": static("screens.css") + static("chat.css") + static("phone.css"),
-        "head": f"<style>{static('tokens.css')}{static('page.css')}</style>"
-        f"<script>window.tailorbirdMaths = {json.dumps(typesetter())};{static('page.js')}</script>",
+        "head": f"<style>{static('tokens.css')}{static('page.css')}</style><script>{_script(screen.w)}</script>",
     }  # fmt: skip
-    door = only(people, role)
+    door = only(screen.people, SCREENS[name], name)
     # Gradio 6.31 asks its `auth_dependency` on some of its routes; the application's own dependency is on each.
     gr.mount_gradio_app(
         app, page, path, auth_dependency=door, run_history=False, footer_links=[], show_error=False,
-        ssr_mode=False, max_file_size=LARGEST_UPLOAD, mcp_server=False, enable_monitoring=False,
+        ssr_mode=False, max_file_size=f"{LARGEST}mb", mcp_server=False, enable_monitoring=False,
         app_kwargs={
             "openapi_url": None, "docs_url": None, "redoc_url": None, "dependencies": [Depends(door)],
         }, **look,
     )  # fmt: skip
+
+
+def _script(w: Words) -> str:
+    given = {"tailorbirdMaths": typesetter(), "tailorbirdSaid": notices(w)}
+    values = "".join(f"window.{name} = {json.dumps(value)};" for name, value in given.items())
+    return values + static("page.js") + static("connection.js")
 
 
 def _plain(parts: Parts) -> APIRouter:
@@ -99,6 +105,11 @@ def _plain(parts: Parts) -> APIRouter:
     @router.get("/healthz")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
+
+    @router.get("/connection")
+    async def connection() -> Response:
+        """A page that lost its connection asks here, until the gateway answers too."""
+        return Response(status_code=204 if await parts.gateway.alive() else 503)
 
     @router.get("/assets/icon.svg")
     @router.get("/favicon.ico")

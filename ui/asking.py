@@ -18,8 +18,9 @@ from ui.attachments import joined, parted
 from ui.branches import before, next_follows
 from ui.client import Refused
 from ui.pages import render
-from ui.screens import Screen
-from ui.words import refusal
+from ui.screens import Parts, Screen
+from ui.sessions import OPEN_PAGES
+from ui.words import Words, refusal
 
 KEEP = gr.skip()
 NOTHING = [KEEP] * 7
@@ -33,6 +34,11 @@ LIVELY = 0.7
 
 class Asking(Screen):
     """The part of the chat that asks. Shows by seven outputs: side, thread, growing, composer and three ids."""
+
+    def __init__(self, parts: Parts, w: Words) -> None:
+        super().__init__(parts, w)
+        self._listed: dict[str, int] = {}
+        """How many conversations an open page lists, where somebody asked for older ones."""
 
     async def _pressed(self, request: gr.Request, act: Act, here: str, chosen: str) -> list[Any]:
         """A button that asks: a starter, a failed question, an answer again, a changed question."""
@@ -60,11 +66,10 @@ class Asking(Screen):
             return NOTHING
         with self.spoken():
             token, user = await self.person(request)
-            side = KEEP
             if not here:
                 title = conversations.title_of(parted(question)[0])
                 here = (await self.gateway.create_conversation(token, chosen, title)).id
-                side = await conversations.side(self.gateway, token, self.w, here)
+            side = await self._side(request, token, here, asked=True)
             found = await conversations.settled(self.gateway, token, here)
             assistant = named(await self.gateway.assistants(token), found.assistant)
             follows = follows or next_follows(found)
@@ -80,6 +85,20 @@ class Asking(Screen):
         writing = gr.Textbox(value="", submit_btn=False, stop_btn=True)
         place = [here, found.assistant, conversations.WINDOW]
         return [side, earlier, self._growing(answer), writing, *place]
+
+    async def _side(
+        self, request: gr.Request, token: str, here: str, search: str = "", *, asked: bool = False
+    ) -> str:
+        """The list of conversations, as far as this page was asked to show it."""
+        count = self._listed.get(str(request.session_hash), conversations.LISTED)
+        return await conversations.side(self.gateway, token, self.w, here, search, asked=asked, count=count)
+
+    def _list_more(self, request: gr.Request) -> None:
+        """Older conversations too, on this page."""
+        page = str(request.session_hash)
+        self._listed[page] = self._listed.pop(page, conversations.LISTED) + conversations.LISTED
+        if len(self._listed) > OPEN_PAGES:
+            del self._listed[next(iter(self._listed))]
 
     async def grow(self, request: gr.Request, here: str) -> AsyncIterator[Any]:
         """The answer being written in the conversation, each time it has grown; nothing where there is none."""
@@ -100,7 +119,6 @@ class Asking(Screen):
                 return NOTHING
             found = await conversations.settled(self.gateway, token, here)
             assistant = named(await self.gateway.assistants(token), found.assistant)
-            side = await conversations.side(self.gateway, token, self.w, here)
         apart = answer.refused is not None and not answer.text
         told = "" if answer.refused else self.w("answer_ready", title=answer.title)
         shown = conversations.thread(
@@ -108,7 +126,7 @@ class Asking(Screen):
         )
         rest = self._growing(answer) if apart or answer.shortened else ""
         ready = gr.Textbox(submit_btn=True, stop_btn=False)
-        return [side, shown, rest, ready, here, found.assistant, conversations.WINDOW]
+        return [KEEP, shown, rest, ready, here, found.assistant, conversations.WINDOW]
 
     def _growing(self, answer: Answer) -> str:
         question, attachments = parted(answer.question)

@@ -127,13 +127,15 @@ class Chat(Asking):
                 await self.gateway.change_conversation(token, act.id, title=act.text("title")[:120])
             elif act.act == "pin":
                 await self.gateway.change_conversation(token, act.id, pinned=act.value == "1")
-            return await conversations.side(self.gateway, token, self.w, here)
+            elif act.act == "older":
+                self._list_more(request)
+            return await self._side(request, token, here)
 
     async def search(self, event: gr.EventData, request: gr.Request, here: str) -> str:
         with self.spoken():
             token, _ = await self.person(request)
             wanted = read(event).text("search")
-            return await conversations.side(self.gateway, token, self.w, here, wanted)
+            return await self._side(request, token, here, wanted)
 
     async def say(
         self, event: gr.EventData, request: gr.Request, here: str, chosen: str, window: int
@@ -200,7 +202,7 @@ class Chat(Asking):
         token, user = await self.person(request)
         everyone = await self.gateway.assistants(token)
         found = await self._found(token, here) if here and here != LEARNT else None
-        side = await conversations.side(self.gateway, token, self.w, found.id if found else here)
+        side = await self._side(request, token, found.id if found else here)
         answer = self.answers.of(found.id, user.id) if found else None
         writing = answer is not None
         if found is not None and (writing or (found.turns and found.turns[-1].status == "running")):

@@ -17,6 +17,10 @@ from ui.words import Words
 
 WINDOW = 30
 """Turns shown at first; the earlier ones come when asked for."""
+LISTED = 100
+"""Conversations listed at first, and so many more each time older ones are asked for."""
+FOUND = 200
+"""Conversations that a search shows at most."""
 SETTLED = ("show", "share", "unshare", "training")
 TITLE = 60
 """Characters of a title made from a question."""
@@ -64,11 +68,20 @@ async def settle(gateway: Gateway, token: str, here: str, act: Act) -> tuple[str
     return here, "said_shared" if act.act == "share" else "said_unshared"
 
 
-async def side(gateway: Gateway, token: str, w: Words, here: str, search: str = "") -> str:
-    """The list of conversations as HTML, pinned ones first, then the newest; those alone that hold `search`."""
-    found = await gateway.conversations(token, search)
+async def side(
+    gateway: Gateway, token: str, w: Words, here: str, search: str = "", *, asked: bool = False, count: int = LISTED,
+) -> str:  # fmt: skip
+    """The list of conversations as HTML, pinned ones first, then the newest; those alone that hold `search`.
+
+    `asked`: the one that is open is the newest from now on. It takes its place when its question is sent and not when
+    the answer has ended: a list must not move under the hand of who is renaming something in it.
+    """
+    found, more = await gateway.conversations(token, search, count=FOUND if search else count)
+    if asked:
+        found.sort(key=lambda one: (not one.pinned, one.id != here))
     told = [one.model_copy(update={"match": unmarked(one.match)}) if one.match else one for one in found]
-    return render("side", w, conversations=told, here=here, search=search)
+    older = count - LISTED if count > LISTED and not search else None
+    return render("side", w, conversations=told, here=here, search=search, more=more, older=older)
 
 
 def thread(

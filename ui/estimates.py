@@ -15,6 +15,8 @@ PLAIN = (
     "early_stopping_patience", "replay",
 )  # fmt: skip
 """Settings that everybody is told of; the others mean something to specialists alone."""
+UNNAMED = ("learning_rate_multiplier", "beta", "sft_weight", "desirable_weight")
+"""Settings whose sentence is that of the usual value: another one is told as it was typed."""
 LESS_OFTEN = ("non_preferred", "undesirable")
 UNITS = (("seconds", 1.0, 90.0), ("minutes", 60.0, 5400.0), ("hours", 3600.0, float("inf")))
 """Of a length of time: its name, its seconds, and up to how many seconds it is used."""
@@ -34,7 +36,7 @@ class Extent:
     """How much of something it takes, how sure that is, and on what it rests."""
 
     text: str
-    basis: str
+    confidence: str
     sure: str
     why: str
 
@@ -70,7 +72,10 @@ def settings(w: Words, estimate: Estimate) -> list[Setting]:
         why = w("because_you") if chosen is None else ""
         if chosen is not None and w.has(f"because_{chosen.code}"):
             why = w(f"because_{chosen.code}", n=estimate.look.rows, held_out=estimate.held_out)
-        found.append(Setting(name, w(sentence, n=value, replayed=estimate.look.replay_rows), why))
+        what = w(sentence, n=value, replayed=estimate.look.replay_rows)
+        if chosen is None and name in UNNAMED:
+            what = w("how_given", setting=w(f"setting_{name}"), value=figure(w, value))
+        found.append(Setting(name, what, why))
     return found
 
 
@@ -123,8 +128,8 @@ def _extent(w: Words, name: str, found: Range, said: Callable[[Words, float, flo
     text = w("not_known")
     if found.low is not None and found.high is not None:
         text = said(w, found.low, found.high)
-    basis = found.basis
-    return Extent(text, basis, w(f"sure_{basis}", n=found.jobs), w(f"because_{name}_{basis}", n=found.jobs))
+    sure, why = w(f"sure_{found.confidence}", n=found.jobs), w(f"because_{name}_{found.basis}", n=found.jobs)
+    return Extent(text, found.confidence, sure, why)
 
 
 def _fault(w: Words, one: Finding) -> Fault:

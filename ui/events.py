@@ -11,6 +11,9 @@ from service.contract.jobs import Chosen, JobError, JobEvent
 from ui.failures import failure
 from ui.words import Words, figure
 
+UNSAYABLE = (KeyError, TypeError, AttributeError)
+"""What a sentence needs was not sent, or not as we know it."""
+
 
 def said(w: Words, event: JobEvent) -> tuple[str, bool]:
     """The message, and whether it is in the reader's language; else it is in English."""
@@ -23,17 +26,17 @@ def said(w: Words, event: JobEvent) -> tuple[str, bool]:
         return event.message, False
     try:
         return w(name, **_values(w, event.data)), True
-    except (
-        KeyError,
-        TypeError,
-        AttributeError,
-    ):  # what the sentence needs was not sent, or not as we know it
+    except UNSAYABLE:
         return event.message, False
 
 
-def reason(w: Words, chosen: Chosen) -> str:
-    """Why a setting that was left to the service is what it is, in a specialist's words."""
-    return _why(w, chosen.code, chosen.values)
+def reason(w: Words, chosen: Chosen | None, sent: str) -> tuple[str, bool]:
+    """Why a setting that was left to the service is what it is, in a specialist's words, and whether these are in the
+    reader's language; else as it was sent, in English."""
+    try:
+        return (_why(w, chosen.code, chosen.values), True) if chosen else (sent, w.language == "en")
+    except UNSAYABLE:
+        return sent, w.language == "en"
 
 
 def _values(w: Words, data: dict[str, Any]) -> dict[str, Any]:

@@ -79,10 +79,16 @@ class Guard:
         if user is None:
             wanted = quote(_address(request, request.url.path), safe="/")
             return RedirectResponse(f"/login?next={wanted}", 303)
-        if not may(user, SCREENS[name]):
+        if not may(user, SCREENS[name], name):
             role = w(f"role_{SCREENS[name]}")
             return show(
-                "refused", w, status=403, name=user.name, role=role, home=request.url.path.startswith("/fr/")
+                "refused",
+                w,
+                status=403,
+                name=user.name,
+                role=role,
+                closed=may(user, SCREENS[name]),
+                home=request.url.path.startswith("/fr/"),
             )
         return None
 

@@ -9,7 +9,9 @@ from typing import Any, cast, get_args
 import gradio as gr
 
 from service.contract.assistants import Assistant
-from service.contract.imports import Column, Format, Import, ImportPlan, Preview
+from service.contract.imports import BESIDE, Column, Format, Import, ImportPlan, Preview
+from service.contract.splits import Wish
+from ui import sheets
 from ui.acts import Act
 from ui.client import Refused
 from ui.pages import render
@@ -19,6 +21,7 @@ from ui.words import Words
 
 FORMATS: tuple[Format, ...] = get_args(Format)
 COLUMNS: tuple[Column, ...] = get_args(Column)
+WISHES: tuple[Wish, ...] = get_args(Wish)
 LIST = 8
 """Earlier imports that are listed."""
 LOOK_EVERY = 1.0
@@ -52,11 +55,19 @@ class ImportSection:
 
     def wire(self, page: gr.Blocks, brought: gr.Textbox) -> None:
         """The section's events. The id of the file of what was read in goes to `brought` at once."""
-        here, drawn = self._here, [self._shown, self._clock, brought]
+        here = self._here
+        self._drawn_on = drawn = [self._shown, self._clock, brought]
         page.load(self.look, here, drawn, **MANY)
         self._upload.upload(self.bring, self._upload, [here, self._shown, self._upload], **MANY)
         self._shown.click(self.act, here, [here, *drawn], trigger_mode="multiple", **MANY)
         self._clock.tick(self.look, here, drawn, **MANY)
+
+    def follow(self, begun: gr.Textbox) -> None:
+        """An import that was begun elsewhere on the screen is opened here; `begun` holds its id."""
+        begun.change(self.open, begun, [self._here, *self._drawn_on], **MANY)
+
+    async def open(self, request: gr.Request, import_id: str) -> tuple[Any, ...]:
+        return import_id, *await self.look(request, import_id)
 
     async def bring(self, request: gr.Request, path: str | None) -> tuple[Any, Any, Any]:
         with self.screen.spoken():
@@ -111,6 +122,7 @@ def draw(w: Words, one: Import | None, earlier: list[Import], assistants: list[A
     """The open import and the earlier ones."""
     return render(
         "imports", w, one=one, earlier=earlier, assistants=assistants, formats=FORMATS, columns=COLUMNS,
+        wishes=WISHES, sheet=sheets.drawn(w, one.report.sheet) if one is not None and one.report is not None else "",
         table=_table(one.preview) if one is not None and one.preview is not None else [],
     )  # fmt: skip
 
@@ -120,7 +132,7 @@ def plan_of(act: Act, assistants: dict[str, Assistant]) -> ImportPlan:
     form = act.text("format")
     chosen: Format | None = cast(Format, form) if form in FORMATS else None
     mapping: dict[Column, str] = {}
-    for column in COLUMNS if chosen == "columns" else ():
+    for column in COLUMNS if chosen == "columns" else BESIDE:
         if name := act.text(f"column_{column}"):
             mapping[column] = name
     assistant = assistants.get(act.text("assistant"))
@@ -131,6 +143,7 @@ def plan_of(act: Act, assistants: dict[str, Assistant]) -> ImportPlan:
         assistant=assistant.name if assistant is not None else None, source=act.text("source")[:500] or None,
         licence=act.text("licence")[:200] or None, near_duplicates="leave_out" if "near" in act.fields else "keep",
         bad_rows="refuse" if "strict" in act.fields else "leave_out",
+        split_by=next((wish for wish in WISHES if wish == act.text("split_by")), None),
     )  # fmt: skip
 
 

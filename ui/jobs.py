@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas
+from pydantic import ValidationError
 
+from service.contract.datasets import describe
 from service.contract.files import File
 from service.contract.jobs import ENDED, Job, JobCreate, JobEvent, Method
-from ui.client import Gateway
+from ui.client import Gateway, Refused
 from ui.events import said
 from ui.failures import failure
 from ui.pages import render
@@ -59,15 +61,25 @@ async def detail(
     return head, points(w, events, CURVES), points(w, events, RANKING), messages
 
 
-def wanted(assistant: str, file: File, passes: int, reason: str | None = None) -> JobCreate:
-    """A job on a file, on top of what answers now. `passes` 0 leaves the number to the service; `reason` is why to
-    train on frozen feedback that a finding holds."""
+def wanted(
+    assistant: str,
+    file: File,
+    held_out: File | None,
+    hyperparameters: dict[str, Any],
+    reason: str | None = None,
+) -> JobCreate:
+    """A job on a file, on top of what answers now, measured on what is held out. What `hyperparameters` leaves out is
+    the service's choice; `reason` is why to train on frozen feedback that a finding holds. Raises `Refused` for a
+    setting that cannot stand."""
     metadata = {"assistant": assistant} | ({"override_reason": reason} if reason else {})
     name = METHODS.get(file.kind or "", "supervised")
-    settings = {"hyperparameters": {"n_epochs": passes or "auto"}}
+    try:
+        method = Method.model_validate({"type": name, name: {"hyperparameters": hyperparameters}})
+    except ValidationError as error:
+        raise Refused(400, "invalid_value", describe(error)) from None
     return JobCreate(
-        model=assistant, training_file=file.id, suffix=assistant, metadata=metadata,
-        method=Method.model_validate({"type": name, name: settings}),
+        model=assistant, training_file=file.id, validation_file=held_out.id if held_out else None, suffix=assistant,
+        metadata=metadata, method=method,
     )  # fmt: skip
 
 

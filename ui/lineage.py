@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from service.contract.lineage import DatasetUse, JobUse, Lineage
+from service.contract.lineage import AdapterUse, DatasetUse, JobUse, Lineage
 from service.contract.releases import Release
 from ui.pages import render
 from ui.words import Words
@@ -24,6 +24,7 @@ class Step:
     inherited: bool
     job: JobUse
     datasets: list[DatasetUse]
+    adapter: AdapterUse | None
 
 
 def drawn(w: Words, release: Release, lineage: Lineage) -> Markup:
@@ -32,6 +33,7 @@ def drawn(w: Words, release: Release, lineage: Lineage) -> Markup:
     return Markup(
         render(
             "lineage", w, release=release, steps=steps, rest=rest, people=lineage.people,
+            documents=lineage.documents,
             many=len(lineage.people) >= NAMED,
         )
     )  # fmt: skip
@@ -41,16 +43,17 @@ def _way(w: Words, release: Release, lineage: Lineage) -> tuple[list[Step], str 
     """Each training, the latest first, and the adapter below the first of them when no training made it."""
     made = {job.adapter: job for job in lineage.jobs if job.adapter is not None}
     known = {dataset.id: dataset for dataset in lineage.datasets}
-    inherited = {adapter.digest: adapter.inherited for adapter in lineage.adapters}
+    adapters = {adapter.digest: adapter for adapter in lineage.adapters}
     steps: list[Step] = []
     at: str | None = release.adapter
     while at is not None and (job := made.pop(at, None)) is not None:
         steps.append(
             Step(
                 title=_title(w, release, lineage, at),
-                inherited=inherited.get(at, at != release.adapter),
+                inherited=adapters[at].inherited if at in adapters else at != release.adapter,
                 job=job,
                 datasets=[known[id_] for id_ in job.datasets if id_ in known],
+                adapter=adapters.get(at),
             )
         )
         at = job.start_adapter

@@ -30,6 +30,8 @@ FIGURES = (
     ("report_margin", "reward_margin", "valid_reward_margin"),
     ("report_logp_chosen", "logp_chosen", "valid_logp_chosen"),
     ("report_logp_rejected", "logp_rejected", "valid_logp_rejected"),
+    ("report_logp_desirable", "logp_desirable", "valid_logp_desirable"),
+    ("report_logp_undesirable", "logp_undesirable", "valid_logp_undesirable"),
     ("report_replay", "replay_distance", ""),
 )
 """A figure's name, and what it is called of the training rows and of the held-out ones."""
@@ -125,12 +127,8 @@ def _settings(w: Words, found: JobReport) -> list[tuple[str, str, str, bool]]:
     """Each setting: its name, its value, why it is so where the service chose it, and whether that is translated."""
     shown = []
     for name, value in found.job.hyperparameters.items():
-        why, ours = found.job.hyperparameter_reasons.get(name, ""), w.language == "en"
-        if name in found.reasons:
-            try:
-                why, ours = reason(w, found.reasons[name]), True
-            except (KeyError, TypeError):  # what the sentence needs was not sent, or not as we know it
-                pass
+        sent = found.job.hyperparameter_reasons.get(name, "")
+        why, ours = reason(w, found.reasons.get(name), sent)
         named = w(f"setting_{name}") if w.has(f"setting_{name}") else name
         shown.append((named, figure(w, value), why, ours))
     return shown

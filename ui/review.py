@@ -1,8 +1,10 @@
 """Reviewing: one answer at a time, what was said of it, one's verdict, and then what the others decided.
 
-Owns the page's events. Keeps nothing: what waits and for whom the gateway decides.
+Owns the page's events. Keeps nothing but the assistants' titles, asked for anew with each page: what waits and for whom
+the gateway decides.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
@@ -16,6 +18,7 @@ from ui.screens import MANY, Screen
 
 class Reviewing(Screen):
     name = "review"
+    _titles: Mapping[str, str] = {}
 
     def build(self) -> gr.Blocks:
         title = f"{self.w('review_title')} · Tailorbird"
@@ -30,6 +33,7 @@ class Reviewing(Screen):
     async def load(self, request: gr.Request) -> tuple[str, str, str]:
         with self.spoken():
             token, user = await self.person(request)
+            self._titles = {one.name: one.title for one in await self.gateway.assistants(token)}
             return self.header(user), await self._item(token), await self._agreement(token)
 
     async def act(self, event: gr.EventData, request: gr.Request) -> tuple[Any, Any]:
@@ -54,8 +58,8 @@ class Reviewing(Screen):
             return await self._item(token, last, note, act.once), await self._agreement(token)
 
     async def _item(self, token: str, last: Review | None = None, note: str = "", once: str = "") -> str:
-        titles = {one.name: one.title for one in await self.gateway.assistants(token)}
-        return reviews.drawn(self.w, await self.gateway.next_review(token), last, note, once, titles=titles)
+        queue = await self.gateway.next_review(token)
+        return reviews.drawn(self.w, queue, last, note, once, titles=self._titles)
 
     async def _agreement(self, token: str) -> str:
         return reviews.figures(self.w, await self.gateway.agreement(token))

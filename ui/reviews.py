@@ -56,7 +56,8 @@ def review_of(act: Act) -> ReviewCreate:
             correction=act.text("correction") if verdict == "correct" else None,
             skip_reason=cast(SkipReason, act.text("skip_reason")) if verdict == "skip" else None,
             rubric={name: cast(Mark, mark) for name, mark in rubric.items() if mark},
-            comment=act.text("comment") or None, personal_data=bool(act.text("personal_data")),
+            comment=act.text("comment") or None, topic=act.text("topic") or None,
+            personal_data=bool(act.text("personal_data")),
         )  # fmt: skip
     except ValidationError:
         raise Refused(400, "review_incomplete", "Choose a verdict first.") from None

@@ -66,6 +66,7 @@ class Screen:
         try:
             yield
         except Refused as refused:
-            # Notices are drawn as HTML, and a refusal may quote what was typed.
-            text = escape(refusal(self.w, refused))
-            raise gr.Error(text, duration=12, title=self.w("notice_title"), print_exception=False) from None
+            # Notices are drawn as HTML, and a refusal may quote what was typed. The page knows ours by their class.
+            lost = " lost" if refused.code == "unreachable" else ""
+            text = f"<span class='ours{lost}'>{escape(refusal(self.w, refused))}</span>"
+            raise gr.Error(text, duration=12, print_exception=False) from None

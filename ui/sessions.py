@@ -17,6 +17,7 @@ from service.contract.users import RANK, Role, User
 from ui.client import Gateway, Refused
 
 COOKIE = "tailorbird_session"
+COMPARE = "compare"
 LANGUAGE_COOKIE = "tailorbird_language"
 Language = Literal["en", "fr"]
 
@@ -57,8 +58,9 @@ def token_of(request: Request | gr.Request | None) -> str:
     return cookies.get(COOKIE, "")
 
 
-def may(user: User, role: Role) -> bool:
-    return RANK[user.role] >= RANK[role]
+def may(user: User, role: Role, screen: str = "") -> bool:
+    """Whether the role is enough, and whether the house's rules open the screen to this person."""
+    return RANK[user.role] >= RANK[role] and (user.compares or screen != COMPARE)
 
 
 STALE = "x-tailorbird-stale"
@@ -67,7 +69,7 @@ OPEN_PAGES = 20_000
 """Pages whose owner one screen remembers; the one that was longest silent is forgotten first."""
 
 
-def only(people: People, role: Role) -> Callable[[Request], Awaitable[str]]:
+def only(people: People, role: Role, screen: str = "") -> Callable[[Request], Awaitable[str]]:
     """The door of a screen for `role` and above: 401 for nobody, 403 for somebody else, and for somebody who names
     another person's open page. Gradio itself hands a page's messages to whoever knows its `session_hash`."""
     owners: OrderedDict[str, str] = OrderedDict()
@@ -79,7 +81,7 @@ def only(people: People, role: Role) -> Callable[[Request], Awaitable[str]]:
             raise HTTPException(503, refused.message) from refused
         if user is None:
             raise HTTPException(401, "Sign in first.")
-        if not may(user, role):
+        if not may(user, role, screen):
             raise HTTPException(403, f"This screen is for the role '{role}'.")
         for page in await _pages_in(request):
             if owners.setdefault(page, user.id) != user.id:

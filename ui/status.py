@@ -1,11 +1,24 @@
 """The state of the service in words: what is served, what is under way, and what is wrong."""
 
+from dataclasses import dataclass
+
 from service.contract.jobs import JobError
-from service.contract.status import Status
+from service.contract.status import Status, Wrong
 from ui.client import Gateway
 from ui.failures import failure
 from ui.pages import render
 from ui.words import Words
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong."""
+
+    said: str
+    ours: bool = True
+    """Whether it is said in the reader's language; else it is in English."""
+    sent: str = ""
+    """The engine's or the job's own words, for specialists."""
 
 
 async def shown(gateway: Gateway, token: str, w: Words) -> str:
@@ -14,23 +27,22 @@ async def shown(gateway: Gateway, token: str, w: Words) -> str:
     return render("status", w, told=told, wrong=wrong(w, told))
 
 
-def wrong(w: Words, told: Status) -> list[tuple[str, bool]]:
-    """All that is wrong, and whether it is said in the reader's language; else it is in English."""
+def wrong(w: Words, told: Status) -> list[Fault]:
+    """All that is wrong."""
     if len(told.coded) != len(told.wrong):
-        return [(sentence, False) for sentence in told.wrong]
-    said: list[tuple[str, bool]] = []
-    for sentence, one in zip(told.wrong, told.coded, strict=True):
-        name = f"wrong_{one.code}"
-        try:
-            said.append((w(name, **_values(w, one.values)), True) if w.has(name) else (sentence, False))
-        except KeyError:  # a value that the sentence needs and another version did not send
-            said.append((sentence, False))
-    return said
+        return [Fault(sentence, ours=False) for sentence in told.wrong]
+    return [_fault(w, sentence, one) for sentence, one in zip(told.wrong, told.coded, strict=True)]
 
 
-def _values(w: Words, values: dict[str, str | int]) -> dict[str, str | int]:
-    """Why a job failed is said in the reader's language too."""
-    if "error" not in values:
-        return values
-    error = JobError(code=str(values["error"]), message=str(values.get("message", "")))
-    return values | {"message": failure(w, error)[0]}
+def _fault(w: Words, sentence: str, one: Wrong) -> Fault:
+    sent, values = "", one.values
+    if w.has(cause := f"cause_{values.get('cause')}"):
+        sent, values = str(values.get("why", "")), values | {"why": w(cause)}
+    elif "error" in values:
+        sent = str(values.get("message", ""))
+        why, ours = failure(w, JobError(code=str(values["error"]), message=sent))
+        sent, values = sent if ours else "", values | {"message": why}
+    try:
+        return Fault(w(f"wrong_{one.code}", **values), sent=sent)
+    except KeyError:  # a code of another version, or a value that the sentence needs and it did not send
+        return Fault(sentence, ours=False)

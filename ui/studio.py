@@ -5,24 +5,29 @@ the service's worker and is only looked at here, by a timer.
 """
 
 import hashlib
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
+from service.contract.assistants import Assistant
 from service.contract.jobs import ENDED
-from ui import datasets, evaluations, jobs, releases, runs, timeline
+from ui import datasets, evaluations, jobs, places, releases, runs, timeline
 from ui.adapters import AdapterSection
 from ui.client import Refused
+from ui.documents import DocumentSection
 from ui.imports import ImportSection
 from ui.panel import panel, read
+from ui.places import TABS, Place
 from ui.rounds import Choices, RoundSection
 from ui.screens import MANY, Parts, Screen
 from ui.words import Words
 
 LOOK_EVERY = 3.0
 """Seconds between two looks at what is under way."""
+GO = "(address) => window.tailorbird.address(address)"
 MOVING = ("jobs", "detail", "loss", "ranking", "messages", "evaluations", "releases", "timeline", "seen")
 """What changes by itself, and what was seen of it at the last look."""
 
@@ -38,6 +43,7 @@ class Studio(Screen):
             ImportSection(self),
             AdapterSection(self),
         )
+        self._documents = DocumentSection(self, self._imports)
 
     def build(self) -> gr.Blocks:
         w = self.w
@@ -50,6 +56,7 @@ class Studio(Screen):
             parts: dict[str, Any] = {"header": panel("header")}
             parts["job"], parts["seen"] = gr.Textbox(visible=False), gr.State({})
             parts["drawn"], parts["page"] = gr.State(None), gr.State(timeline.Page())
+            parts["tab"], parts["address"] = gr.Textbox(TABS[0], visible=False), gr.Textbox(visible=False)
             with gr.Column(elem_id="studio"):
                 parts["assistant"] = gr.Dropdown(
                     [], label=w("assistant"), elem_id="assistant", interactive=True, filterable=False
@@ -71,6 +78,7 @@ class Studio(Screen):
     def _round_tab(self, parts: dict[str, Any]) -> None:
         self._round.build()
         parts["upload"] = self._imports.build()
+        self._documents.build()
         parts["brought"] = gr.Textbox(visible=False)
 
     def _training_tab(self, parts: dict[str, Any]) -> None:
@@ -99,30 +107,38 @@ class Studio(Screen):
         moving = [p[name] for name in MOVING]
         chosen = [*place, self._round.choices]
         everything = [*moving, self._round.shown, p["drawn"]]
+        at = [p["assistant"], p["tab"], p["job"], self._round.choices]
 
-        def redraw_after(event: Any) -> None:
-            event.then(self.redraw, chosen, everything, **MANY).then(
+        def told(event: Any) -> Any:
+            return event.then(self.moved, at, p["address"], **MANY)
+
+        def redrawn(event: Any) -> Any:
+            told(event)
+            return event.then(self.redraw, chosen, everything, **MANY).then(
                 self.settle, [*chosen, p["drawn"]], everything, **MANY
             )
 
-        redraw_after(page.load(self.load, None, [p["header"], p["assistant"]], **MANY))
-        redraw_after(
-            p["assistant"].input(self.other, None, [p["job"], p["page"], self._round.choices], **MANY)
-        )
+        arrived = [self._round.shown, self._round.choices]
+        first = page.load(self.load, None, [p["header"], *at, p["tabs"]], **MANY)
+        told(redrawn(first).then(self._round.arrive, [p["assistant"], self._round.choices], arrived, **MANY))
+        redrawn(p["assistant"].input(self.other, None, [p["job"], p["page"], self._round.choices], **MANY))
+        told(p["tabs"].select(self.opened, None, p["tab"], **MANY))
+        p["address"].change(None, p["address"], None, js=GO)
         self._imports.wire(page, p["brought"])
+        self._documents.wire(page)
         self._adapters.wire(page, p["assistant"]).success(self.look, place, moving, **MANY)
         p["timeline"].click(self.turn, None, p["page"], trigger_mode="multiple", **MANY).success(
             self.look, place, moving, **MANY
         )
         p["clock"].tick(self.look, place, moving, **MANY)
         p["upload"].upload(self.upload, p["upload"], [p["brought"], p["upload"]], **MANY)
-        self._round.wire(p["assistant"], p["brought"], [p["job"], p["tabs"]]).success(
-            self.look, place, moving, **MANY
-        )
+        steps, started = self._round.wire(p["assistant"], p["brought"], [p["job"], p["tab"], p["tabs"]])
+        for event in steps:
+            told(event)
+        told(started.success(self.look, place, moving, **MANY))
         for name in ("jobs", "detail"):
-            p[name].click(self.job_act, p["job"], p["job"], trigger_mode="multiple", **MANY).success(
-                self.look, place, moving, **MANY
-            )
+            pressed = p[name].click(self.job_act, p["job"], p["job"], trigger_mode="multiple", **MANY)
+            told(pressed.success(self.look, place, moving, **MANY))
         p["jobs"].click(self.compare, None, p["compared"], trigger_mode="multiple", **MANY)
         p["assistant"].input(self.nothing, None, p["compared"], **MANY)
         for name in ("evaluations", "releases"):
@@ -132,17 +148,46 @@ class Studio(Screen):
 
     # What is shown
 
-    async def load(self, request: gr.Request) -> tuple[str, gr.Dropdown]:
+    async def load(self, request: gr.Request) -> list[Any]:
+        """The header, and where the page's address leads, as far as that is there for this person."""
         with self.spoken():
             token, user = await self.person(request)
             everyone = await self.gateway.assistants(token)
+            there = await self._there(token, places.read(dict(request.query_params)), everyone)
             titles = [one.title for one in everyone]
             choices = [
                 (one.title if titles.count(one.title) == 1 else f"{one.title} ({one.name})", one.name)
                 for one in everyone
             ]
-            first = everyone[0].name if everyone else None
-            return self.header(user), gr.Dropdown(choices, value=first, visible=len(choices) != 1)
+            assistant = gr.Dropdown(choices, value=there.assistant or None, visible=len(choices) != 1)
+            # The tab that is open anyway is not opened again: somebody quick may be on another one by now.
+            tab, tabs = (gr.skip(),) * 2 if there.tab == TABS[0] else (there.tab, gr.Tabs(selected=there.tab))
+            return [self.header(user), assistant, tab, there.job, there.choices, tabs]
+
+    async def _there(self, token: str, wanted: Place, everyone: list[Assistant]) -> Place:
+        """The place that is wanted, or the first one, and a word on it."""
+        names = [one.name for one in everyone]
+        try:
+            if wanted.assistant and wanted.assistant not in names:
+                raise Refused(404, "not_found", "No such assistant.")
+            if wanted.job:
+                await self.gateway.job(token, wanted.job)
+        except Refused as refused:
+            if refused.status not in (403, 404):
+                raise
+            gr.Warning(self.w("place_gone"), duration=12, title=self.w("notice_title"))
+            wanted = Place(tab=wanted.tab)
+        return wanted if wanted.assistant else replace(wanted, assistant=names[0] if names else "")
+
+    async def opened(self, event: gr.SelectData, request: gr.Request) -> str:
+        """The tab that was chosen."""
+        return next((name for name in TABS if self.w(f"tab_{name}") == event.value), TABS[0])
+
+    async def moved(
+        self, request: gr.Request, assistant: str | None, tab: str, job: str, choices: Choices
+    ) -> str:
+        """The query of the page's address."""
+        return Place(assistant or "", tab, job, choices).address
 
     async def other(self, request: gr.Request) -> tuple[str, timeline.Page, Choices]:
         """Another assistant was chosen: the job of the earlier one is closed, and its round begins anew."""

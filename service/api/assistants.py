@@ -51,7 +51,9 @@ async def readiness(name: str, session: ReadDep, house: HouseDep, _: ReviewerDep
     """How much usable feedback there is, what is left out and why, and what it is worth."""
     await house.sort_feedback(name)
     settings = house.settings
-    return await rules.readiness(session, name, needed=settings.needed_pairs, share=settings.person_share)
+    return await rules.readiness(
+        session, house.store, name, needed=settings.needed_pairs, share=settings.person_share
+    )
 
 
 @router.get("/{name}/timeline")

@@ -29,13 +29,16 @@ async def list_conversations(
     session: ReadDep,
     caller: CallerDep,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
+    after: str | None = None,
     search: Annotated[str, Query(max_length=200)] = "",
 ) -> dict[str, Any]:
-    """Pinned ones first, then the newest. `search` looks into titles, questions and answers."""
+    """Pinned ones first, then the newest. `after` is the id of the last one seen. `search` looks into titles, questions
+    and answers, and has one page."""
     if search.strip():
         return as_list(await conversation_search.search(session, caller, search, limit=limit))
-    rows = await conversations.list_conversations(session, caller, limit=limit)
-    return as_list([Conversation.model_validate(row) for row in rows])
+    rows = await conversations.list_conversations(session, caller, limit=limit + 1, after=after)
+    found = [Conversation.model_validate(row) for row in rows[:limit]]
+    return as_list(found, has_more=len(rows) > limit)
 
 
 @router.post("", status_code=201)

@@ -11,10 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
+import httpx
 import orjson
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.contract.audit import Action
 from service.db.group_commit import GroupCommit
@@ -22,6 +24,7 @@ from service.db.recent import Recent
 from service.db.session import Database
 from service.domain import audit, keys, material
 from service.domain.chat import Route
+from service.domain.hyperparameters import Bounds
 from service.domain.keys import Caller, Hasher
 from service.engine.engines import Engines
 from service.engine.reconciler import Reconciler
@@ -40,8 +43,8 @@ class House:
     hasher: Hasher
     engines: Engines
     reconciler: Reconciler
-    width: int | None
-    """The base model's hidden size, where its checkpoint is on this machine."""
+    bounds: Bounds
+    """What the base model and its engine set to a training."""
     under_way: int = field(default=0)
     """Chat requests being answered now."""
     failed_in_a_row: int = field(default=0)
@@ -176,6 +179,21 @@ async def administrator_of(caller: Annotated[Caller, Depends(caller_of)]) -> Cal
 CallerDep = Annotated[Caller, Depends(caller_of)]
 ReviewerDep = Annotated[Caller, Depends(reviewer_of)]
 AdministratorDep = Annotated[Caller, Depends(administrator_of)]
+
+
+async def ask_ourselves(app: ASGIApp, key_id: str, path: str, content: bytes) -> httpx.Response:
+    """The gateway's own answer to a request in the name of a key: checked, limited and recorded like any other.
+    Cancelling it frees the engine."""
+
+    async def on_behalf(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, ON_BEHALF_OF: key_id}, receive, send)
+
+    transport = httpx.ASGITransport(on_behalf, raise_app_exceptions=False)
+    headers = {"content-type": "application/json"}
+    request = httpx.Request("POST", f"http://gateway{path}", headers=headers, content=content)
+    response = await transport.handle_async_request(request)
+    await response.aread()
+    return response
 
 
 class Note(Protocol):

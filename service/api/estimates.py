@@ -10,15 +10,16 @@ from fastapi import APIRouter
 
 from service.api.datasets import draft
 from service.api.deps import CallerDep, House, HouseDep, ReviewerDep
-from service.api.jobs import job_of, plan_round
+from service.api.jobs import plan_round
 from service.api.looks import looking
 from service.contract import folder
 from service.contract.estimates import Estimate, Look
 from service.contract.jobs import JobCreate, RoundCreate, TrainingSpec
+from service.contract.rendering import Rendered
 from service.domain import estimates, job_requests, rounds
 from service.domain.job_requests import Plan
 from service.domain.keys import Caller
-from service.engine import server
+from service.engine import rendering, server
 from service.errors import BadInput, Conflict, TooMany
 from service.intake import process
 from service.logs import log
@@ -40,7 +41,7 @@ async def estimate_job(wanted: JobCreate, house: HouseDep, caller: CallerDep) ->
         async with house.database.reading() as session:
             plan = await job_requests.plan(
                 session, house.store, caller, wanted, base_name=settings.model_name, min_rows=settings.min_examples,
-                max_length=settings.max_row, width=house.width,
+                bounds=house.bounds,
             )  # fmt: skip
         held = rounds.held(plan.signal, rounds.reason_of(wanted))
         return await _estimate(house, wanted, plan, held)
@@ -53,7 +54,7 @@ async def estimate_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerD
         made = await draft(house, wanted.assistant, wanted.method, wanted.split_by)
         plan = await plan_round(wanted, house, caller, made)
         held = rounds.held(plan.signal, wanted.override_reason)
-        return await _estimate(house, job_of(wanted, "", None), plan, held)
+        return await _estimate(house, job_requests.of_round(wanted, "", None), plan, held)
 
 
 @contextmanager
@@ -82,18 +83,22 @@ async def _estimate(house: House, wanted: JobCreate, plan: Plan, held: str | Non
         start=plan.start.digest if plan.start else None, train=plan.training.sha256,
         validation=plan.validation.sha256 if plan.validation else None, cases=cases, settings=plan.settings, threads=1,
     )  # fmt: skip
-    look = await _look(house, spec, files)
+    look, prompts = await _look(house, spec, files)
+    up = [engine for engine in house.engines if engine.ready and not engine.hung]
+    rendered = await rendering.compare(up, settings.model_name, prompts)
     async with house.database.reading() as session:
-        rates = await estimates.earlier(session, plan.kind, look.base_sha256, settings.training_processes)
+        before = await estimates.earlier(session, plan.kind, look.base_sha256, settings.training_processes)
     machine = estimates.Machine(
         cores=settings.threads or os.cpu_count() or 1, has_gpu=GPU.exists(), max_rank=settings.max_lora_rank,
         layers=server.LINEAR, processes=settings.training_processes,
     )  # fmt: skip
-    return estimates.put_together(wanted, plan, look, rates, machine, held)
+    return estimates.put_together(wanted, plan, look, rendered, before, machine, held)
 
 
-async def _look(house: House, spec: TrainingSpec, files: dict[str, Path | str]) -> Look:
-    """What the trainer's quick check says of a request."""
+async def _look(
+    house: House, spec: TrainingSpec, files: dict[str, Path | str]
+) -> tuple[Look, list[Rendered]]:
+    """What the trainer's quick check says of a request, and how it reads the prompts of a few rows."""
     said = "Looking at the rows takes too long. Try a smaller file, or start the job: it checks them itself."
     async with looking(house, PATIENCE, BadInput(said, param="training_file", code="look_too_slow")) as place:
         await asyncio.to_thread(_lay_out, place, spec, files)
@@ -112,9 +117,10 @@ def _lay_out(place: Path, spec: TrainingSpec, files: dict[str, Path | str]) -> N
     folder.write_json(place / folder.JOB, spec.model_dump())
 
 
-def _said(place: Path, code: int | None) -> Look:
+def _said(place: Path, code: int | None) -> tuple[Look, list[Rendered]]:
     if code == 0 and (place / folder.ESTIMATE).exists():
-        return Look.model_validate(folder.read_json(place / folder.ESTIMATE))
+        prompts = [Rendered.model_validate(line) for line in folder.read_lines(place / folder.PROMPTS)]
+        return Look.model_validate(folder.read_json(place / folder.ESTIMATE)), prompts
     if (place / folder.ERROR).exists():
         error = folder.read_json(place / folder.ERROR)
         raise BadInput(error["message"], param=error["param"], code=error["code"])

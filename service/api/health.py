@@ -51,8 +51,8 @@ async def _status(house: House) -> Status:
         records = await states.records(session)
     found = Status(
         ready=house.engines.ready, base_model=base, chats_under_way=house.under_way, engines=engines,
-        problems=dict(house.reconciler.problems), failed_in_a_row=house.failed_in_a_row,
-        disk_free=shutil.disk_usage(house.settings.home).free, **records,
+        problems=dict(house.reconciler.problems), causes=dict(house.reconciler.causes),
+        failed_in_a_row=house.failed_in_a_row, disk_free=shutil.disk_usage(house.settings.home).free, **records,
     )  # fmt: skip
     return states.judged(found, str(house.settings.home / "logs"))
 

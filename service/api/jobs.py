@@ -1,6 +1,6 @@
 """`/v1/fine_tuning/jobs` on OpenAI's wire, a job's report, and `/api/rounds`: freeze the feedback and train on it."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,7 +17,7 @@ from service.api.deps import (
     WriteDep,
 )
 from service.api.lists import as_list, metadata_wanted
-from service.contract.jobs import Job, JobCreate, Method, RoundCreate
+from service.contract.jobs import Job, JobCreate, RoundCreate
 from service.contract.reports import JobReport
 from service.db import tables
 from service.domain import audit, datasets, idempotency, job_requests, jobs, passes, reports, rounds
@@ -26,8 +26,6 @@ from service.domain.keys import Caller
 
 router = APIRouter(tags=["jobs"])
 BASE = "/v1/fine_tuning/jobs"
-METHODS: dict[str, Literal["supervised", "dpo", "kto"]] = {"sft": "supervised", "dpo": "dpo", "kto": "kto"}
-"""The method's name on OpenAI's wire, by the kind of rows."""
 
 
 @router.post(BASE)
@@ -55,7 +53,7 @@ async def create_job(
             return jobs.shown(job)
         plan = await job_requests.plan(
             session, house.store, caller, wanted, base_name=settings.model_name, min_rows=settings.min_examples,
-            max_length=settings.max_row, width=house.width,
+            bounds=house.bounds,
         )  # fmt: skip
         reason = rounds.reason_of(wanted)
         rounds.check(plan.signal, reason)
@@ -159,6 +157,7 @@ async def start_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerDep)
 
     A round whose data would teach the wrong thing is held; with `override_reason` it starts all the same.
     """
+    job_requests.of_round(wanted, "", None)  # settings that cannot stand are refused before anything is read
     await house.sort_feedback(wanted.assistant)
     async with house.database.reading() as session:
         found = await datasets.measure(session, wanted.assistant, wanted.method)
@@ -171,7 +170,7 @@ async def start_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerDep)
         metadata = {"dataset": dataset.id}
         if made.signal.verdict == "bad" and wanted.override_reason is not None:
             metadata[rounds.REASON] = wanted.override_reason
-        create = job_of(wanted, dataset.training_file, dataset.validation_file, **metadata)
+        create = job_requests.of_round(wanted, dataset.training_file, dataset.validation_file, **metadata)
         job = await jobs.create_job(session, caller, create, plan)
         await rounds.explain(session, caller, job, made.signal, wanted.override_reason)
         told = {
@@ -183,27 +182,15 @@ async def start_round(wanted: RoundCreate, house: HouseDep, caller: ReviewerDep)
         return {"dataset": datasets.shown(dataset).model_dump(), "job": jobs.shown(job).model_dump()}
 
 
-def job_of(
-    wanted: RoundCreate, training_file: str, validation_file: str | None, **metadata: str
-) -> JobCreate:
-    """The job that a round asks for, on its dataset."""
-    name = METHODS[wanted.method]
-    settings = {"hyperparameters": {"n_epochs": wanted.n_epochs}}
-    return JobCreate(
-        model=wanted.assistant, training_file=training_file, validation_file=validation_file, suffix=wanted.assistant,
-        method=Method.model_validate({"type": name, name: settings}),
-        metadata={"assistant": wanted.assistant, **metadata},
-    )  # fmt: skip
-
-
 async def plan_round(wanted: RoundCreate, house: House, caller: Caller, made: datasets.Draft) -> Plan:
     """What a round amounts to on a draft of its dataset, whose files have no record yet."""
     files = {
         split: tables.File(sha256=sha256, kind=wanted.method, rows=rows)
         for split, (sha256, _, rows) in made.kept.items()
     }
+    asked = job_requests.of_round(wanted, "", None)
     async with house.database.reading() as session:
         return await job_requests.plan_on(
-            session, house.store, caller, job_of(wanted, "", None), files["train"], files.get("held_out"),
-            made.signal, base_name=house.settings.model_name, max_length=house.settings.max_row, width=house.width,
+            session, house.store, caller, asked, files["train"], files.get("held_out"), made.signal,
+            base_name=house.settings.model_name, bounds=house.bounds,
         )  # fmt: skip

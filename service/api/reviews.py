@@ -20,7 +20,7 @@ async def next_item(house: HouseDep, caller: ReviewerDep) -> ReviewQueue:
     async with house.database.reading() as session:
         waiting = await review_queue.waiting_for(session, caller)
     async with house.database.writing(records=True) as session:
-        return await reviews.next_item(session, caller, waiting)
+        return await reviews.next_item(session, house.store, caller, waiting)
 
 
 @router.post("", status_code=201)

@@ -8,7 +8,7 @@ from service.api.deps import AdministratorDep, CallerDep, HouseDep, NoteDep, Rea
 from service.api.lists import as_list
 from service.contract.files import Deleted
 from service.contract.users import Session, SignIn, User, UserChange, UserCreate
-from service.domain import audit, keys, users
+from service.domain import audit, house_rules, keys, users
 from service.domain.keys import Caller
 from service.errors import BadInput
 
@@ -39,7 +39,8 @@ async def sign_out(request: Request, session: WriteDep, house: HouseDep, caller:
 async def me(session: ReadDep, caller: CallerDep) -> User:
     """Who asks; the role is what the key or session in use may do."""
     found = User.model_validate(await users.get_user(session, caller.user_id))
-    return found.model_copy(update={"role": caller.role})
+    compares = await house_rules.may_compare(session, caller)
+    return found.model_copy(update={"role": caller.role, "compares": compares})
 
 
 @router.get("/api/users")

@@ -60,6 +60,11 @@ class AssistantChange(Strict):
     cases_file: str | None = None
 
 
+class TopicPairs(Strict):
+    topic: str
+    pairs: int
+
+
 class Readiness(Strict):
     """What the feedback on one assistant can support today."""
 
@@ -76,6 +81,13 @@ class Readiness(Strict):
     """Pairs a round asks for at least."""
     excluded: dict[str, int]
     """Corrections and preferences that make no pair, counted by reason."""
+    topics: list[TopicPairs] = []
+    """Pairs by topic, the weakest first: a topic of the held-out questions without any too. What is over one person's
+    share is counted here. Empty while no pair's topic is known."""
+    without_topic: int = 0
+    """Pairs whose topic is not known: a reviewer can say it."""
+    more_people: int = 0
+    """How many more people have to judge, as nobody may give more than a share of a round."""
     signals: dict[Literal["dpo", "sft", "kto"], Signal] = {}
     """What was measured of each kind of rows."""
     ready: bool

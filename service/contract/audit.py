@@ -12,9 +12,10 @@ Action = Literal[
     "release.promoted", "release.staged", "release.rolled_back",
     "round.started", "job.paused", "job.resumed", "job.cancelled", "evaluation.started", "model.deleted",
     "adapter.exported", "adapter.imported",
+    "document.brought", "document.deleted", "draft.confirmed", "draft.rejected", "draft.reopened", "drafts.filed",
     "file.deleted", "batch.cancelled", "import.started", "import.cancelled",
     "webhook.made", "webhook.changed", "webhook.deleted",
-    "records.erased", "audit.exported",
+    "house_rules.changed", "records.erased", "audit.exported",
 ]  # fmt: skip
 
 

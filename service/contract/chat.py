@@ -61,6 +61,16 @@ class ChatRequest(Sampling):
         silent = [{"role": role, "content": ""} for role in ("system", "developer")]
         return [message for message in messages if message not in silent]
 
+    @field_validator("messages")
+    @classmethod
+    def _to_a_call(cls, messages: list[Message]) -> list[Message]:
+        for at, message in enumerate(messages):
+            if message.role == "tool" and not (message.model_extra or {}).get("tool_call_id"):
+                raise ValueError(
+                    f"message {at} of role 'tool' names no call that it answers; send its 'tool_call_id'"
+                )
+        return messages
+
     @field_validator("max_completion_tokens")
     @classmethod
     def _one_limit(cls, limit: int | None, info: ValidationInfo) -> int | None:

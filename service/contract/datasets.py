@@ -42,11 +42,26 @@ class Origin(Strict):
     conversation: str
 
 
+class DocumentOrigin(Strict):
+    """Where a row came from that a person confirmed from a document."""
+
+    document: str
+    """Its file's name."""
+    sha256: str
+    place: str
+    """Where in it: headings, page or line."""
+    confirmed_by: str
+    """A pseudonym."""
+    confirmed_at: float
+    conversation: str
+    """What a split leaves whole: the document."""
+
+
 class Example(Wire):
     """One row of supervised training: `{"messages": [...]}`, the last one the assistant's."""
 
     messages: list[Message] = Field(min_length=2)
-    tailorbird: Origin | None = None
+    tailorbird: Origin | DocumentOrigin | None = None
 
     @model_validator(mode="after")
     def _teaches_something(self) -> "Example":

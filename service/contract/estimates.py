@@ -10,6 +10,7 @@ from pydantic import Field
 
 from service.contract.base import Strict
 from service.contract.jobs import Chosen, TrainingKind
+from service.contract.rendering import Rendering
 
 
 class ShownToken(Strict):
@@ -100,9 +101,8 @@ class Look(Strict):
     """Of the adapter."""
     shape: Shape | None
     """None where the checkpoint's weights are not safetensors."""
-    memory_low: int | None
-    memory_high: int | None
-    """Bytes at the peak on a processor, by a formula."""
+    memory_bytes: int | None
+    """At the peak on a processor, by a formula that may be wrong by half."""
 
 
 class Range(Strict):
@@ -111,7 +111,9 @@ class Range(Strict):
     """No promise: what it takes should lie between, and may not."""
     basis: Literal["earlier_jobs", "formula", "none"]
     jobs: int = 0
-    """Earlier jobs that it rests on."""
+    """Earlier jobs on this machine that it rests on."""
+    confidence: Literal["high", "medium", "low", "guess", "none"]
+    """`high` from 8 such jobs on, `medium` from 3, `low` with fewer; `guess` for a formula."""
     because: str
 
 
@@ -138,6 +140,9 @@ class Estimate(Strict):
     held_out: int
     look: Look
     servable: Servable
+    rendering: Rendering
+    """Whether the engine makes the same tokens of the prompts of a few rows. One that cannot be asked now stands in
+    nobody's way; a difference is among the findings."""
     seconds: Range
     """From the start of the process to its last step; waiting for its turn and proving the adapter come on top."""
     memory_bytes: Range

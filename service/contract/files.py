@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from service.contract.base import Wire
+from service.contract.base import Strict, Wire
+from service.contract.splits import Parted
 
 PURPOSES = ("fine-tune", "evals", "batch", "adapter")
 """What a file can be uploaded for; `adapter` is ours. A batch leaves `batch_output`, a training `fine-tune-results`."""
@@ -31,6 +32,17 @@ class File(Wire):
     """Ours: what its rows are: `sft`, `dpo`, `kto`, `cases`, `batch`, `batch_output`, `adapter` or `results`."""
     rows: int | None = None
     """Ours."""
+    parted: Parted | None = None
+    """Ours: of rows that are held out, which training file they belong to, and how the two were parted."""
+
+
+class Parts(Strict):
+    """A file in two: rows to learn from, and rows that are held out to measure what was learnt."""
+
+    training_file: File
+    held_out_file: File
+    left_out: int
+    """Rows on neither side: they are of held-out units, and ask what training asks."""
 
 
 class Deleted(Wire):

@@ -1,11 +1,14 @@
-"""Hashes that say which base model and which chat template an adapter belongs to, and which adapter it is.
+"""Hashes that say which base model and which chat template an adapter belongs to, which adapter it is, and on which
+machine it was made.
 
-Read from the checkpoint's files with the standard library alone, so that they are cheap and the same in
-every process. Knows no tokenizer and no weights.
+Read from files with the standard library alone, so that they are cheap and the same in every process. Knows no
+tokenizer and no weights.
 """
 
+import functools
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +53,16 @@ def stop_token_ids(base: Path) -> list[int]:
         if ids is not None:
             return sorted(ids) if isinstance(ids, list) else [ids]
     return []
+
+
+@functools.cache
+def machine() -> str:
+    """Of what speed depends on: the processor, its cores, and the memory in gigabytes. No name of the machine."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    processor = next((line for line in lines if line.startswith("model name")), "")
+    memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9)
+    return hashlib.sha256(f"{processor} {os.cpu_count()} {memory}".encode()).hexdigest()[:16]
 
 
 def _file_sha256(path: Path) -> str:

@@ -28,6 +28,8 @@ REPORT = "report.json"
 REPORT_PAGES = {"en": "report.html", "fr": "report.fr.html"}
 """The report for people, by the reader's language."""
 ESTIMATE = "estimate.json"
+PROMPTS = "prompts.jsonl"
+"""A few prompts as the trainer reads them, for the engine to be asked for the same."""
 ERROR = "error.json"
 LOG = "log.txt"
 CHECKPOINT = "checkpoint-"

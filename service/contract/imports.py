@@ -10,17 +10,24 @@ from pydantic import Field, model_validator
 from service.contract.base import Strict, example
 from service.contract.datasets import Kind
 from service.contract.sheets import DataSheet, Touch
+from service.contract.splits import Split, Unit, Wish
 
 Format = Literal[
     "openai-chat", "openai-preference", "prompt-completion", "preference", "kto", "sharegpt", "alpaca", "columns"
 ]  # fmt: skip
-Column = Literal["system", "prompt", "completion", "chosen", "rejected", "label", "source"]
+Column = Literal[
+    "system", "prompt", "completion", "chosen", "rejected", "label", "source", "conversation", "document", "person"
+]  # fmt: skip
 """What a column can hold for us, in TRL's words; `system` is instructions, `source` is where a row is from."""
+BESIDE: tuple[Column, ...] = ("source", "conversation", "document", "person")
+"""Columns that stand beside what is learnt, in any format: where a row is from, and what it belongs together with."""
 ImportStatus = Literal["ready", "running", "succeeded", "failed", "cancelled"]
 Choice = Literal["leave_out", "keep"]
 
 ROWS = "rows.jsonl"
-"""In an import's folder: the rows that are taken."""
+"""In an import's folder: the rows that are taken, to be learnt from."""
+HELD_OUT = "held_out.jsonl"
+"""Likewise: those that are held out."""
 REFUSED = "refused.jsonl"
 """Likewise: a `Problem` for each row that is not."""
 STATE = "state.json"
@@ -47,7 +54,8 @@ class ImportPlan(Strict):
 
     format: Format | None = None
     mapping: dict[Column, str] = {}
-    """For the format `columns`: which column holds what."""
+    """Which column holds what: for the format `columns` all of it, for any other `source`, `conversation`, `document`
+    and `person`."""
     sheet: str | None = Field(default=None, description="worksheet of a workbook; default: the first")
     encoding: Literal["utf-8", "utf-16", "windows-1252"] | None = None
     instructions: str | None = Field(
@@ -61,14 +69,19 @@ class ImportPlan(Strict):
     licence: str | None = Field(default=None, max_length=200)
     duplicates: Choice = "leave_out"
     near_duplicates: Choice = "keep"
+    split_by: Wish | None = Field(
+        default=None,
+        description="hold one in five out, in a file of its own: whole conversations, documents, persons or questions, "
+        "never rows; `auto` takes what the rows tell. Default: hold nothing out",
+    )
     bad_rows: Literal["leave_out", "refuse"] = Field(
         default="leave_out", description="whether one bad row refuses the whole file"
     )
 
     @model_validator(mode="after")
     def _is_whole(self) -> "ImportPlan":
-        if self.mapping and self.format not in (None, "columns"):
-            raise ValueError("'mapping' belongs to the format 'columns'")
+        if set(self.mapping) - set(BESIDE) and self.format not in (None, "columns"):
+            raise ValueError(f"'mapping' belongs to the format 'columns', but for {', '.join(BESIDE)}")
         return self
 
 
@@ -91,6 +104,8 @@ class Preview(Strict):
     mapping: dict[Column, str]
     """Suggested, or as the plan has it."""
     kind: Kind | None
+    split_by: Unit | None = None
+    """What rows would be kept together by, if enough of them differ in it."""
     looked_at: int
     rows: list[dict[str, object]]
     """The first rows as they will be learnt from."""
@@ -113,7 +128,8 @@ class ImportReport(Strict):
     problems: list[Problem]
     """The first of each reason; all of them are at `/api/imports/{id}/refused`."""
     left_out: dict[str, int]
-    """Good rows that were left out: `duplicate`, `near_duplicate`, `held_out_case`."""
+    """Good rows that were left out: `duplicate`, `near_duplicate`, `held_out_case`, and `asked_in_training`: a row of
+    what is held out that asks what training asks."""
     cases: int
     """Held-out questions that the rows were held against."""
     touched: list[Touch]
@@ -122,6 +138,9 @@ class ImportReport(Strict):
     peak_mb: int
     """Memory that the import took at most."""
     sheet: DataSheet
+    """Of the rows that are learnt from."""
+    split: Split | None = None
+    """Where the plan holds rows out: how many of those taken, and how they were chosen."""
 
 
 class ImportProgress(Strict):
@@ -153,14 +172,17 @@ class Import(Strict):
     error: ImportError | None
     file_id: str | None
     """The file that can be trained on."""
+    held_out_file_id: str | None = None
+    """Of the rows that are held out, where there are any: a job's `validation_file`."""
     created_at: int
     finished_at: int | None
 
 
 class IntakeSpec(Strict):
-    """`job.json` of an import: what its process is told."""
+    """`job.json` of an import, or of a look at a file or a document: what its process is told."""
 
-    task: Literal["preview", "import"]
+    task: Literal["preview", "import", "split", "document"]
+    """`split`: a checked training file is parted, its lines as they are."""
     path: str
     filename: str
     sha256: str

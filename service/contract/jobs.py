@@ -47,6 +47,10 @@ class Hyperparameters(Strict):
     """Ours: whether the adapter is scaled by the root of its rank (arXiv 2312.03732)."""
     replay: Auto | Annotated[float, Field(ge=0, le=1)] = "auto"
     """Ours: general questions, answered by the base model, that are read for each training row. 0: none."""
+    lora_rank: Auto | Annotated[int, Field(ge=1, le=512)] = "auto"
+    """Ours: the adapter's, at most what the engine serves; of one that is gone on from, its own."""
+    max_length: Auto | Annotated[int, Field(ge=16, le=131_072)] = "auto"
+    """Ours: tokens of the longest row, prompt and answers together, at most what the engine reads. None is ever cut."""
 
 
 class MethodSettings(Strict):
@@ -158,7 +162,7 @@ EventCode = Literal[
     "reference_base", "reference_adapter", "training", "training_together", "going_on", "trained", "asking_adapter",
     "checkpoint", "checkpoint_refused", "checkpoint_same", "brought", "seen_to_serve", "candidate", "done",
     "chosen", "kept_last_alone", "kept_last_best", "kept_last_off", "kept_best", "kept_best_ended",
-    "replaying", "forgetting",
+    "replaying", "forgetting", "prompts_same", "prompts_unchecked",
     "evaluation_waiting", "evaluation_read", "evaluation_known", "evaluation_asking", "evaluation_scoring",
     "evaluation_drawing", "evaluation_pass", "evaluation_hold", "round_finding", "round_override",
     "failed",
@@ -171,7 +175,8 @@ Values = Mapping[str, str | int | float]
 ChosenCode = Literal[
     "few_rows", "few_passes", "batch_kto", "batch_lora", "usual_rate", "none_held_out", "passes_sft", "few_held_out",
     "passes_preferences", "rank_low", "as_start", "loss_sigmoid", "beta_norm", "beta_dpo", "beta_kto",
-    "smoothing_robust", "smoothing_none", "sft_weight", "same_weight", "replay_later", "replay_first",
+    "smoothing_robust", "smoothing_none", "sft_weight", "same_weight", "replay_later", "replay_first", "rank_usual",
+    "rank_high", "row_usual",
 ]  # fmt: skip
 
 
@@ -209,12 +214,18 @@ class Checkpoint(Wire):
 class RoundCreate(Strict):
     """`POST /api/rounds`: freeze the feedback on an assistant and train on it, in one call."""
 
-    model_config = example(assistant="fanal", method="sft", override_reason="a first trial of the round")
+    model_config = example(
+        assistant="fanal", method="sft", hyperparameters={"n_epochs": 2},
+        override_reason="a first trial of the round",
+    )  # fmt: skip
 
     assistant: str
     method: Literal["dpo", "sft", "kto"] = "dpo"
     split_by: SplitBy = "conversation"
     n_epochs: Auto | Annotated[int, Field(ge=1, le=50)] = "auto"
+    """The same as in `hyperparameters`, which goes before it."""
+    hyperparameters: dict[str, bool | int | float | str] = {}
+    """Those of the method, as a job on a file takes them; what is left out is chosen by the service."""
     override_reason: str | None = Field(default=None, min_length=MIN_REASON, max_length=500)
     """Why to train though a finding holds the round; kept with the job, with the name of who gave it."""
 
@@ -311,9 +322,29 @@ class Manifest(Strict):
     replay_rows: int = 0
     replay_sha256: str | None = None
     """General questions that the base model answered and that were replayed, and the file that holds them."""
+    cases: int = 0
+    cases_sha256: str | None = None
+    """Held-out questions, none of which its rows may ask, and the SHA-256 of the file that lists them; none where there
+    were none, or where that was not written down yet."""
     versions: dict[str, str]
     created_at: int | None
     note: str | None = None
+
+
+class Usage(Strict):
+    """What a run took of the machine: later estimates rest on it."""
+
+    machine: str
+    """Which one, by `fingerprint.machine`."""
+    peak_bytes: int | None
+    """Resident memory of the process at its peak, the proof included; of one that was interrupted, since its last
+    start; of several that trained together, of the first."""
+    expected_bytes: int | None
+    """What an estimate's formula says for this very run."""
+    step_seconds: float
+    """From the first step to the last, what is measured in between included; the rest of `seconds` is the start."""
+    tokens_per_second: float
+    """Tokens of its own rows, while it made steps."""
 
 
 class TrainingReport(Strict):
@@ -331,9 +362,10 @@ class TrainingReport(Strict):
     kept_step: int | None = None
     """The step after which the adapter was as it is kept."""
     kept_because: str = ""
+    usage: Usage | None = None
     replay: Replayed | None = None
     forgetting: Forgetting | None = None
-    """None of an adapter that was trained elsewhere, or before this was measured."""
+    """All three: none of an adapter that was trained elsewhere, or before this was measured."""
 
 
 class ProofCase(Strict):

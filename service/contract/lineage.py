@@ -17,6 +17,20 @@ class DatasetUse(Strict):
     learned: bool
 
 
+class DocumentUse(Strict):
+    """Drafts of one document that one person confirmed, and that went into a file."""
+
+    document: str
+    """Its file's name; the document may be deleted."""
+    sha256: str
+    file: str
+    confirmed_by: str
+    rows: int
+    """That were given to the file's import, whose report says what stayed."""
+    first_at: float
+    last_at: float
+
+
 class JobUse(Strict):
     id: str
     kind: JobKind
@@ -38,6 +52,9 @@ class AdapterUse(Strict):
     inherited: bool
     """It learned this, or was made from this, only by going on from an earlier adapter."""
     deleted: bool
+    cases: int = 0
+    cases_sha256: str | None = None
+    """Held-out questions that the trainer refused in its rows, and the SHA-256 of their list, as its manifest says."""
 
 
 class ReleaseUse(Strict):
@@ -60,6 +77,8 @@ class Lineage(Strict):
 
     datasets: list[DatasetUse]
     jobs: list[JobUse]
+    documents: list[DocumentUse]
+    """What stands in files that were made of documents, and who confirmed it."""
     adapters: list[AdapterUse]
     releases: list[ReleaseUse]
     people: list[PersonUse]

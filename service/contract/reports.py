@@ -19,6 +19,7 @@ FindingCode = Literal[
     "overfit_unmeasured",
     "forgot_little", "forgot_much", "forgot_unmeasured",
     "chosen_held", "chosen_fell", "chosen_fell_training", "chosen_unmeasured",
+    "good_held", "good_fell", "good_fell_training", "good_unmeasured",
     "length_same", "length_longer", "length_shorter", "length_unmeasured",
 ]  # fmt: skip
 """`overfit_no_rows` and everything that ends in `unmeasured` cannot be told; the sentence says why."""
@@ -55,7 +56,7 @@ class JobReport(Strict):
     verdict: list[Finding]
     """Three: how the job ended, whether its model answers better, and what to look at first."""
     checks: dict[Check, Finding]
-    """`chosen` is looked at for preference pairs alone."""
+    """`chosen` is looked at for preference pairs, and for rated completions of the good ones."""
     step: int = 0
     """The last step that it told of."""
     total_steps: int | None = None

@@ -1,8 +1,8 @@
 """A review: a reviewer's verdict that decides whether feedback becomes training material."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from service.contract.base import Strict, example
 
@@ -14,6 +14,12 @@ SkipReason = Literal["not_my_field", "unclear", "language", "other"]
 Criterion = Literal["accurate", "complete", "clear", "polite"]
 Mark = Literal["yes", "partly", "no"]
 Outcome = Literal["approve", "reject", "correct", "disputed"]
+
+
+About = Annotated[
+    str | None, Field(max_length=60), AfterValidator(lambda text: " ".join((text or "").split()) or None)
+]
+"""A topic in a few words; an empty one is none."""
 
 
 class ReviewCreate(Strict):
@@ -29,6 +35,9 @@ class ReviewCreate(Strict):
     comment: str | None = Field(default=None, max_length=4000)
     personal_data: bool = False
     """Whether question, answer or feedback names or describes a private person; then nothing is learnt from it."""
+    topic: About = None
+    """What the answer is about; it holds for the other answers of its conversation too, until they are said to be about
+    something else."""
 
     @model_validator(mode="after")
     def _says_what_its_verdict_promises(self) -> "ReviewCreate":
@@ -61,6 +70,7 @@ class Review(Strict):
     rubric: dict[str, str]
     comment: str | None
     personal_data: bool
+    topic: str | None = None
     expected: Verdict | None
     """The verdict that was agreed on beforehand, where there is one."""
     outcome: Outcome | None
@@ -95,6 +105,10 @@ class ReviewItem(Strict):
     answer: str
     release: int | None
     said: list[Said]
+    topic: str | None = None
+    """What it is about, as far as that is known."""
+    topics: list[str] = []
+    """The topics that its assistant has."""
     reserved_until: int
 
 

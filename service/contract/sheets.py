@@ -6,6 +6,14 @@ from service.contract.base import Strict
 from service.contract.datasets import Kind
 
 
+class Bin(Strict):
+    """Rows of about the same length."""
+
+    least: int
+    most: int
+    rows: int
+
+
 class Lengths(Strict):
     """How long something is, over all rows. All but `mean` and `total` are exact to three figures."""
 
@@ -16,6 +24,9 @@ class Lengths(Strict):
     """19 rows of 20 are no longer than this."""
     most: int
     total: int
+    bins: list[Bin] = []
+    """Rows by length, for a plot: each as wide as the first, but for the last, which ends with the longest. None in a
+    sheet of before they were counted."""
 
 
 class Twins(Strict):
@@ -60,7 +71,8 @@ class DataSheet(Strict):
     near_duplicates: int
     near_examples: list[Twins]
     sources: dict[str, int]
-    """Rows by what stood in the column of sources, the commonest first; empty without such a column."""
+    """Rows by what stood in the column of sources, the commonest first; rows that came of feedback by what was judged
+    (`release 2`, `base model`); empty where neither is told."""
     source: str | None
     licence: str | None
     """As the person who brought the file said it."""

@@ -58,6 +58,8 @@ class Status(Strict):
     chats_under_way: int
     problems: dict[str, str]
     """{adapter: why an engine refused it}."""
+    causes: dict[str, str] = {}
+    """{adapter: the code of the same}."""
     engines: list[EngineStatus]
     assistants: list[AssistantStatus]
     wanted: list[str]

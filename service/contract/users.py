@@ -20,6 +20,8 @@ class User(Strict):
     role: Role
     created_at: int
     active: bool = True
+    compares: bool = True
+    """Told at `/api/me`: whether they may ask two models at once."""
 
 
 class UserCreate(Strict):

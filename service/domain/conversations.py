@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import cast
 
-from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy import ColumnElement, exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.chat import Message
@@ -57,13 +57,16 @@ async def own_conversation(
 
 
 async def list_conversations(
-    session: AsyncSession, caller: Caller, *, limit: int | None = None
+    session: AsyncSession, caller: Caller, *, limit: int | None = None, after: str | None = None
 ) -> list[tables.Conversation]:
-    """Pinned ones first, then the newest."""
-    query = select(tables.Conversation).where(
-        tables.Conversation.user_id == caller.user_id, tables.Conversation.deleted_at.is_(None)
-    )
-    ordered = query.order_by(tables.Conversation.pinned.desc(), tables.Conversation.updated_at.desc())
+    """Pinned ones first, then the newest; those behind the one with the id `after`. Raises `NotFound`."""
+    row = tables.Conversation
+    query = select(row).where(row.user_id == caller.user_id, row.deleted_at.is_(None))
+    order = (row.pinned, row.updated_at, row.id)
+    if after is not None:
+        seen = await own_conversation(session, caller, after)
+        query = query.where(tuple_(*order) < (seen.pinned, seen.updated_at, seen.id))
+    ordered = query.order_by(*(column.desc() for column in order))
     return list(await session.scalars(ordered.limit(limit)))
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.datasets import Dataset, Kind, SplitBy
 from service.contract.signal import Signal
+from service.contract.splits import Parted, split_of
 from service.db import tables
 from service.domain import assistants, files, material, signal
 from service.domain.identity import new_id, now, pseudonym
@@ -30,8 +31,6 @@ from service.domain.readiness import left_out, live_adapter
 from service.errors import BadInput, NotFound
 from service.storage.local import Incoming, Store
 
-HELD_OUT_SHARE = 5
-"""One conversation in so many is held out."""
 PAGE = 200
 """Rows read at once."""
 CHUNK = 5000
@@ -95,10 +94,13 @@ async def record(session: AsyncSession, caller: Caller, made: Draft) -> tables.D
         return same
     number = (await session.scalar(select(func.max(row.number)).where(*mine)) or 0) + 1
     kept: dict[str, tables.File] = {}
-    for split, (sha256, size, rows) in made.kept.items():
+    for split, (sha256, size, rows) in sorted(made.kept.items(), reverse=True):  # `train` first
+        parted = None
+        if split == "held_out":
+            parted = Parted(of=kept["train"].id, by=made.split_by, source_sha256=made.sha256)
         kept[split] = await files.add_file(
             session, user_id=caller.user_id, filename=f"{made.assistant}-{made.kind}-{number}-{split}.jsonl",
-            purpose="fine-tune", sha256=sha256, size=size, kind=made.kind, rows=rows,
+            purpose="fine-tune", sha256=sha256, size=size, kind=made.kind, rows=rows, parted=parted,
         )  # fmt: skip
     held_out = kept.get("held_out")
     dataset = tables.Dataset(
@@ -112,12 +114,6 @@ async def record(session: AsyncSession, caller: Caller, made: Draft) -> tables.D
     await session.flush()
     await _record_members(session, dataset.id, made)
     return dataset
-
-
-def split_of(unit: str) -> str:
-    """`train` or `held_out`, for good: it depends on the id of the conversation or person alone."""
-    first = hashlib.sha256(f"split:{unit}".encode()).digest()[0]
-    return "held_out" if first % HELD_OUT_SHARE == 0 else "train"
 
 
 async def signal_of(session: AsyncSession, file: tables.File) -> Signal | None:

@@ -19,10 +19,10 @@ from service.contract.chat import ChatRequest
 from service.contract.duels import Choice, Duel, DuelCreate, DuelStatus, Names, Pairing, Vote
 from service.contract.feedback import FeedbackCreate
 from service.db import tables
-from service.domain import assistants, feedback, stored
+from service.domain import assistants, feedback, house_rules, stored
 from service.domain.identity import new_id
 from service.domain.keys import Caller
-from service.errors import BadInput, Conflict, NotFound
+from service.errors import BadInput, Conflict, NotAllowed, NotFound
 
 BASE = 0
 """The base model's number among the releases, as in `name@0`."""
@@ -59,7 +59,12 @@ def drawn(seed: str, contestants: list[int], pairing: Pairing | None) -> Draw:
 
 
 async def begin(session: AsyncSession, caller: Caller, wanted: DuelCreate) -> tables.Duel:
-    """Draw a duel and write it down, before anybody is asked."""
+    """Draw a duel and write it down, before anybody is asked. Raises `NotAllowed` where the house's rules say so."""
+    if not await house_rules.may_compare(session, caller):
+        raise NotAllowed(
+            "Comparing is not open to the role 'user' here. Ask an administrator to open it.",
+            code="compare_closed",
+        )
     await assistants.get_assistant(session, wanted.assistant)
     seed, contestants = secrets.token_hex(16), await _contestants(session, wanted.assistant)
     draw = drawn(seed, contestants, wanted.pairing)

@@ -18,6 +18,7 @@ from service.contract.batches import MAX_BYTES, MAX_LINES, UNFINISHED
 from service.contract.datasets import BadRow, RatedCompletion, check_row, describe, read_objects
 from service.contract.evaluations import Case
 from service.contract.files import PURPOSES, ExpiresAfter, File
+from service.contract.splits import Parted
 from service.db import tables
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
@@ -81,12 +82,13 @@ async def add_file(
     kind: str,
     rows: int,
     expires_after: ExpiresAfter | None = None,
+    parted: Parted | None = None,
 ) -> tables.File:
     life = expires_after.seconds if expires_after else BATCH_LIFE if purpose.startswith("batch") else None
     file = tables.File(
         id=new_id("file-"), user_id=user_id, filename=Path(filename).name[:200] or "file.jsonl", purpose=purpose,
         sha256=sha256, bytes=size, rows=rows, kind=kind, created_at=now(), deleted_at=None,
-        expires_at=None if life is None else now() + life,
+        expires_at=None if life is None else now() + life, parted=parted.model_dump() if parted else None,
     )  # fmt: skip
     session.add(file)
     await session.flush()
@@ -172,6 +174,7 @@ def shown(file: tables.File) -> File:
     return File(
         id=file.id, bytes=file.bytes, created_at=file.created_at, expires_at=file.expires_at,
         filename=file.filename, purpose=file.purpose, kind=file.kind, rows=file.rows,
+        parted=Parted.model_validate(file.parted) if file.parted else None,
     )  # fmt: skip
 
 

@@ -27,7 +27,10 @@ NARROWER = 0.781
 without regret", 2025, fitted on Llama models)."""
 UNKNOWN_WIDTH = 4096
 RANK, ALPHA = 16, 32
-"""Of every adapter that goes on from the base model."""
+"""Of an adapter that goes on from the base model. Alpha stays whatever the rank: the rate then fits every rank ("LoRA
+without regret")."""
+HIGH_RANK = 64
+"""From here on the adapter is scaled by the root of its rank."""
 ENOUGH_HELD_OUT = 10
 """Held-out rows whose loss may decide which pass is kept."""
 REPLAY = 0.25
@@ -51,6 +54,9 @@ BECAUSE: dict[ChosenCode, str] = {
     "passes_preferences": "Preferences are soon pushed too far (arXiv 2406.02900): the pass that does best on held-out "
     "rows is kept.",
     "rank_low": "Off: it helps at high ranks (arXiv 2312.03732), and the rank is {rank}.",
+    "rank_high": "The rank is {rank}: at high ranks LoRA learns better so (arXiv 2312.03732).",
+    "rank_usual": 'Enough for thousands of rows ("LoRA without regret"); the engine serves up to {most}.',
+    "row_usual": "Longer conversations take more memory; the engine reads up to {most}.",
     "as_start": "As the adapter that the job goes on from.",
     "loss_sigmoid": "The DPO paper's. Where longer answers win whatever they say, take sigmoid_norm; where some pairs "
     "are the wrong way round, robust.",
@@ -71,21 +77,32 @@ BECAUSE: dict[ChosenCode, str] = {
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """What the base model and its engine set."""
+
+    max_rank: int
+    """Highest rank that the engine serves."""
+    longest: int
+    """Tokens that it reads, the one that it answers with not counted."""
+    usual: int
+    """Tokens of the longest row where none are asked for."""
+    width: int | None
+    """The base model's hidden size."""
+
+
+@dataclass(frozen=True)
 class Run:
     """What the choice of a number depends on, beside what was asked for."""
 
     kind: TrainingKind
     rows: int
     held_out: int
-    width: int | None
-    """The base model's hidden size."""
+    bounds: Bounds
     start: TrainingSettings | None = None
     """Of the adapter that the job goes on from."""
 
 
-def resolve(
-    run: Run, given: Hyperparameters, *, seed: int, max_length: int
-) -> tuple[TrainingSettings, dict[str, Chosen]]:
+def resolve(run: Run, given: Hyperparameters, *, seed: int) -> tuple[TrainingSettings, dict[str, Chosen]]:
     """Every number of a training run, and of each that was `auto` its reason, by the hyperparameter's name.
 
     SFT: LoRA wants about ten times the rate of full tuning and small batches (as above); few rows are seen more
@@ -109,15 +126,15 @@ def resolve(
         "batch_size", 8 if run.kind == "kto" or (sft and run.rows >= 2000) else 4,
         "batch_kto" if run.kind == "kto" else "batch_lora",
     )  # fmt: skip
-    scaled = _rank_stabilised(run, given, chosen)
-    rate = BASE_RATE[run.kind] * min(1.0, (WIDTH / (run.width or UNKNOWN_WIDTH)) ** NARROWER)
-    rank, alpha = (run.start.lora_rank, run.start.lora_alpha) if run.start else (RANK, ALPHA)
+    rank = _rank(run, given, chosen)
+    scaled = _rank_stabilised(run, given, rank, chosen)
+    rate = BASE_RATE[run.kind] * min(1.0, (WIDTH / (run.bounds.width or UNKNOWN_WIDTH)) ** NARROWER)
     rate /= rank**0.5 if scaled else 1
     multiplier = chosen.take("learning_rate_multiplier", 1.0, "usual_rate", rate=rate)
     settings = TrainingSettings(
         n_epochs=passes, batch_size=batch, learning_rate=float(f"{rate * multiplier:.3g}"), lora_rank=rank,
-        lora_alpha=alpha, use_rslora=scaled, early_stopping_patience=_patience(run, chosen), seed=seed,
-        max_length=max_length, replay=_replay(run, chosen),
+        lora_alpha=run.start.lora_alpha if run.start else ALPHA, use_rslora=scaled, seed=seed,
+        early_stopping_patience=_patience(run, chosen), max_length=_longest(run, chosen), replay=_replay(run, chosen),
     )  # fmt: skip
     if isinstance(given, DpoHyperparameters):
         _preference_loss(settings, chosen)
@@ -172,9 +189,41 @@ def _replay(run: Run, chosen: _Choices) -> float:
     return chosen.take("replay", REPLAY, "replay_later", every=round(1 / REPLAY))
 
 
-def _rank_stabilised(run: Run, given: Hyperparameters, chosen: _Choices) -> bool:
+def _rank(run: Run, given: Hyperparameters, chosen: _Choices) -> int:
+    most = run.bounds.max_rank
     if run.start is None:
-        return chosen.take("use_rslora", False, "rank_low", rank=RANK)
+        rank = chosen.take("lora_rank", min(RANK, most), "rank_usual", most=most)
+        if rank > most:
+            raise BadInput(
+                f"The engine serves adapters up to rank {most} (TAILORBIRD_MAX_LORA_RANK). Lower lora_rank, or leave "
+                "it out.",
+                param="lora_rank", code="rank_not_served",
+            )  # fmt: skip
+        return rank
+    if given.lora_rank not in ("auto", run.start.lora_rank):
+        raise BadInput(
+            f"The adapter to go on from has rank {run.start.lora_rank}, and keeps it. Leave lora_rank out, or start "
+            "from the base model.",
+            param="lora_rank",
+        )  # fmt: skip
+    return chosen.take("lora_rank", run.start.lora_rank, "as_start")
+
+
+def _longest(run: Run, chosen: _Choices) -> int:
+    most = run.bounds.longest
+    tokens = chosen.take("max_length", min(run.bounds.usual, most), "row_usual", most=most)
+    if tokens > most:
+        raise BadInput(
+            f"The engine reads {most} tokens at most (TAILORBIRD_MAX_MODEL_LEN). Lower max_length, or leave it out.",
+            param="max_length", code="row_not_served",
+        )  # fmt: skip
+    return tokens
+
+
+def _rank_stabilised(run: Run, given: Hyperparameters, rank: int, chosen: _Choices) -> bool:
+    if run.start is None:
+        high = rank >= HIGH_RANK
+        return chosen.take("use_rslora", high, "rank_high" if high else "rank_low", rank=rank)
     start = run.start.use_rslora
     if given.use_rslora not in ("auto", start):
         raise BadInput(

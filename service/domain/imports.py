@@ -17,7 +17,7 @@ from service.contract import imports as contract
 from service.contract.imports import ImportPlan, ImportReport, IntakeSpec, Preview
 from service.contract.sheets import Touch
 from service.db import tables
-from service.domain import assistants, files, sheets
+from service.domain import assistants, files, sheets, splits
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
 from service.domain.paging import page
@@ -29,12 +29,12 @@ KEPT = 7 * 86_400
 
 
 async def create_import(
-    session: AsyncSession, caller: Caller, *, filename: str, sha256: str, size: int, preview: Preview
+    session: AsyncSession, caller: Caller, *, filename: str, sha256: str, size: int, preview: Preview | None
 ) -> tables.Import:
-    """A file that was brought and looked at, and is not read yet."""
+    """A file that was brought and looked at, or that we wrote ourselves, and is not read yet."""
     made = tables.Import(
         id=new_id("import_"), user_id=caller.user_id, filename=Path(filename).name[:200] or "rows", sha256=sha256,
-        bytes=size, status="ready", plan=ImportPlan().model_dump(), preview=preview.model_dump(),
+        bytes=size, status="ready", plan=ImportPlan().model_dump(), preview=preview.model_dump() if preview else None,
         report=None, error=None, file_id=None, created_at=now(), finished_at=None,
     )  # fmt: skip
     session.add(made)
@@ -110,20 +110,26 @@ def cancel(caller: Caller, found: tables.Import) -> None:
 
 
 async def succeed(
-    session: AsyncSession, found: tables.Import, report: ImportReport, *, sha256: str, size: int
+    session: AsyncSession, found: tables.Import, report: ImportReport, sizes: list[int]
 ) -> None:
-    """The rows that were taken are a file from now on, with its data sheet."""
+    """The rows that were taken are a file from now on, with its data sheet, and one beside it of what is held out.
+
+    `sizes` are the bytes of the two.
+    """
+    name = f"{Path(found.filename).stem}-{report.kind}-import"
+    split = report.split
     file = await files.add_file(
-        session, user_id=found.user_id, filename=f"{Path(found.filename).stem}-{report.kind}-import.jsonl",
-        purpose="fine-tune", sha256=sha256, size=size, kind=report.kind, rows=report.taken,
+        session, user_id=found.user_id, filename=f"{name}.jsonl", purpose="fine-tune", sha256=report.sheet.sha256,
+        size=sizes[0], kind=report.kind, rows=report.sheet.rows,
     )  # fmt: skip
     await sheets.keep(session, file.id, report.sheet)
-    found.report, found.file_id, found.status, found.finished_at = (
-        report.model_dump(),
-        file.id,
-        "succeeded",
-        now(),
-    )
+    if split is not None and split.held_out is not None:
+        held_out = await splits.add_held_out(
+            session, file, split, split.held_out, size=sizes[1], source_sha256=found.sha256
+        )
+        found.held_out_file_id = held_out.id
+    found.report, found.file_id, found.status = report.model_dump(), file.id, "succeeded"
+    found.finished_at = now()
 
 
 def fail(found: tables.Import, error: contract.ImportError) -> None:
@@ -161,6 +167,7 @@ def shown(
         "report",
         "error",
         "file_id",
+        "held_out_file_id",
         "created_at",
     )
     values = {name: getattr(found, name) for name in (*fields, "finished_at")}

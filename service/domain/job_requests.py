@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract import folder
@@ -21,6 +22,8 @@ from service.contract.jobs import (
     Hyperparameters,
     JobCreate,
     KtoHyperparameters,
+    Method,
+    RoundCreate,
     TrainingKind,
     TrainingSettings,
     TrainingSpec,
@@ -28,7 +31,7 @@ from service.contract.jobs import (
 from service.contract.signal import Signal
 from service.db import tables
 from service.domain import assistants, chat, datasets, files
-from service.domain.hyperparameters import Run, because, label_weights, resolve
+from service.domain.hyperparameters import Bounds, Run, because, label_weights, resolve
 from service.domain.keys import Caller
 from service.errors import BadInput, NotFound
 from service.storage.adapters import CONFIG
@@ -36,6 +39,7 @@ from service.storage.local import Store
 
 KINDS: dict[str, TrainingKind] = {"supervised": "sft", "dpo": "dpo", "kto": "kto"}
 """What a job is, by the name of its method on OpenAI's wire."""
+METHODS = {kind: method for method, kind in KINDS.items()}
 HYPERPARAMETERS: dict[str, type[Hyperparameters]] = {
     "supervised": Hyperparameters,
     "dpo": DpoHyperparameters,
@@ -61,7 +65,7 @@ class Plan:
 
 async def plan(
     session: AsyncSession, store: Store, caller: Caller, wanted: JobCreate, *,
-    base_name: str, min_rows: int, max_length: int, width: int | None,
+    base_name: str, min_rows: int, bounds: Bounds,
 ) -> Plan:  # fmt: skip
     """What a request amounts to. Raises `BadInput`, `NotFound`, `NotAllowed`; writes nothing."""
     if wanted.integrations:
@@ -82,14 +86,13 @@ async def plan(
         validation = await training_file(session, caller, wanted.validation_file, kind, "validation_file")
     signal = await datasets.signal_of(session, training)
     return await plan_on(
-        session, store, caller, wanted, training, validation, signal, base_name=base_name, max_length=max_length,
-        width=width,
-    )  # fmt: skip
+        session, store, caller, wanted, training, validation, signal, base_name=base_name, bounds=bounds
+    )
 
 
 async def plan_on(
     session: AsyncSession, store: Store, caller: Caller, wanted: JobCreate, training: tables.File,
-    validation: tables.File | None, signal: Signal | None, *, base_name: str, max_length: int, width: int | None,
+    validation: tables.File | None, signal: Signal | None, *, base_name: str, bounds: Bounds,
 ) -> Plan:  # fmt: skip
     """The same on files that were found, or that have no record: those of feedback that is not frozen yet."""
     given = hyperparameters(wanted)
@@ -100,8 +103,8 @@ async def plan_on(
         await assistants.get_assistant(session, assistant)
     start = None if route.adapter == chat.BASE else await session.get_one(tables.Adapter, route.adapter)
     settings, reasons = await resolved(
-        store, wanted, given, training, validation.rows if validation else 0, start, max_length=max_length, width=width
-    )  # fmt: skip
+        store, wanted, given, training, validation.rows if validation else 0, start, bounds
+    )
     return Plan(kind_of(wanted), training, validation, assistant, start, settings, reasons, signal)
 
 
@@ -125,6 +128,24 @@ def run_of(
     if cases is not None:
         inputs[folder.CASES] = cases
     return spec, inputs
+
+
+def of_round(
+    wanted: RoundCreate, training_file: str, validation_file: str | None, **metadata: str
+) -> JobCreate:
+    """The job that a round asks for, on its dataset. Raises `BadInput` for settings that its method has not."""
+    name = METHODS[wanted.method]
+    settings = {"hyperparameters": {"n_epochs": wanted.n_epochs, **wanted.hyperparameters}}
+    try:
+        method = Method.model_validate({"type": name, name: settings})
+    except ValidationError as error:
+        field = str(error.errors()[0]["loc"][2])
+        said = error.errors()[0]["msg"]
+        raise BadInput(f"hyperparameters.{field}: {said}.", param=f"hyperparameters.{field}") from None
+    return JobCreate(
+        model=wanted.assistant, training_file=training_file, validation_file=validation_file, suffix=wanted.assistant,
+        method=method, metadata={"assistant": wanted.assistant, **metadata},
+    )  # fmt: skip
 
 
 def kind_of(wanted: JobCreate) -> TrainingKind:
@@ -153,14 +174,14 @@ def hyperparameters(wanted: JobCreate) -> Hyperparameters:
 
 async def resolved(
     store: Store, wanted: JobCreate, given: Hyperparameters, training: tables.File, held_out: int,
-    start: tables.Adapter | None, *, max_length: int, width: int | None,
+    start: tables.Adapter | None, bounds: Bounds,
 ) -> tuple[TrainingSettings, dict[str, Chosen]]:  # fmt: skip
     """Every number of the run, and the reason of each that was left to the service. Raises `BadInput`."""
     run = Run(
-        kind=kind_of(wanted), rows=training.rows, held_out=held_out, width=width,
+        kind=kind_of(wanted), rows=training.rows, held_out=held_out, bounds=bounds,
         start=await asyncio.to_thread(_settings_of, store, start) if start else None,
     )  # fmt: skip
-    settings, reasons = resolve(run, given, seed=wanted.seed or 0, max_length=max_length)
+    settings, reasons = resolve(run, given, seed=wanted.seed or 0)
     if isinstance(given, KtoHyperparameters):
         labels = await asyncio.to_thread(files.count_labels, store.file(training.sha256))
         settings.desirable_weight, settings.undesirable_weight = label_weights(given, *labels)
@@ -213,7 +234,7 @@ async def held_out_cases(session: AsyncSession, store: Store, assistant: str | N
 
 def _questions(kept: dict[str, Path], assistant: str | None) -> str:
     if assistant is not None:
-        return kept[assistant].read_text("utf-8")
+        return kept[assistant].read_bytes().decode()  # byte for byte: the hash is that of the file
     lines: list[str] = []
     for name, path in kept.items():
         with open(path, "rb") as content:

@@ -12,7 +12,15 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.jobs import JobKind, JobStatus
-from service.contract.lineage import AdapterUse, DatasetUse, JobUse, Lineage, PersonUse, ReleaseUse
+from service.contract.lineage import (
+    AdapterUse,
+    DatasetUse,
+    DocumentUse,
+    JobUse,
+    Lineage,
+    PersonUse,
+    ReleaseUse,
+)
 from service.db import tables
 from service.domain import datasets, releases
 from service.domain.identity import pseudonym
@@ -77,6 +85,7 @@ async def of_adapter(session: AsyncSession, digest: str, *, after: str | None, l
     adapters |= {job.start_adapter: True for job in chain[:-1] if job.start_adapter}
     lineage = Lineage(
         datasets=[_dataset(dataset, learned=True) for dataset in await session.scalars(query)], jobs=jobs,
+        documents=await _documents(session, jobs),
         adapters=await _adapters(session, {key: (True, later) for key, later in adapters.items()}),
         releases=await _releases(session, dict.fromkeys(adapters, True)), people=[], feedback=[], more=False,
     )  # fmt: skip
@@ -113,6 +122,7 @@ async def _onward(session: AsyncSession, found: dict[tables.Dataset, bool]) -> L
         use.learned = job.training_file in learned or inherits
     return Lineage(
         datasets=[_dataset(dataset, learned=in_training) for dataset, in_training in found.items()], jobs=uses,
+        documents=[],
         adapters=await _adapters(session, adapters),
         releases=await _releases(session, {digest: seen for digest, (seen, _) in adapters.items()}),
         people=[], feedback=[], more=False,
@@ -183,6 +193,7 @@ async def _adapters(session: AsyncSession, wanted: dict[str, tuple[bool, bool]])
         AdapterUse(
             digest=adapter.digest, model=adapter.model, learned=wanted[adapter.digest][0],
             inherited=wanted[adapter.digest][1], deleted=adapter.deleted_at is not None,
+            cases=adapter.manifest.get("cases", 0), cases_sha256=adapter.manifest.get("cases_sha256"),
         )
         for adapter in await session.scalars(query)
     ]  # fmt: skip
@@ -202,6 +213,25 @@ async def _releases(session: AsyncSession, wanted: dict[str, bool]) -> list[Rele
             live=release.id == live, learned=wanted[release.adapter],
         )
         for release, live in await session.execute(query)
+    ]  # fmt: skip
+
+
+async def _documents(session: AsyncSession, jobs: Iterable[JobUse]) -> list[DocumentUse]:
+    """What the files of these jobs were made of, where that was documents, and who confirmed it."""
+    row, files = tables.DocumentUse, {job.file for job in jobs if job.file}
+    query = (
+        select(row, tables.Import.file_id)
+        .join(tables.Import, tables.Import.id == row.import_id)
+        .where(tables.Import.file_id.in_(files))
+        .order_by(row.filename, row.first_at)
+    )
+    return [
+        DocumentUse(
+            document=use.filename, sha256=use.sha256, file=file, confirmed_by=pseudonym(use.user_id), rows=use.rows,
+            first_at=use.first_at, last_at=use.last_at,
+        )
+        for use, file in await session.execute(query)
+        if file is not None
     ]  # fmt: skip
 
 

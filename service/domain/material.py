@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.blocklist import Blocklist
 from service.db import bulk, tables
-from service.domain import assistants, conversations, files, review_queue, reviews, tallies
+from service.domain import assistants, conversations, files, review_queue, reviews, tallies, topics
 from service.domain.preferences import KEPT, Answer, Piece, Said, Withheld, pieces, verdicts
 from service.domain.signal import AGREED, Count, counted
 from service.storage.local import Store
@@ -172,12 +172,14 @@ async def _moves(
     standing = [event for event in events if event.type != "retraction" and event.id not in gone]
     ids = [id_ for event in standing for id_ in (event.completion_id, event.preferred_completion_id) if id_]
     answers, withheld = await answers_of(session, ids), await _withheld(session, ids)
+    about = await topics.topics_of(session, ids)
     coming: list[Piece] = []
     for event in standing:
         other = answers.get(event.preferred_completion_id or "")
         named = (event.completion_id, event.id, event.preferred_completion_id)
         why: Withheld | None = next((withheld[id_] for id_ in named if id_ in withheld), None)
-        coming += pieces(said_of(event), answers[event.completion_id], other, blocklist, why)
+        made = pieces(said_of(event), answers[event.completion_id], other, blocklist, why)
+        coming += [one._replace(topic=about.get(event.completion_id)) for one in made]
     return leaving, coming
 
 
@@ -199,9 +201,9 @@ async def _exchange(
     }
     keys = set(voices.values())
     groups = await _groups(session, name, keys)
-    known = {(one.feedback_id, one.kind): one for one in coming if one.row}
     firsts = [group.first for group in groups.values() if group.first is not None]
-    known |= {(one.feedback_id, one.kind): one for one in await _pieces(session, firsts) if one.row}
+    known = {(one.feedback_id, one.kind): one for one in await _pieces(session, firsts) if one.row}
+    now = known | {(one.feedback_id, one.kind): one for one in coming if one.row}
     before = await _sides(session, name, voices)
     out = [one.feedback_id for one in leaving]
     if out:
@@ -216,10 +218,10 @@ async def _exchange(
     for key in [key for key, group in fresh.items() if group.first in out]:
         group = fresh[key]
         group.first, group.first_at = await _first(session, name, key)
-        missing = [group.first] if group.first is not None and (group.first, key[0]) not in known else []
-        known |= {(one.feedback_id, one.kind): one for one in await _pieces(session, missing) if one.row}
+        missing = [group.first] if group.first is not None and (group.first, key[0]) not in now else []
+        now |= {(one.feedback_id, one.kind): one for one in await _pieces(session, missing) if one.row}
     await _keep(session, name, groups, fresh)
-    await tallies.add(session, name, _difference(leaving, coming, groups, fresh, known))
+    await tallies.add(session, name, _difference(leaving, coming, groups, fresh, (known, now)))
 
 
 def _with_people(group: Group, before: Counter[str] | None, after: Counter[str] | None) -> Group:
@@ -248,9 +250,10 @@ def _count(groups: dict[Key, Group], piece: Piece, n: int) -> None:
 
 def _difference(
     leaving: Sequence[Piece], coming: Sequence[Piece], old: dict[Key, Group], new: dict[Key, Group],
-    known: dict[tuple[str, str], Piece],
+    rows: tuple[dict[tuple[str, str], Piece], dict[tuple[str, str], Piece]],
 ) -> Counter[Count]:  # fmt: skip
-    """What the tallies change by."""
+    """What the tallies change by. `rows` are the groups' first ones, as they were and as they are: what a row is about
+    may have changed."""
     change: Counter[Count] = Counter()
     for n, moved in ((-1, leaving), (1, coming)):
         for one in moved:
@@ -260,12 +263,10 @@ def _difference(
         was = old.get((kind, subject), _NOBODY)
         was.add_to(change, kind, -1)
         group.add_to(change, kind, 1)
-        rows = [one.first if one.trains(kind) else None for one in (was, group)]
-        if rows[0] != rows[1]:
-            for n, row in zip((-1, 1), rows, strict=True):
-                if row is not None:
-                    for what in counted(known[row, kind]):
-                        change[what] += n
+        for n, one, known in zip((-1, 1), (was, group), rows, strict=True):
+            if one.first is not None and one.trains(kind):
+                for what in counted(known[one.first, kind]):
+                    change[what] += n
     return change
 
 

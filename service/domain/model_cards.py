@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.adapters import UNKNOWN
 from service.contract.evaluations import EvaluationReport
-from service.contract.jobs import Manifest
+from service.contract.jobs import Manifest, Usage
 from service.contract.lineage import Lineage
 from service.contract.releases import Adapter, ServingProof
 from service.contract.replay import Forgetting
@@ -54,7 +54,7 @@ async def of_adapter(session: AsyncSession, caller: Caller, adapter: Adapter, *,
             "## Settings",
             _table(("setting", "value"), settings.model_dump().items()) if settings else "Not known here.",
         ),
-        *("## Training", _learnt(trained)),
+        *("## Training", _learnt(trained) + _taken(trained)),
         *("## Evaluation", "\n\n".join(filter(None, (measured, _forgotten(trained))))),
         *("## Proof of serving", _proved(adapter.proof)),
         *("## Limits", _limits(adapter.manifest, known)),
@@ -119,7 +119,7 @@ async def _data(session: AsyncSession, caller: Caller, manifest: Manifest, made_
         (f"file `{one.id}`", one.rows, "", "", f"`{one.sha256}`")
         for one in uploaded if caller.may_see(one.user_id)
     ]  # fmt: skip
-    said = f"The rows of the last job have the SHA-256 `{manifest.train_sha256}`."
+    said = f"The rows of the last job have the SHA-256 `{manifest.train_sha256}`. {_held_against(manifest)}"
     if not all_of_it:
         said += " Files of others and what came of feedback are for reviewers to read."
     if any(use.kind == "import" for use in made_of.jobs):
@@ -135,6 +135,15 @@ async def _data(session: AsyncSession, caller: Caller, manifest: Manifest, made_
         " What the adapters before it learnt from is among these." if manifest.parent and all_of_it else ""
     )
     return f"{_table(('data', 'rows', 'held out', 'people', 'SHA-256'), rows)}\n\n{said}{inherited}"
+
+
+def _held_against(manifest: Manifest) -> str:
+    if manifest.cases_sha256 is None:
+        return "No held-out questions to hold them against are on record."
+    return (
+        f"Before it began, the trainer held them against the {manifest.cases} held-out questions of the list with the "
+        f"SHA-256 `{manifest.cases_sha256}`: none of the rows asks one of them, nor nearly."
+    )
 
 
 async def _newest_evaluation(
@@ -180,6 +189,18 @@ def _learnt(report: dict[str, Any]) -> str:
         "otherwise after the step that was kept."
     )
     return f"{said}\n\n{_table(('figure', 'value'), figures)}"
+
+
+def _taken(report: dict[str, Any]) -> str:
+    """What it took of the machine; nothing of an early version."""
+    if not report.get("usage"):
+        return ""
+    usage = Usage.model_validate(report["usage"])
+    memory = f", and {usage.peak_bytes / 1e9:.1f} GB of memory at its peak" if usage.peak_bytes else ""
+    return (
+        f"\n\nIt took {report['seconds']:.0f} seconds, {usage.step_seconds:.0f} of them for its steps at "
+        f"{usage.tokens_per_second:.0f} tokens a second{memory}."
+    )
 
 
 def _forgotten(report: dict[str, Any]) -> str:

@@ -84,6 +84,7 @@ class Piece(NamedTuple):
     ratio: int | None
     adapters: str
     left: bool | None
+    topic: str | None = None
 
     @property
     def row(self) -> bool:

@@ -61,6 +61,12 @@ SAID: dict[FindingCode, str] = {
     "chosen_fell_training": "It finds the preferred answers it was taught less likely than before (reward {kept}): it "
     "learnt what not to say more than what to say.",
     "chosen_unmeasured": "Whether the preferred answers became less likely was not measured.",
+    "good_held": "It finds the good answers no less likely than before.",
+    "good_fell": "It finds the good answers of rows kept aside less likely than before (log-probability {before} "
+    "before, {kept} now): it learnt what not to say more than what to say.",
+    "good_fell_training": "It finds the good answers it was taught less likely than before (reward {kept}): it learnt "
+    "what not to say more than what to say.",
+    "good_unmeasured": "Whether the good answers became less likely was not measured.",
     "length_same": "Its answers are about as long as before: {before} words before, {now} now (median).",
     "length_longer": "Its answers are much longer than before: {before} words before, {now} now (median).",
     "length_shorter": "Its answers are much shorter than before: {before} words before, {now} now (median).",
@@ -68,7 +74,7 @@ SAID: dict[FindingCode, str] = {
 }  # fmt: skip
 WARNS = (
     "failed", "failed_early", "better_hold", "overfit_kept", "overfit_useless", "overfit_gap", "forgot_much",
-    "chosen_fell", "chosen_fell_training", "length_longer", "length_shorter",
+    "chosen_fell", "chosen_fell_training", "good_fell", "good_fell_training", "length_longer", "length_shorter",
 )  # fmt: skip
 UNKNOWN = (
     "brought", "under_way", "under_way_early", "cancelled", "cancelled_early", "better_hidden", "watch_unknown",
@@ -94,6 +100,7 @@ async def of_job(session: AsyncSession, caller: Caller, job: tables.Job) -> JobR
         "overfitting": overfitting(curves, trained, held_out=bool(job.validation_file)),
         "forgetting": forgetting(trained),
         **({"chosen": chosen(curves, trained)} if job.kind == "dpo" else {}),
+        **({"chosen": desirable(curves, trained)} if job.kind == "kto" else {}),
         "length": length(measured),
     }
     better = gate(measured) if caller.may("reviewer") else found("better_hidden")
@@ -157,20 +164,38 @@ def forgetting(trained: TrainingReport | None) -> Finding:
 
 
 def chosen(curves: dict[str, list[tuple[int, float]]], trained: TrainingReport | None) -> Finding:
-    """A known way for DPO to fail: both answers become less likely, the rejected one only more so. Told by the same
-    held-out pairs before and after; without any by the rewards of the last pass, which compare with the reference."""
-    held_out = dict(curves.get("valid_logp_chosen", []))
+    """A known way for DPO to fail: both answers become less likely, the rejected one only more so."""
+    return _less_likely(
+        curves, trained, "chosen", "chosen_held", "chosen_fell", "chosen_fell_training"
+    ) or found("chosen_unmeasured")
+
+
+def desirable(curves: dict[str, list[tuple[int, float]]], trained: TrainingReport | None) -> Finding:
+    """KTO may fail alike: what makes bad answers less likely takes good ones along, and its loss, which looks at the
+    distance of each from the KL estimate, falls all the same."""
+    return _less_likely(
+        curves, trained, "desirable", "good_held", "good_fell", "good_fell_training"
+    ) or found("good_unmeasured")
+
+
+def _less_likely(
+    curves: dict[str, list[tuple[int, float]]], trained: TrainingReport | None, side: str, held: FindingCode,
+    fell: FindingCode, fell_training: FindingCode,
+) -> Finding | None:  # fmt: skip
+    """Told by the same held-out answers before and after; without any by the rewards of the last pass, which compare
+    with the reference."""
+    held_out = dict(curves.get(f"valid_logp_{side}", []))
     kept = trained.kept_step if trained and trained.kept_step in held_out else max(held_out, default=0)
     if 0 in held_out and kept:
         values = {"before": held_out[0], "kept": held_out[kept]}
-        fell = held_out[0] - held_out[kept] > TOLERANCE * abs(held_out[0])
-        return found("chosen_fell" if fell else "chosen_held", **values)
-    rewards = [value for step, value in curves.get("reward_chosen", []) if not kept or step <= kept]
+        lost = held_out[0] - held_out[kept]
+        return found(fell if lost > TOLERANCE * abs(held_out[0]) else held, **values)
+    rewards = [value for step, value in curves.get(f"reward_{side}", []) if not kept or step <= kept]
     if not rewards or trained is None:
-        return found("chosen_unmeasured")
+        return None
     last = rewards[-max(1, round(len(rewards) / max(1.0, trained.epochs))) :]
     mean = sum(last) / len(last)
-    return found("chosen_fell_training" if mean < 0 else "chosen_held", kept=mean)
+    return found(fell_training if mean < 0 else held, kept=mean)
 
 
 def length(measured: EvaluationReport | None) -> Finding:

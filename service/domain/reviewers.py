@@ -1,6 +1,6 @@
 """How alike reviewers judge: over all, by topic, by pair of people, and against what was agreed on beforehand.
 
-The topic of an answer is the `topic` in its metadata, or else its assistant. Reads the record and never commits.
+The topic of an answer is as `topics` has it, or else its assistant. Reads the record and never commits.
 """
 
 from collections import defaultdict
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.reviews import Agreement, Pair, Reviewer, Topic
 from service.db import tables
+from service.domain import topics
 from service.domain.agreement import cohen_kappa, krippendorff_alpha
 
 Verdicts = dict[str, dict[str, str]]
@@ -25,8 +26,8 @@ async def agreement(session: AsyncSession, *, assistant: str | None) -> Agreemen
     # Plain rows: there may be tens of thousands.
     query = (
         select(
-            row.completion_id, row.verdict, row.expected, row.assistant, user.name,
-            completion.metadata_["topic"].as_string().label("topic"),
+            row.completion_id, row.verdict, row.expected, row.assistant, row.topic, user.name,
+            completion.conversation_id, completion.metadata_["topic"].as_string().label("noted"),
         )
         .join(completion, completion.id == row.completion_id).join(user, user.id == row.user_id)
         .where(row.undone_at.is_(None), row.verdict != "skip").order_by(row.at)
@@ -35,14 +36,15 @@ async def agreement(session: AsyncSession, *, assistant: str | None) -> Agreemen
         query = query.where(row.assistant == assistant)
     rows = (await session.execute(query)).all()
     verdicts: Verdicts = defaultdict(dict)
-    topics: dict[str, set[str]] = defaultdict(set)
+    by_topic: dict[str, set[str]] = defaultdict(set)
+    about = topics.settled((one.completion_id, one.conversation_id, one.noted, one.topic) for one in rows)
     for one in rows:
         verdicts[one.completion_id][one.name] = one.verdict
-        topics[one.topic or str(one.assistant)].add(one.completion_id)
+        by_topic[about.get(one.completion_id) or str(one.assistant)].add(one.completion_id)
     overall = _topic("", verdicts)
     return Agreement(
         items=overall.items, alpha=overall.alpha, pairs=_pairs(verdicts),
-        topics=[_topic(name, {id_: verdicts[id_] for id_ in ids}) for name, ids in sorted(topics.items())],
+        topics=[_topic(name, {id_: verdicts[id_] for id_ in ids}) for name, ids in sorted(by_topic.items())],
         people=_people(rows),
     )  # fmt: skip
 

@@ -26,22 +26,25 @@ from service.contract.reviews import (
     Why,
 )
 from service.db import tables
-from service.domain import feedback, review_queue
+from service.domain import feedback, review_queue, topics
 from service.domain.identity import new_id
 from service.domain.keys import Caller
 from service.domain.review_queue import Item
 from service.errors import Conflict, NotFound
+from service.storage.local import Store
 
 WEEK = 7 * 86_400.0
 
 
-async def next_item(session: AsyncSession, caller: Caller, waiting: review_queue.Waiting) -> ReviewQueue:
+async def next_item(
+    session: AsyncSession, store: Store, caller: Caller, waiting: review_queue.Waiting
+) -> ReviewQueue:
     """The first of what waits for the caller, reserved for them. `waiting` may be a moment old."""
     held = await review_queue.reserve(session, caller, waiting)
     mine = [one for one in await _own(session, caller) if one.undone_at is None]
     by_id: dict[str, tuple[Item, Why]] = {item.completion_id: (item, why) for item, why in waiting.items}
     return ReviewQueue(
-        item=await _item(session, held, *by_id[held.completion_id]) if held else None,
+        item=await _item(session, store, held, *by_id[held.completion_id]) if held else None,
         waiting=waiting.count, own=waiting.own, judged=len(mine),
         judged_this_week=sum(one.at > time.time() - WEEK for one in mine),
     )  # fmt: skip
@@ -72,7 +75,7 @@ async def give(session: AsyncSession, caller: Caller, wanted: ReviewCreate) -> t
     session.add(row)
     await review_queue.let_go(session, completion.id)
     await session.flush()
-    await feedback.sort_again(session, [completion.id])
+    await sort_again(session, row)
     return row
 
 
@@ -87,8 +90,14 @@ async def undo(session: AsyncSession, caller: Caller, review_id: str) -> tables.
         if row.feedback_id is not None:
             await feedback.retract(session, caller, row.feedback_id)
         await session.flush()
-        await feedback.sort_again(session, [row.completion_id])
+        await sort_again(session, row)
     return row
+
+
+async def sort_again(session: AsyncSession, row: tables.Review) -> None:
+    """What was said of the answer, and, where the verdict says what it is about, of those of its conversation."""
+    wanted = await topics.near(session, row.completion_id) if row.topic else [row.completion_id]
+    await feedback.sort_again(session, wanted)
 
 
 async def own_review(session: AsyncSession, caller: Caller, review_id: str) -> tables.Review:
@@ -144,14 +153,22 @@ def _replaced(item: Item) -> set[str]:
     return set(written) if item.outcome in ("approve", "reject") else set()
 
 
-async def _item(session: AsyncSession, held: tables.ReviewReservation, item: Item, why: Why) -> ReviewItem:
+async def _item(
+    session: AsyncSession, store: Store, held: tables.ReviewReservation, item: Item, why: Why
+) -> ReviewItem:
     completion = await session.get_one(tables.Completion, held.completion_id)
+    assistant = await session.scalar(
+        select(tables.Assistant).where(tables.Assistant.name == completion.assistant)
+    )
+    about = await topics.topics_of(session, [completion.id])
     spoken = [message for message in completion.messages if message.get("role") in ("user", "assistant")]
     turns = [{"role": str(one["role"]), "content": Message.model_validate(one).text()} for one in spoken]
     return ReviewItem(
         completion_id=completion.id, assistant=completion.assistant or "", why="audit" if why == "golden" else why,
         before=turns[:-1], question=turns[-1]["content"] if turns else "", answer=completion.output,
         release=completion.release_number, said=[await _said(session, one.id) for one in item.said],
+        topic=about.get(completion.id),
+        topics=await topics.known(session, store, assistant) if assistant is not None else [],
         reserved_until=int(held.expires_at),
     )  # fmt: skip
 
@@ -192,7 +209,7 @@ def _shown(row: tables.Review, item: Item, names: dict[str, str]) -> Review:
         id=row.id, completion_id=row.completion_id, assistant=row.assistant or "",
         verdict=cast(Verdict, row.verdict), why=cast(Why, why), correction=row.correction,
         skip_reason=cast(SkipReason | None, row.skip_reason), rubric=row.rubric, comment=row.comment,
-        personal_data=row.personal_data, expected=cast(Verdict | None, expected),
+        personal_data=row.personal_data, topic=row.topic, expected=cast(Verdict | None, expected),
         outcome=cast(Outcome | None, outcome), others=others, feedback_id=row.feedback_id,
         undone=row.undone_at is not None, created_at=int(row.at),
     )  # fmt: skip

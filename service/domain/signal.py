@@ -58,6 +58,8 @@ def counted(piece: Piece) -> Iterator[Count]:
     kind = piece.kind
     yield kind, "person", piece.user_id
     yield kind, "adapters", piece.adapters
+    if piece.topic is not None:
+        yield kind, "topic", piece.topic
     if piece.ratio is not None:
         yield kind, "ratio", str(piece.ratio)
     if piece.left is not None:

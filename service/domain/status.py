@@ -112,8 +112,9 @@ def _missing(status: Status) -> list[Told]:
         what = f"Adapter {digest[:12]}" + (f", the live release {live[digest]}," if digest in live else "")
         why = status.problems.get(digest)
         code = "files_gone" if why == NOT_THERE else "not_served" if why else "not_loaded"
+        cause = status.causes.get(digest) if code == "not_served" else None
         code += "_live" if digest in live else ""
-        values = {"adapter": digest[:12], "why": why, "release": live.get(digest)}
+        values = {"adapter": digest[:12], "why": why, "cause": cause, "release": live.get(digest)}
         told.append(
             _told(
                 cast(WrongCode, code), f"{what} is not served: {why or 'it has not been loaded yet'}",

@@ -20,7 +20,7 @@ _UPDATE = (
     .where(*(_TABLE.c[column] == bindparam(f"at_{column}") for column in _KEY))
     .values(n=bindparam("to"))
 )
-DISTINCT = ("person", "conversation")
+DISTINCT = ("person", "conversation", "topic")
 
 
 async def add(session: AsyncSession, name: str, change: Counter[Count]) -> None:

@@ -53,7 +53,7 @@ def must_be_there(path: str) -> None:
 
 
 class Reconciler:
-    """Run `run` as a task; `problems` holds {adapter: why an engine refused it}."""
+    """Run `run` as a task; `problems` holds {adapter: why an engine refused it}, `causes` the codes of the same."""
 
     def __init__(
         self,
@@ -69,6 +69,7 @@ class Reconciler:
         base model's name: an engine that comes up is asked it for the kinds of work it compiles at first use, so that
         nobody waits for that later."""
         self.problems: dict[str, str] = {}
+        self.causes: dict[str, str] = {}
         self.check, self._base = check, base
         self._engines, self._desired, self._gone, self._interval = engines, desired, gone, interval
         self._dropped: set[tuple[str, str]] = set()
@@ -178,17 +179,17 @@ class Reconciler:
             if not engine.in_use(name) and await self._drop(engine, name):
                 served.remove(name)
         for name in self.problems.keys() - (wanted.keys() - served):
-            del self.problems[name]
+            del self.problems[name], self.causes[name]
         return served
 
-    def _unfit(self, wanted: dict[str, str]) -> dict[str, str]:
+    def _unfit(self, wanted: dict[str, str]) -> dict[str, TailorbirdError]:
         """Adapters that no engine may be asked for, and why."""
-        why: dict[str, str] = {}
+        why: dict[str, TailorbirdError] = {}
         for name, path in wanted.items():
             try:
                 self.check(path)
             except TailorbirdError as error:
-                why[name] = error.message
+                why[name] = error
         return why
 
     async def _load(self, engine: Engine, name: str, path: str) -> bool:
@@ -199,16 +200,16 @@ class Reconciler:
             await engine.load(name, path)
         except (EngineError, EngineUnavailable, EngineTimeout, ValueError) as error:
             self._refused[key] = time.monotonic() + RETRY_AFTER
-            self._note(engine, name, str(error))
+            self._note(engine, name, error)
             return False
         self._refused.pop(key, None)
         logger.info("the engine at %s has loaded adapter %s", engine.url, name)
         return True
 
-    def _note(self, engine: Engine, name: str, why: str) -> None:
-        if self.problems.get(name) != why:
+    def _note(self, engine: Engine, name: str, error: Exception) -> None:
+        if self.problems.get(name) != (why := str(error)):
             logger.warning("the engine at %s does not serve adapter %s: %s", engine.url, name, why)
-        self.problems[name] = why
+        self.problems[name], self.causes[name] = why, getattr(error, "code", None) or ""
 
     async def _drop(self, engine: Engine, name: str) -> bool:
         """Have the engine forget an adapter, once: who loads it again after that has a reason to."""

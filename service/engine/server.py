@@ -120,8 +120,8 @@ def context_length(model: Path) -> int | None:
 
 
 def hidden_size(model: Path) -> int | None:
-    """Width of the checkpoint's layers, or None when it is not there or does not say."""
-    return _configured(model, "hidden_size") if (model / "config.json").is_file() else None
+    """Width of the checkpoint's layers, or None when its `config.json` does not say."""
+    return _configured(model, "hidden_size")
 
 
 def is_cpu_build() -> bool:

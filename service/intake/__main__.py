@@ -11,9 +11,11 @@ from pathlib import Path
 
 from service.contract import folder
 from service.contract.imports import ImportError, IntakeSpec
+from service.intake import documents
 from service.intake.problems import BadFile
 from service.intake.reading import preview
 from service.intake.sources import Source
+from service.intake.splits import part
 from service.intake.whole import Import
 
 MEMORY = 2 << 30
@@ -27,16 +29,17 @@ def main(place: Path) -> int:
     try:
         if spec.task == "preview":
             made = preview(spec, Source(Path(spec.path), spec.plan, spec.filename))
+        elif spec.task == "document":
+            os.nice(10)
+            made = documents.read(Path(spec.path), spec.filename)
         else:
             os.nice(10)
-            made = Import(spec, place).run()
+            made = part(spec, place) if spec.task == "split" else Import(spec, place).run()
     except BadFile as bad:
         error = ImportError(code=bad.code, message=bad.message, problem=bad.problem, line=bad.line)
         return _refuse(place, error)
     except MemoryError:
-        said = (
-            "The file needs more memory than an import may take. Split it, or save it as CSV or JSON lines."
-        )
+        said = "The file needs more memory than its reading may take. Split it, or save rows as CSV or JSON lines."
         return _refuse(place, ImportError(code="too_much_memory", message=said))
     folder.write_json(place / folder.REPORT, made.model_dump())
     return 0

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from service.contract.datasets import ROW, Kind
-from service.contract.imports import Column, Format
+from service.contract.imports import BESIDE, Column, Format
 from service.intake import messages, rows
 from service.intake.messages import Fields
 from service.intake.problems import BadRecord, of_contract
@@ -25,6 +25,11 @@ NAMES: dict[Column, tuple[str, ...]] = {
                    "reponse", "target", "category", "intent", "class", "catégorie", "categorie", "label"),
     "system": ("system", "system_prompt", "instructions", "context"),
     "source": ("source", "url", "origin", "origine", "provenance", "reference"),
+    "conversation": ("conversation_id", "conversation", "thread_id", "thread", "session_id", "session", "dialogue_id",
+                     "dialog_id", "ticket_id", "ticket"),
+    "document": ("document_id", "document", "doc_id", "doc", "file_name", "filename", "file", "fichier", "page",
+                 "article"),
+    "person": ("person_id", "person", "user_id", "customer_id", "author", "personne", "auteur", "client"),
 }  # fmt: skip
 """Names of columns as people give them, in English and French, the likeliest first."""
 WANTED: dict[Kind, tuple[Column, ...]] = {
@@ -63,7 +68,7 @@ def suggest(columns: list[str], values: Iterable[Fields] = ()) -> dict[Column, s
                 found[name] = free.pop(likely)
                 return
 
-    for name in ("chosen", "rejected", "prompt", "completion", "label", "system", "source"):
+    for name in ("chosen", "rejected", "prompt", "completion", "label", "system", *BESIDE):
         if name == "completion" and "chosen" in found and "rejected" in found:
             continue
         if name == "label" and "completion" not in found:

@@ -42,8 +42,9 @@ FROM_CONTRACT = (
 def document(what: str) -> "BadFile":
     """The refusal of a text to read, which holds no rows."""
     return BadFile(
-        "document", f"The file is {what}: a text to read, and no rows to learn from. Write what should be learned as a "
-        "table (Excel or CSV) with a column of questions and a column of answers, and bring that."
+        "document", f"The file is {what}: a text to read, and no rows to learn from. Bring it as a document "
+        "(`/api/documents`): its passages become drafts to confirm. Or bring a table (Excel or CSV) with a column of "
+        "questions and a column of answers."
     )  # fmt: skip
 
 

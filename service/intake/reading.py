@@ -6,10 +6,11 @@ from itertools import islice
 from typing import Any
 
 from service.contract.datasets import Kind
-from service.contract.imports import Column, Format, ImportPlan, IntakeSpec, Preview, Problem
+from service.contract.imports import BESIDE, Column, Format, ImportPlan, IntakeSpec, Preview, Problem
 from service.intake import formats, messages
 from service.intake.problems import BadFile, BadRecord
 from service.intake.sources import Record, Source
+from service.intake.splits import Together
 
 LOOK = 200
 """Records that a preview reads, and by which a format is told."""
@@ -37,6 +38,8 @@ class Taken:
     kind: Kind
     row: dict[str, Any]
     source: str | None
+    unit: str | None
+    """What it belongs together with, where it tells that."""
 
 
 class Reader:
@@ -45,6 +48,7 @@ class Reader:
     def __init__(self, spec: IntakeSpec, source: Source, way: Way) -> None:
         self.spec, self.way = spec, way
         self._source = source
+        self.together = Together(spec.plan.split_by or "auto", way.mapping)
         self._kind: Kind | None = None
         self.last: Record | None = None
 
@@ -67,8 +71,8 @@ class Reader:
         if kind != self._kind:
             raise BadRecord("other_kind", f"The row is for '{kind}', the rows before it for '{self._kind}'.")
         column = self.way.mapping.get("source")
-        source = str(value.get(column) or "")[:200] if column else None
-        return Taken(record.line, kind, row, source or None)
+        source = str(value.get(column) or "")[:200] if column else _origin(row)
+        return Taken(record.line, kind, row, source or None, self.together.of(value, row))
 
 
 def way_of(source: Source, plan: ImportPlan) -> Way:
@@ -80,10 +84,14 @@ def way_of(source: Source, plan: ImportPlan) -> Way:
         columns |= dict.fromkeys(record.value)
         recognised = recognised or formats.recognise(record.value)
     names = list(columns)[:200]
-    form = plan.format or ("columns" if plan.mapping else recognised) or "columns"
-    mapping = dict(plan.mapping) if plan.mapping else {}
-    if form == "columns" and not mapping:
-        mapping = formats.suggest(names, [record.value for record in first if record.value])
+    own = set(plan.mapping) - set(BESIDE)
+    form = plan.format or ("columns" if own else recognised) or "columns"
+    mapping: dict[Column, str] = dict(plan.mapping)
+    if not own:
+        likely = formats.suggest(names, [record.value for record in first if record.value])
+        for column, name in likely.items():
+            if form == "columns" or column in BESIDE:
+                mapping.setdefault(column, name)
     for column, name in mapping.items():
         if name not in columns:
             raise BadFile(
@@ -102,6 +110,7 @@ def preview(spec: IntakeSpec, source: Source) -> Preview:
     problems: list[Problem] = []
     kind: Kind | None = None
     looked = refused = 0
+    told = False
     for found in islice(reader.rows(), LOOK):
         looked += 1
         if len(raw) < SHOWN and reader.last is not None and reader.last.value:
@@ -110,7 +119,7 @@ def preview(spec: IntakeSpec, source: Source) -> Preview:
             refused += 1
             problems += [found][: PROBLEMS - len(problems)]
             continue
-        kind = kind or found.kind
+        kind, told = kind or found.kind, told or found.unit is not None
         if len(rows) < SHOWN:
             rows.append(_shortened(found.row))
     if way.format == "columns" and kind is None:
@@ -119,8 +128,19 @@ def preview(spec: IntakeSpec, source: Source) -> Preview:
     return Preview(
         container=container.kind, encoding=container.encoding, delimiter=container.delimiter, sheets=source.sheets,
         sheet=source.sheet, columns=way.columns, recognised=way.recognised, format=way.format, mapping=way.mapping,
-        kind=kind, looked_at=looked, rows=rows, raw=raw, problems=problems, refused=refused,
+        kind=kind, split_by=reader.together.by if told else "question", looked_at=looked, rows=rows, raw=raw,
+        problems=problems, refused=refused,
     )  # fmt: skip
+
+
+def _origin(row: dict[str, Any]) -> str | None:
+    """Where a row of ours is from: a document, or the release that was judged."""
+    origin = row.get("tailorbird")
+    if not isinstance(origin, dict):
+        return None
+    if origin.get("document"):
+        return origin["document"]
+    return f"release {origin['release']}" if origin.get("release") else "base model"
 
 
 def _shortened(value: Any) -> Any:

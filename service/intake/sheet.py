@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from service.contract.datasets import Kind
-from service.contract.sheets import DataSheet, Lengths
+from service.contract.sheets import Bin, DataSheet, Lengths
 from service.contract.words import words
 from service.intake import rows
 from service.intake.languages import language
@@ -18,6 +18,8 @@ LABEL = 60
 MAX_SOURCES = 5000
 """Different sources that are counted; further ones count as `others`."""
 SHOWN = 50
+BINS = 24
+"""Of a plot of lengths."""
 BATCH = 256
 """Texts that the tokenizer takes at once."""
 
@@ -39,8 +41,21 @@ class Tally:
         return Lengths(
             mean=round(self._total / max(1, self._count), 1), least=min(self._counts, default=0),
             median=self._quantile(0.5), p95=self._quantile(0.95), most=max(self._counts, default=0),
-            total=self._total,
+            total=self._total, bins=self._bins(),
         )  # fmt: skip
+
+    def _bins(self) -> list[Bin]:
+        """19 rows of 20 fill most of the plot, however long the longest is."""
+        if not self._counts:
+            return []
+        width, longest = self._quantile(0.95) * 5 // (4 * BINS) + 1, max(self._counts)
+        rows = Counter[int]()
+        for length, count in self._counts.items():
+            rows[min(length // width, BINS - 1)] += count
+        return [
+            Bin(least=at * width, most=longest if at == max(rows) else (at + 1) * width - 1, rows=rows[at])
+            for at in range(max(rows) + 1)
+        ]
 
     def _quantile(self, share: float) -> int:
         left = share * self._count

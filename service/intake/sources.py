@@ -102,8 +102,8 @@ def recognise(path: Path, encoding: str | None) -> Container:
             raise BadFile("unknown_file", f"The file is {what}")
     if start.startswith(b"PK\x03\x04"):
         return Container("xlsx")
-    encoding = encoding or _encoding(start)
-    if encoding == "utf-16" and _encoding(start) != "utf-16":
+    encoding = encoding or encoding_of(start)
+    if encoding == "utf-16" and encoding_of(start) != "utf-16":
         raise BadFile(
             "wrong_encoding", "The file does not begin as UTF-16 does. Name another encoding, or none."
         )
@@ -151,7 +151,7 @@ def _too_long() -> BadRecord:
     return BadRecord("row_too_long", f"The row is longer than {MAX_LINE >> 20} MiB.")
 
 
-def _encoding(start: bytes) -> str:
+def encoding_of(start: bytes) -> str:
     """UTF-8 wherever the beginning permits it; Excel's other two habits otherwise."""
     if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import orjson
 
@@ -25,6 +25,13 @@ RECENT = 256
 """Rows whose runs are kept in memory: the first of many alike is compared with each."""
 FLUSH = 8192
 KEPT, DUPLICATE, NEAR = 0, 1, 2
+
+
+class Beside(NamedTuple):
+    """Where a row is from, and what it belongs together with, as far as it tells."""
+
+    source: str | None
+    unit: str | None
 
 
 class Spool:
@@ -42,9 +49,9 @@ class Spool:
         self.fate = bytearray()
         """What was found of each row: `KEPT`, `DUPLICATE` of an earlier one, `NEAR` to an earlier one."""
 
-    def add(self, line: int, row: dict[str, Any], source: str | None, said: list[str]) -> None:
-        """Keep a row and where it is from; `said` are its words. Raises `TypeError` for what UTF-8 cannot hold."""
-        data = orjson.dumps([row, source]) + b"\n"
+    def add(self, line: int, row: dict[str, Any], beside: Beside, said: list[str]) -> None:
+        """Keep a row and what stands beside it; `said` are its words. Raises `TypeError` for what UTF-8 cannot hold."""
+        data = orjson.dumps([row, *beside]) + b"\n"
         same = hashlib.blake2b(rows.whole(row, self.kind).encode(), digest_size=8).digest()
         bands = minhash.bands(runs(said, minhash.RUN))
         self._rows.write(data)
@@ -74,19 +81,19 @@ class Spool:
                         found.append(Twins(line=line, like=like, share=round(share, 3)))
             yield 0.1 + 0.9 * (band + 1) / minhash.BANDS, found
 
-    def read(self) -> Iterator[tuple[int, dict[str, Any], str | None]]:
-        """Every row with its fate and where it is from, in order."""
+    def read(self) -> Iterator[tuple[int, dict[str, Any], Beside]]:
+        """Every row with its fate and what stands beside it, in order."""
         self._rows.seek(0)
         for fate, line in zip(self.fate, self._rows, strict=True):
-            row, source = orjson.loads(line)
-            yield fate, row, source
+            row, *beside = orjson.loads(line)
+            yield fate, row, Beside(*beside)
 
     def close(self) -> None:
         self._open.close()
 
     def _read_runs(self, index: int) -> set[str]:
         self._rows.seek(self._columns["offset"].at(index))
-        row, _ = orjson.loads(self._rows.readline())
+        row, *_ = orjson.loads(self._rows.readline())
         return runs(words(rows.spoken(row, self.kind)), minhash.RUN)
 
 

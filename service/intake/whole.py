@@ -1,19 +1,21 @@
-"""A whole import: read, compared, written. In goes a plan, out come `rows.jsonl`, `refused.jsonl` and a report.
+"""A whole import: read, compared, written. In goes a plan, out come `rows.jsonl`, `refused.jsonl` and a report;
+where rows are to be held out, `held_out.jsonl` too.
 
-Three passes, none of which holds more than a few bytes for each row: the first converts and refuses, the second
-finds repetitions, the third writes what stays and measures it.
+Each pass holds a few bytes for each row: the first converts and refuses, the second finds repetitions, the third
+chooses what is held out, the last writes what stays and measures what is learnt from.
 """
 
-import hashlib
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import orjson
 
 from service.contract import folder
-from service.contract.imports import REFUSED, ROWS, STATE, ImportProgress, ImportReport, IntakeSpec, Problem
+from service.contract.imports import REFUSED, STATE, ImportProgress, ImportReport, IntakeSpec, Problem
 from service.contract.sheets import Touch, Twins
+from service.contract.splits import Split
 from service.contract.words import words
 from service.intake import rows
 from service.intake.held_out import HeldOut
@@ -21,7 +23,8 @@ from service.intake.problems import BadFile, BadRecord, say
 from service.intake.reading import Reader, Taken, way_of
 from service.intake.sheet import Gathering
 from service.intake.sources import Source
-from service.intake.spool import DUPLICATE, NEAR, Spool
+from service.intake.splits import HELD, NEITHER, Chosen, Files, Sides, Together
+from service.intake.spool import DUPLICATE, NEAR, Beside, Spool
 
 EXAMPLES = 20
 """Examples of each thing that a report names."""
@@ -52,12 +55,13 @@ class Import:
         source = Source(Path(self.spec.path), self.spec.plan, self.spec.filename)
         way = way_of(source, self.spec.plan)
         try:
-            self._read_all(Reader(self.spec, source, way), source)
+            reader = Reader(self.spec, source, way)
+            self._read_all(reader, source)
             spool = self._spool
             if spool is None:
                 raise self._nothing("No row of the file can be used")
             near = self._compare(spool)
-            gathered, sha256 = self._write(spool)
+            gathered, split = self._write(spool, self._choose(spool, reader.together))
             if not gathered.rows:
                 raise self._nothing("No row stays: all are held-out questions or repetitions")
         finally:
@@ -65,16 +69,18 @@ class Import:
                 self._spool.close()
         plan = self.spec.plan
         sheet = gathered.sheet(
-            sha256=sha256, exact_duplicates=spool.fate.count(DUPLICATE), near_duplicates=spool.fate.count(NEAR),
-            near_examples=near, source=plan.source, licence=plan.licence, filename=self.spec.filename,
+            sha256=split.training.sha256, exact_duplicates=spool.fate.count(DUPLICATE),
+            near_duplicates=spool.fate.count(NEAR), near_examples=near, source=plan.source, licence=plan.licence,
+            filename=self.spec.filename,
             filename_sha256=self.spec.sha256,
         )  # fmt: skip
         return ImportReport(
-            format=way.format, kind=spool.kind, read=self._read, taken=gathered.rows,
+            format=way.format, kind=spool.kind, read=self._read,
+            taken=gathered.rows + (split.held_out.rows if split.held_out else 0),
             refused=dict(self._refused.most_common()), problems=self._problems,
             left_out=dict(self._left_out.most_common()), cases=len(self._held_out), touched=self._touched,
             seconds=round(time.monotonic() - began, 1),
-            peak_mb=_peak_mb(), sheet=sheet,
+            peak_mb=peak_mb(), sheet=sheet, split=split if plan.split_by else None,
         )  # fmt: skip
 
     def _read_all(self, reader: Reader, source: Source) -> None:
@@ -99,7 +105,7 @@ class Import:
         if self._spool is None:
             self._spool = Spool(self.place, found.kind)
         try:
-            self._spool.add(found.line, found.row, found.source, said)
+            self._spool.add(found.line, found.row, Beside(found.source, found.unit), said)
         except (TypeError, UnicodeEncodeError):
             bad = BadRecord("not_utf8", "The row holds half of a character, or a number beyond 64 bits.")
             return bad.at(self.spec.filename, found.line)
@@ -119,23 +125,40 @@ class Import:
             self._tell("comparing", READING + (COMPARING - READING) * share)
         return near
 
-    def _write(self, spool: Spool) -> tuple[Gathering, str]:
+    def _stays(self, fate: int) -> bool:
+        """Whether a row of this fate is kept; counted in the last pass alone."""
         plan = self.spec.plan
-        gathered, digest = Gathering(spool.kind, self.spec.tokenizer), hashlib.sha256()
-        out = {DUPLICATE: ("duplicate", plan.duplicates), NEAR: ("near_duplicate", plan.near_duplicates)}
-        with open(self.place / ROWS, "wb") as file:
-            for number, (fate, row, source) in enumerate(spool.read()):
-                name, choice = out.get(fate, ("", "keep"))
-                if choice == "leave_out":
-                    self._left_out[name] += 1
+        return {DUPLICATE: plan.duplicates, NEAR: plan.near_duplicates}.get(fate, "keep") == "keep"
+
+    def _choose(self, spool: Spool, together: Together) -> Chosen:
+        """The side of each row that stays."""
+        wish = self.spec.plan.split_by
+        if wish is None:
+            return Chosen("question", None, bytes(spool.count))
+        sides = Sides(wish, together)
+        for fate, row, beside in spool.read():
+            if self._stays(fate):
+                sides.add(beside.unit, rows.questions(row, spool.kind))
+            self._tell("comparing", COMPARING)
+        return sides.decide()
+
+    def _write(self, spool: Spool, chosen: Chosen) -> tuple[Gathering, Split]:
+        gathered, sides = Gathering(spool.kind, self.spec.tokenizer), iter(chosen.sides)
+        with ExitStack() as opened:
+            files = Files(self.place, opened)
+            for number, (fate, row, beside) in enumerate(spool.read()):
+                if not self._stays(fate):
+                    self._left_out["duplicate" if fate == DUPLICATE else "near_duplicate"] += 1
                     continue
-                line = orjson.dumps(row) + b"\n"
-                digest.update(line)
-                file.write(line)
-                gathered.add(row, source)
+                side = next(sides)
+                if side == NEITHER:
+                    self._left_out["asked_in_training"] += 1
+                    continue
+                files.write(side, orjson.dumps(row) + b"\n")
+                if side != HELD:
+                    gathered.add(row, beside.source)
                 self._tell("writing", COMPARING + (1 - COMPARING) * number / spool.count)
-            file.flush()
-        return gathered, digest.hexdigest()
+            return gathered, files.split(chosen)
 
     def _tell(self, phase: str, share: float) -> None:
         if time.monotonic() < self._told + EVERY:
@@ -152,7 +175,7 @@ class Import:
         return BadFile("no_rows", said, first)
 
 
-def _peak_mb() -> int:
+def peak_mb() -> int:
     """Memory that this program took at most. Of `getrusage` that would be its parent's, where that had more."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):

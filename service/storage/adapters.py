@@ -138,7 +138,8 @@ def unpack(archive: Path, into: Path, servable: Servable, *, limit: int, same_ba
         kind="import", base_model=servable.base_name, base_sha256=hashes[0], template_sha256=hashes[1],
         train_sha256=None, parent=None, job=None, settings=None, versions={}, created_at=None, note=UNKNOWN,
     )  # fmt: skip
-    folder.write_json(into / folder.MANIFEST, manifest.model_dump())
+    # What was added to manifests later is left out, so that the same files are the same adapter as before.
+    folder.write_json(into / folder.MANIFEST, manifest.model_dump(exclude={"cases", "cases_sha256"}))
     return left_out
 
 

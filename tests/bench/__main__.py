@@ -1,4 +1,4 @@
-"""`python -m tests.bench [--short] [R1 ... R7 C1 T1 ... T4 soak]`: measure all in one run, or those named; print the
+"""`python -m tests.bench [--short] [R1 ... R7 C1 T1 ... T5 soak]`: measure all in one run, or those named; print the
 table, keep the figures."""
 
 import argparse
@@ -24,6 +24,7 @@ from tests.bench import (
     places,
     publishing,
     real_data,
+    replay,
     rounds,
     soak,
     tuning,
@@ -31,9 +32,10 @@ from tests.bench import (
 from tests.bench.figures import Figure, table
 from tests.bench.places import Place
 
-STORIES = ("R1", "R2", "R3", "R4", "R5", "R6", "R7", "C1", "T1", "T2", "T3", "T4")
+STORIES = ("R1", "R2", "R3", "R4", "R5", "R6", "R7", "C1", "T1", "T2", "T3", "T4", "T5")
 TRAINING = {
     "T1": tuning.supervised, "T2": tuning.preferences, "T3": rounds.measure, "T4": intents.measure,
+    "T5": replay.measure,
 }  # fmt: skip
 """On real data, which is looked for and may be missing."""
 BY_NAME = ("soak",)
@@ -53,7 +55,7 @@ def main() -> None:
         help=f"of {', '.join(STORIES + BY_NAME)}; default: all but soak",
     )
     parser.add_argument(
-        "--short", action="store_true", help="C1 with fewer answers, T1 to T4 on fewer rows, for a first look"
+        "--short", action="store_true", help="C1 with fewer answers, T1 to T5 on fewer rows, for a first look"
     )
     given = parser.parse_args()
     wanted = given.stories or list(STORIES)

@@ -12,7 +12,7 @@ from typing import Any
 
 from service.contract import folder
 from service.contract.jobs import DpoHyperparameters, Hyperparameters, TrainingKind, TrainingSpec
-from service.domain.hyperparameters import Run, resolve
+from service.domain.hyperparameters import Bounds, Run, resolve
 from service.settings import EMBEDDED
 from tests.bench.places import ROOT, base_model
 
@@ -33,8 +33,8 @@ def write(
     width = json.loads((base / "config.json").read_text())["hidden_size"]
     given = (DpoHyperparameters if kind == "dpo" else Hyperparameters)(**hyperparameters)
     before = spec_of(start).settings if start else None
-    asked = Run(kind, len(rows), len(held_out), width, before)
-    settings, _ = resolve(asked, given, seed=0, max_length=1024)
+    asked = Run(kind, len(rows), len(held_out), Bounds(16, 2047, 1024, width), before)
+    settings, _ = resolve(asked, given, seed=0)
     spec = TrainingSpec(
         kind=kind, id="ftjob-bench", base_model=str(base), base_name=EMBEDDED, train_sha256=digest,
         start_adapter=str(start / folder.ADAPTER) if start else None, settings=settings, threads=threads,

@@ -61,6 +61,9 @@ def _tune(block: str, estimate: str, pause: str, run: Any, names: dict[str, Any]
     assert (job.method.type, job.training_file) == ("kto", names["file"].id)
     run(estimate)
     assert (names["estimate"]["look"]["rows"], names["estimate"]["method"]) == (12, "kto")
+    assert names["estimate"]["rendering"]["state"] == "same", (
+        "the real engine reads prompts as the trainer does"
+    )
     run(pause)
     assert names["client"].fine_tuning.jobs.retrieve(job.id).status in ("queued", "running")
     names["client"].fine_tuning.jobs.cancel(job.id)

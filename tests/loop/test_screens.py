@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
+from tests.loop.steps import child, wait_until
 from tests.running import Running
 from tests.ui.browsing import PATIENCE, Watched, ask, chromium, no_sideways_scroll
+from ui.words import words
 
 pytestmark = pytest.mark.heavy
 
@@ -108,6 +110,39 @@ def test_the_whole_loop_on_the_screens(browser: Browser, service: Running, tmp_p
 
     page.set_viewport_size({"width": 390, "height": 844})
     assert no_sideways_scroll(page)
+    watched.close()
+
+
+@pytest.mark.parametrize("killed", ["ui", "gateway"])
+def test_an_answer_under_way_when_a_process_is_killed_is_found_as_far_as_it_went(
+    browser: Browser, service: Running, killed: str
+):
+    service.wait_ready()
+    with service.client() as api:
+        api.post(
+            "/api/assistants", json={"name": f"long-{killed}", "title": f"Long {killed}", "max_tokens": 2000}
+        ).raise_for_status()
+    watched = Watched(browser, service.ui_url, locale="fr-FR")
+    page = watched.page
+    page.goto(service.sign_in_link())
+    page.locator("button[type=submit]").click()
+    page.get_by_role("button", name=f"Long {killed}").click()
+    ask(page, "Tell me all about ferries, lighthouses, harbours and storms, at great length.")
+    growing = page.locator("#growing .text")
+    page.wait_for_function("document.querySelector('#growing .text')?.innerText.length > 80", timeout=180_000)
+    page.locator("#composer textarea").fill("la question suivante")
+    seen, conversation = growing.inner_text()[:40], page.url.partition("?c=")[2]
+    with service.client() as api:  # what is written so far is noted every other second
+        recorded = f"/api/conversations/{conversation}"
+        wait_until(lambda: seen in api.get(recorded).json()["turns"][-1]["answer"], 60, "nothing was noted")
+    child(service, killed).kill()
+    expect(page.locator("#lost")).to_have_text(words("fr")("connection_lost"), timeout=PATIENCE)
+    # It comes back by itself, with what was written, and the next question still waits in its field.
+    turn = page.locator("[data-completion]")
+    expect(turn).to_contain_text(words("fr")("turn_interrupted"), timeout=180_000)
+    expect(turn.locator(".text")).to_contain_text(seen)
+    expect(page.locator("#composer textarea")).to_have_value("la question suivante")
+    service.wait_ready()
     watched.close()
 
 

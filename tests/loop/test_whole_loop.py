@@ -49,18 +49,20 @@ def test_the_loop_closes_and_the_server_never_restarts(service: Running):
         file = upload(client, examples(facts, instructions))
         job = client.fine_tuning.jobs.create(
             model="pilot", training_file=file, suffix="first", seed=1, metadata={"assistant": "pilot"},
-            method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 5}}},
+            method={"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 5, "lora_rank": 8}}},
         )  # fmt: skip
         assert job.status == "queued"
         done = finished(client, job.id)
         assert done.status == "succeeded", done.error
         assert done.fine_tuned_model
         assert done.trained_tokens
-        losses = [
-            event.data["train_loss"]
+        told = [
+            (event.type, event.data)
             for event in client.fine_tuning.jobs.list_events(job.id, limit=1000)
-            if event.type == "metrics" and isinstance(event.data, dict)
+            if isinstance(event.data, dict)
         ]
+        losses = [data["train_loss"] for kind, data in told if kind == "metrics"]
+        assert "prompts_same" in [data.get("code") for _, data in told], "asked before its first step"
         assert losses[0] < losses[-1], "newest first: the loss fell"
         checkpoints = client.fine_tuning.jobs.checkpoints.list(job.id).data
         assert checkpoints[0].fine_tuned_model_checkpoint == done.fine_tuned_model

@@ -1,9 +1,10 @@
 import asyncio
 import json
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import openai
 import psutil
@@ -11,7 +12,14 @@ import pytest
 from openai.types.fine_tuning import FineTuningJob
 
 from service.contract import folder
+from service.contract.rendering import Rendered
+from service.contract.users import UserCreate
+from service.db import tables
+from service.domain import jobs as records
+from service.domain import users
+from service.engine.client import Engine
 from service.errors import BadInput
+from service.outcomes import NotServed
 from service.settings import Settings
 from service.worker import Worker, _as_error, _ended_together, _lay_out, _reached, _reason, _together
 from tests.gateway import Gateway, running_gateway
@@ -73,6 +81,50 @@ def test_an_error_reaches_the_job_without_the_insides_of_the_service():
     assert _as_error(BadInput("Send less.", param="file")).message == "Send less."
     assert _as_error(OSError(28, "No space left on device")).code == "disk_full"
     assert "secret" not in _as_error(RuntimeError("secret")).message
+
+
+class Otherwise:
+    """A double of an engine that makes these tokens of every prompt."""
+
+    def __init__(self, tokens: list[int]) -> None:
+        self.tokens = tokens
+
+    async def tokenize(self, model: str, messages: list[dict[str, Any]]) -> list[int]:
+        return self.tokens
+
+
+async def test_a_training_ends_where_the_engine_reads_its_prompts_otherwise_and_goes_on_where_it_does_not(
+    tmp_path: Path, schema: Path
+):
+    settings = Settings(home=tmp_path)
+    shutil.copy(schema, tmp_path / "tailorbird.db")
+    worker, place = Worker(settings, []), tmp_path / "run"
+    prompt = Rendered(row="train.jsonl line 1", messages=[], tokens=[1, 2], texts=["a", "b"])
+    place.mkdir()
+    (place / folder.PROMPTS).write_text(prompt.model_dump_json() + "\n")
+    async with worker.database.writing() as session:
+        ada = await users.create_user(session, UserCreate(name="Ada", role="administrator"))
+        job = tables.Job(
+            id="ftjob-1", kind="sft", status="running", user_id=ada.id, request={}, settings={}, model="base",
+            created_at=1, worker=worker.name,
+        )  # fmt: skip
+        session.add(job)
+    for tokens in ([1, 3], [1, 2]):
+        worker.engines = [cast(Engine, Otherwise(tokens))]
+        process = await asyncio.create_subprocess_exec("sleep", "60" if tokens == [1, 3] else "0.1")
+        following = worker._follow(job, place, process, 1)
+        if tokens == [1, 2]:
+            assert await following == "failed"
+            continue
+        with pytest.raises(NotServed, match=r"its token 2 is 3, the trainer's is 2 \('b'\)") as refused:
+            await following
+        assert _as_error(refused.value).code == "wrong_prompt"
+        process.kill()
+        await process.wait()
+    async with worker.database.reading() as session:
+        told = await records.list_events(session, "ftjob-1", after=None, limit=9)
+    assert [event.data["code"] for event in told[0]] == ["prompts_same"]
+    await worker.database.close()
 
 
 @pytest.fixture

@@ -155,9 +155,11 @@ def test_the_result_is_one_adapter_that_tells_good_from_bad_with_its_manifest_an
     assert figures["reward_desirable"] > 0 > figures["reward_undesirable"]
     assert figures["reward_margin"] > figures["reward_margin_before"]
     assert figures["valid_loss"] < figures["valid_loss_before"]
+    assert figures["logp_desirable"] > figures["logp_desirable_before"]
     lines = [Progress.model_validate(line) for line in folder.read_lines(run / folder.PROGRESS)]
     assert all(
-        {"train_loss", "reward_desirable", "reward_undesirable", "kl"} <= line.metrics.keys()
+        {"train_loss", "reward_desirable", "reward_undesirable", "logp_desirable", "kl"}
+        <= line.metrics.keys()
         for line in lines
         if "train_loss" in line.metrics
     )
@@ -172,4 +174,4 @@ def test_a_stopped_run_leaves_no_report_and_no_half_adapter(make_run: MakeRun, t
     process.communicate(timeout=60)
     assert process.returncode == 143
     left = {file.name for file in run.iterdir() if folder.PASS not in file.name}
-    assert left == {folder.JOB, folder.TRAIN, folder.PROGRESS, folder.REPLAY}
+    assert left == {folder.JOB, folder.TRAIN, folder.PROGRESS, folder.PROMPTS, folder.REPLAY}

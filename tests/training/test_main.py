@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from service.contract import folder
+from service.contract import fingerprint, folder
 from service.contract.jobs import Manifest, Progress, ProofCase, RunError, TrainingReport
 from tests.training.conftest import MakeRun, digest, examples, start_run, until
+from tests.training.test_rows import hold_out
 from training.__main__ import _fail, main
 
 
@@ -66,6 +67,8 @@ def test_a_run_writes_all_its_outputs_and_the_same_seed_the_same_adapter(
     weights = []
     for name, hash_seed in (("first", "1"), ("second", "2")):
         run, spec = make_run(name, "sft", tiny_base, examples(12), examples(3, start=50))
+        spec = hold_out(run, spec, "Who keeps the light?", "Where is the oldest ferry kept now?")
+        folder.write_json(run / folder.JOB, spec.model_dump())
         process = start_run(run, PYTHONHASHSEED=hash_seed)
         output, _ = process.communicate(timeout=600)
         assert process.returncode == 0, output
@@ -75,10 +78,18 @@ def test_a_run_writes_all_its_outputs_and_the_same_seed_the_same_adapter(
     assert sorted(file.name for file in (run / "adapter").iterdir()) == [*_ADAPTER_FILES, "manifest.json"]
     manifest = Manifest.model_validate(folder.read_json(run / "adapter" / folder.MANIFEST))
     assert manifest.train_sha256 == spec.train_sha256
+    assert (manifest.cases, manifest.cases_sha256) == (2, spec.cases_sha256)
     assert set(manifest.versions) == {"torch", "transformers", "peft", "trl"}
     report = TrainingReport.model_validate(folder.read_json(run / folder.REPORT))
     assert (report.steps, report.rows, report.held_out) == (3, 12, 3)
     assert report.metrics["valid_loss"] < report.metrics["valid_loss_before"]
+    usage = report.usage
+    assert usage is not None
+    assert usage.machine == fingerprint.machine()
+    assert 0 < usage.step_seconds < report.seconds
+    assert usage.tokens_per_second > 0
+    assert usage.peak_bytes is not None
+    assert usage.peak_bytes > 1e8, "torch alone is larger"
     lines = [Progress.model_validate(line) for line in folder.read_lines(run / folder.PROGRESS)]
     assert [line.step for line in lines if "train_loss" in line.metrics] == [1, 2, 3]
     assert [line.step for line in lines if "valid_loss" in line.metrics] == [0, 3]
@@ -111,7 +122,7 @@ def test_a_stopped_run_leaves_no_report_and_no_half_adapter(make_run: MakeRun, t
     process.communicate(timeout=60)
     assert process.returncode == 143
     left = {file.name for file in run.iterdir() if folder.PASS not in file.name}
-    assert left == {folder.JOB, folder.TRAIN, folder.PROGRESS, folder.REPLAY}
+    assert left == {folder.JOB, folder.TRAIN, folder.PROGRESS, folder.PROMPTS, folder.REPLAY}
 
 
 _ADAPTER_FILES = ["adapter_config.json", "adapter_model.safetensors"]

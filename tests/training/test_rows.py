@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,23 @@ def test_a_held_out_pair_from_a_trained_conversation_is_refused(make_run: MakeRu
         rows.read(run, spec)
 
 
+def test_a_held_out_row_of_a_document_that_is_learnt_from_is_refused(make_run: MakeRun) -> None:
+    origin = {
+        "document": "rules.md",
+        "sha256": "ab",
+        "place": "page 1",
+        "confirmed_by": "p",
+        "confirmed_at": 1.0,
+        "conversation": "document ab",
+    }
+    train, held_out = examples(2), examples(1, start=9)
+    train[1]["tailorbird"] = origin
+    held_out[0]["tailorbird"] = {**origin, "place": "page 2"}
+    run, spec = make_run("run", "sft", NO_BASE, train, held_out)
+    with pytest.raises(Refused, match="line 1 is held out .*line 2"):
+        rows.read(run, spec)
+
+
 def test_a_pair_in_a_supervised_run_is_refused_with_its_line(make_run: MakeRun) -> None:
     run, spec = make_run("run", "sft", NO_BASE, [*examples(1), *pairs(1)])
     with pytest.raises(Refused, match="train.jsonl: Line 2") as refusal:
@@ -97,6 +115,23 @@ def test_a_missing_training_file_is_refused(make_run: MakeRun) -> None:
     with pytest.raises(Refused) as refusal:
         rows.read(run, spec)
     assert refusal.value.code == "file_missing"
+
+
+def test_more_rows_than_fit_into_memory_are_refused_with_both_figures_before_one_is_read(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, spec = make_run("run", "sft", NO_BASE, examples(2))
+    size = (run / "train.jsonl").stat().st_size
+    monkeypatch.setattr(rows, "free_memory", lambda: size * rows.TAKES)
+    assert len(rows.read(run, spec).train) == 2
+    (run / "train.jsonl").write_bytes(b"{broken")
+    os.truncate(run / "train.jsonl", 1_500_000_000)
+    monkeypatch.setattr(rows, "free_memory", lambda: 14_000_000_000)
+    with pytest.raises(
+        Refused, match=r"1500 MB: .* 42\.0 GB .* 14\.0 GB are free.* 500 MB at most"
+    ) as refusal:
+        rows.read(run, spec)
+    assert refusal.value.code == "too_much_data"
 
 
 def test_without_a_validation_file_nothing_is_held_out(make_run: MakeRun) -> None:
@@ -132,7 +167,9 @@ def test_a_row_that_asks_a_held_out_question_is_refused_by_both_names(
 
 def test_other_questions_may_be_held_out(make_run: MakeRun) -> None:
     run, spec = make_run("run", "sft", NO_BASE, examples(3))
-    assert len(rows.read(run, hold_out(run, spec, "Where does ferry 99 leave?")).train) == 3
+    assert rows.read(run, spec).cases == 0
+    found = rows.read(run, hold_out(run, spec, "Where does ferry 99 leave?", "And ferry 98?"))
+    assert (len(found.train), found.cases) == (3, 2)
 
 
 def test_held_out_questions_that_are_missing_or_others_stop_the_run(make_run: MakeRun) -> None:

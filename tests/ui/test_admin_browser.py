@@ -40,6 +40,7 @@ def test_an_administrator_manages_people_assistants_and_keys_and_the_journal_tel
     expect(page.locator("#status")).to_contain_text(words(language)("engine_ready"))
     sound(page)
 
+    change_rules(page, screens, words(language), f"Asker {language}")
     open_tab(page, keys)
     form = page.locator("#keys form").first
     form.locator("[name=name]").fill(name)
@@ -121,6 +122,34 @@ def change_assistants(page: Page, screens: Screens, w: Words, name: str) -> None
         "Be brief.",
         ["Hi?", "Why?"],
     )
+
+
+def change_rules(page: Page, screens: Screens, w: Words, name: str) -> None:
+    """How long things are kept, by keyboard, and whether a user may compare; both are as before in the end."""
+    open_tab(page, w("tab_house_rules"))
+
+    def press(act: str) -> None:
+        expect(page.locator("#rules [aria-busy=true]")).to_have_count(0)  # a button that stays rests a little
+        page.locator(f"#rules [data-do={act}]").press("Enter")
+
+    for days in ("365", ""):
+        page.locator("#rules select[name=days]").select_option(days)
+        press("look")
+        expect(page.locator("[data-going] h3")).to_be_focused()
+        sound(page, "#rules")
+        press("keep")
+        expect(page.locator(f"[data-retention='{days or 'ever'}'] h2")).to_be_focused()
+        held = screens.gateway.admin.get("/api/house-rules").json()["retention_days"]
+        assert held == (int(days) if days else None)
+    press("compare")
+    expect(page.locator("[data-compare=closed] h2")).to_be_focused()
+    with screens.browser(screens.token_of(name, "user")) as user:
+        base = "/fr" if w.language == "fr" else ""
+        refused = user.get(f"{base}/compare/", headers={"accept": "text/html"})
+        assert (refused.status_code, user.get(f"{base}/compare/config").status_code) == (403, 403)
+        assert w("compare_closed_text") in refused.text
+    press("compare")
+    expect(page.locator("[data-compare=open] h2")).to_be_focused()
 
 
 def test_only_administrators_get_the_journal(browser: Browser, screens: Screens):

@@ -33,7 +33,7 @@ def estimate(**change: Any) -> Estimate:
         "tokens_with_loss": 5000, "longest": 200, "max_length": 1024, "too_long": 0, "steps": 600,
         "end_learned": True, "trained_as_served": True, "template_sha256": "t" * 64, "base_sha256": "b", "findings": [],
         "not_looked_at": ["wrong_reference"], "rank": 16, "shape": None, "replay_rows": 24,
-        "memory_low": 1, "memory_high": 2,
+        "memory_bytes": 1,
         "shown": [ShownRow(row="train.jsonl line 12", sequences=[sequence("preferred"), sequence("non_preferred", 7)])],
     }  # fmt: skip
     look |= change.pop("look", {})
@@ -49,9 +49,10 @@ def estimate(**change: Any) -> Estimate:
             "early_stopping_patience": {"because": "Sent.", "code": "few_held_out", "values": {"held_out": 3}},
             "replay": {"because": "Sent.", "code": "replay_later", "values": {"every": 4}},
         },
+        "rendering": {"state": "same", "prompts": 8, "sha256": "c" * 64, "because": "Sent."},
         "look": Look.model_validate(look), "servable": Servable(rank=True, max_rank=16, modules=None),
-        "seconds": Range(low=95, high=5000, basis="earlier_jobs", jobs=3, because="Sent."),
-        "memory_bytes": Range(low=1.24e9, high=2.0e9, basis="formula", because="Sent."),
+        "seconds": Range(low=95, high=5000, basis="earlier_jobs", jobs=3, confidence="medium", because="Sent."),
+        "memory_bytes": Range(low=1.24e9, high=2.0e9, basis="formula", confidence="guess", because="Sent."),
     }  # fmt: skip
     return Estimate.model_validate(fields | change)
 
@@ -77,12 +78,14 @@ def test_time_and_memory_are_ranges_in_words_and_say_how_sure_they_are():
     assert (time.text, time.sure) == ("2 to 83 minutes", "fairly sure: from 3 earlier trainings")
     assert (memory.text, memory.sure) == ("1.2 to 2.0 GB", "a rough guess")
     assert estimates.memory(words("fr"), estimate()).text == "de 1,2 à 2,0 Go"
-    none = estimates.seconds(EN, estimate(seconds=Range(basis="none", because="Sent.")))
-    assert (none.text, none.basis) == ("not known", "none")
-    short = estimates.seconds(EN, estimate(seconds=Range(low=0.2, high=44, basis="formula", because="Sent.")))
+    none = estimates.seconds(EN, estimate(seconds=Range(basis="none", confidence="none", because="Sent.")))
+    assert (none.text, none.confidence) == ("not known", "none")
+    short = estimates.seconds(
+        EN, estimate(seconds=Range(low=0.2, high=44, basis="formula", confidence="guess", because="Sent."))
+    )
     assert short.text == "1 to 40 seconds"
     long = estimates.seconds(
-        EN, estimate(seconds=Range(low=5399, high=8000, basis="formula", because="Sent."))
+        EN, estimate(seconds=Range(low=5399, high=8000, basis="formula", confidence="guess", because="Sent."))
     )
     assert long.text == "90 minutes to 2 hours"
 

@@ -40,14 +40,21 @@ def test_every_message_with_a_code_is_said_in_both_languages(code: str):
 
 @pytest.mark.parametrize("code", get_args(ChosenCode))
 def test_every_reason_of_a_setting_is_said_in_both_languages(code: ChosenCode):
-    values: dict[str, int | float] = {"rows": 3, "rate": 0.00025, "held_out": 4, "rank": 16, "every": 4}
+    values: dict[str, int | float] = {
+        "rows": 3,
+        "rate": 0.00025,
+        "held_out": 4,
+        "rank": 16,
+        "every": 4,
+        "most": 64,
+    }
     chosen = {"beta": {"value": 0.1, "code": code, "values": values}}
     for w in (EN, FR):
         sentence, ours = said(w, event("as sent", code="chosen", chosen=chosen))
         assert ours
         assert w("setting_beta") in sentence
         assert "{" not in sentence
-        assert sentence.endswith(reason(w, because(code, **values)))
+        assert sentence.endswith(reason(w, because(code, **values), "")[0])
     assert "Beta = 0.1" not in said(FR, event("", code="chosen", chosen=chosen))[0]
     assert "0,1" in said(FR, event("", code="chosen", chosen=chosen))[0]
 

@@ -13,9 +13,10 @@ from service.contract.imports import (
     Problem,
 )
 from service.contract.sheets import DataSheet, Lengths, Touch, Twins
+from service.contract.splits import Part, Split
 from service.intake.problems import MENDS
 from ui.acts import Act
-from ui.imports import COLUMNS, FORMATS, draw, plan_of
+from ui.imports import COLUMNS, FORMATS, WISHES, draw, plan_of
 from ui.words import words
 from ui.words.en import ENGLISH
 
@@ -131,6 +132,7 @@ def test_every_code_of_a_refusal_and_every_choice_has_a_sentence():
     wanted |= {f"format_{name.replace('-', '_')}" for name in FORMATS} | {
         f"column_{name}" for name in COLUMNS
     }
+    wanted |= {f"import_by_{wish}" for wish in WISHES if wish != "auto"}
     wanted |= {f"phase_{name}" for name in ("waiting", "reading", "comparing", "writing")}
     wanted |= {f"import_{name}" for name in ("ready", "running", "succeeded", "failed", "cancelled")}
     wanted |= {f"language_{name}" for name in ("en", "fr", "other", "unclear")}
@@ -146,21 +148,38 @@ def assistant(instructions: str) -> Assistant:
     )  # fmt: skip
 
 
-def test_the_form_becomes_a_plan_and_columns_count_only_for_columns_of_ones_own():
+def test_the_form_becomes_a_plan_and_what_is_learnt_is_mapped_only_for_columns_of_ones_own():
     fields = {
         "format": ["columns"], "column_prompt": ["Q"], "column_completion": ["A"], "column_label": [""],
         "assistant": ["fanal"], "source": [" our wiki "], "licence": [""], "instructions": ["on"], "strict": ["on"],
+        "column_document": ["Page"], "split_by": ["auto"],
     }  # fmt: skip
     known = {"fanal": assistant("Be kind.")}
     plan = plan_of(Act(fields=fields), known)
     assert plan == ImportPlan(
-        format="columns", mapping={"prompt": "Q", "completion": "A"}, assistant="fanal", instructions="Be kind.",
-        source="our wiki", bad_rows="refuse",
+        format="columns", mapping={"prompt": "Q", "completion": "A", "document": "Page"}, assistant="fanal",
+        instructions="Be kind.", source="our wiki", bad_rows="refuse", split_by="auto",
     )  # fmt: skip
     other = plan_of(Act(fields={**fields, "format": ["kto"], "assistant": ["nobody"], "near": ["on"]}), known)
-    assert (other.format, other.mapping, other.assistant, other.instructions) == ("kto", {}, None, None)
+    assert (other.format, other.mapping) == ("kto", {"document": "Page"})
+    assert (other.assistant, other.instructions) == (None, None)
     assert other.near_duplicates == "leave_out"
-    assert plan_of(Act(fields={"format": ["parquet"]}), known) == ImportPlan()
+    assert plan_of(Act(fields={"format": ["parquet"], "split_by": [""]}), known) == ImportPlan()
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_import_says_how_many_rows_are_kept_aside_and_by_what(language: str):
+    w, done = words(language), report()
+    whole = Part(sha256="a", rows=800_000)
+    done.split = Split(by="document", column="Page", training=whole, held_out=None, left_out=0)
+    assert w("import_aside_none") in draw(w, brought("succeeded", report=done), [], [])
+    done.split.held_out = Part(sha256="b", rows=2)
+    done.left_out["asked_in_training"] = 3
+    drawn = draw(w, brought("succeeded", report=done), [], [])
+    assert w("import_aside", n=2, rows="2", unit=w("import_by_document")) in drawn
+    assert w("import_both_sides") in drawn
+    chosen = draw(w, brought(preview=preview(split_by="person")), [], [])
+    assert f'value="auto" selected>{w("import_split_auto", unit=w("import_by_person"))}' in chosen
 
 
 def test_large_numbers_are_readable():

@@ -176,6 +176,7 @@ def test_a_review_by_keyboard_alone_undone_and_made_a_check(browser: Browser, sc
     field = page.locator("textarea[name=correction]")
     expect(field).to_have_value("It costs **4 crowns**.")
     field.fill("It costs 5 crowns.")
+    page.locator("[name=topic]").fill("Boat hire")
     page.locator("details[data-keep=rubric] summary").press("Enter")
     page.get_by_role("group", name=w("review_rubric_polite")).get_by_text(
         w("review_mark_yes"), exact=True
@@ -197,6 +198,7 @@ def test_a_review_by_keyboard_alone_undone_and_made_a_check(browser: Browser, sc
     expect(strip).to_have_text(w("review_made_golden"), timeout=PATIENCE)
     expect(page.locator("#item")).to_contain_text(w("review_nothing_done", n=1))
     page.locator("#agreement summary").press("Enter")
+    expect(page.locator("#agreement")).to_contain_text("Boat hire")
     sound(page)
     watched.close()
     kinds = [

@@ -2,7 +2,15 @@ from typing import Any
 
 import pytest
 
-from service.contract.lineage import AdapterUse, DatasetUse, JobUse, Lineage, PersonUse, ReleaseUse
+from service.contract.lineage import (
+    AdapterUse,
+    DatasetUse,
+    DocumentUse,
+    JobUse,
+    Lineage,
+    PersonUse,
+    ReleaseUse,
+)
 from service.contract.releases import Release
 from ui.lineage import drawn
 from ui.words import words
@@ -41,12 +49,15 @@ def lineage(**more: Any) -> Lineage:
         "jobs": [job(2, start_adapter=ONE), job(1, kind="sft")],
         "adapters": [
             AdapterUse(digest=ONE, model="ft:1", learned=True, inherited=True, deleted=False),
-            AdapterUse(digest=TWO, model="ft:2", learned=True, inherited=False, deleted=False),
+            AdapterUse(
+                digest=TWO, model="ft:2", learned=True, inherited=False, deleted=False, cases=40, cases_sha256="c" * 64
+            ),
         ],
         "releases": [
             ReleaseUse(id=f"rel_{n}", assistant="fanal", number=n, adapter=str(n) * 64, live=n == 1, learned=True)
             for n in (1, 2)
         ],
+        "documents": [],
         "people": [PersonUse(person="p-rita", rows=30, held_out=4), PersonUse(person="p-sam", rows=18, held_out=2)],
         "feedback": ["fb_1"], "more": True,
     }  # fmt: skip
@@ -58,7 +69,8 @@ def test_its_own_training_comes_first_then_what_it_inherited_down_to_the_base_mo
     told = [
         "Learned in this release", "Dataset 2 · Corrections, to be preferred:",
         "40 corrected or compared answers to learn from",
-        "5 more only to measure it", "ftjob-2", "2" * 12, "Inherited from release 1",
+        "5 more only to measure it", "one of the 40 questions", "c" * 64, "ftjob-2", "2" * 12,
+        "Inherited from release 1",
         "Dataset 1 · Corrections, as examples:",
         "8 corrections to learn from", "1 more only to measure it", "ftjob-1", "the base model, as it came",
         "2 people", "p-rita", "30", "p-sam", "18",
@@ -92,6 +104,12 @@ def test_what_came_from_a_file_or_from_elsewhere_is_not_called_feedback():
     brought = lineage(jobs=[job(2, datasets=[], file="file-9")], datasets=[], people=[])
     page = drawn(EN, release(), brought)
     assert "file-9" in page
+    use = DocumentUse(
+        document="rules.md", sha256="ab", file="file-9", confirmed_by="p_rita", rows=14, first_at=1, last_at=2
+    )
+    confirmed = drawn(EN, release(), brought.model_copy(update={"documents": [use]}))
+    assert "14 drafts of “rules.md”, confirmed by <code>p_rita</code>" in confirmed
+    assert "file-9" not in confirmed
     assert "not people’s feedback" in page
     assert "people" not in page.replace("not people’s feedback", "")
     nothing = drawn(EN, release(), lineage(jobs=[], datasets=[], people=[], adapters=[], releases=[]))

@@ -91,6 +91,9 @@ def test_nothing_waits_says_what_was_done_or_what_will_come():
 def test_the_form_begins_with_the_better_answer_that_there_is():
     assert ">&lt;u&gt;better&lt;/u&gt;</textarea>" in drawn(EN, queue(item()))
     assert ">&lt;script&gt;a&lt;/script&gt;</textarea>" in drawn(EN, queue(item(said=[said()])))
+    page = drawn(EN, queue(item(topic="<u>fares", topics=["<u>fares", "boat hire"])))
+    assert 'value="&lt;u&gt;fares" data-draft' in page
+    assert '<option value="boat hire">' in page
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -110,11 +113,12 @@ def test_figures_are_drawn_where_there_are_any(language: str):
 def test_what_was_hidden_with_another_verdict_is_left_out():
     fields = {
         "verdict": ["approve"], "correction": ["x"], "skip_reason": ["unclear"], "rubric-clear": ["partly"],
-        "personal_data": ["yes"], "comment": [" "],
+        "personal_data": ["yes"], "comment": [" "], "topic": [" boat  hire"],
     }  # fmt: skip
     given = review_of(Act(id="chatcmpl-1", fields=fields))
     assert (given.verdict, given.correction, given.skip_reason) == ("approve", None, None)
     assert (given.rubric, given.personal_data, given.comment) == ({"clear": "partly"}, True, None)
+    assert given.topic == "boat hire"
     assert review_of(Act(id="c", fields=fields | {"verdict": ["skip"]})).skip_reason == "unclear"
 
 

@@ -3,6 +3,7 @@ both languages, by keyboard, judged by axe-core.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,12 +67,12 @@ def test_a_round_of_feedback_starts_in_four_steps_and_going_back_keeps_what_was_
     page.locator("#round summary").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#round .pairs")).to_contain_text("DPO")
-    page.locator("select[name=passes]").select_option("4")
+    page.locator("input[name=setting_n_epochs]").fill("4")
     sound(page, "#round")
 
     to_step(page, 3)
     expect(page.locator("#round")).to_contain_text(w("no_faults"))
-    expect(page.locator("[data-extent=time] .chip")).to_have_text(w("sure_formula"))
+    expect(page.locator("[data-extent=time] .chip")).to_have_text(w("sure_guess"))
     learned = page.locator("#round .tokens").first.locator("mark").last
     expect(learned).to_contain_text("leaves")
     expect(learned.locator(".end b")).to_have_text(w("token_end"))
@@ -80,22 +81,26 @@ def test_a_round_of_feedback_starts_in_four_steps_and_going_back_keeps_what_was_
 
     to_step(page, 4)
     sound(page, "#round")
+    expect(page).to_have_url(re.compile(r"studio/\?assistant=fanal&step=4&source=dpo&setting_n_epochs=4$"))
+    page.reload()
+    expect(page.locator("[data-step='4'] h2")).to_be_visible()
     page.locator(".stepper button").nth(1).focus()
     page.keyboard.press("Enter")
     expect(page.locator("[data-step='2'] h2")).to_be_focused()
     expect(page.locator("[data-setting=n_epochs]")).to_contain_text(w("because_you"))
-    expect(page.locator("select[name=passes]")).to_have_value("4")
+    expect(page.locator("input[name=setting_n_epochs]")).to_have_value("4")
     to_step(page, 3)
     to_step(page, 4)
     page.locator("#round [data-do=start]").focus()
     page.keyboard.press("Enter")
     expect(page.locator("#detail .job")).to_be_visible()
     expect(page.locator("#jobs .card").first).to_contain_text(w("method_dpo"))
+    expect(page).to_have_url(re.compile(r"\?assistant=fanal&tab=training&job=ftjob-"))
 
 
 def test_a_fault_is_named_with_its_mend_and_there_is_no_start(studio: Watched):
     page, w = studio.page, words_of(studio.page)
-    page.locator("[data-source='file'] input").check()
+    page.locator("[data-source='file'] input[type=radio]").check()
     page.locator("select[name=file]").select_option(label=f"spoiled.jsonl · {w('file_rows_sft', n=6)}")
     to_step(page, 2)
     to_step(page, 3)

@@ -6,7 +6,8 @@ from service.contract.status import AssistantStatus, EngineStatus, JobStatus, St
 from service.domain import status as states
 from service.domain.identity import now
 from service.engine.reconciler import NOT_THERE
-from ui.status import wrong
+from ui.pages import render
+from ui.status import Fault, wrong
 from ui.words import words
 
 EN, FR = words("en"), words("fr")
@@ -44,29 +45,41 @@ def test_all_that_is_wrong_is_said_in_both_languages():
     found = Status.model_validate_json(status().model_dump_json())
     assert {one.code for one in found.coded} == set(get_args(WrongCode))
     # English as the service has it, French not at all.
-    assert [sentence.rstrip(".") for sentence, _ in wrong(EN, found)] == [
-        one.rstrip(".") for one in found.wrong
-    ]
+    assert [one.said.rstrip(".") for one in wrong(EN, found)] == [one.rstrip(".") for one in found.wrong]
     french = wrong(FR, found)
-    assert all(ours for _, ours in french)
-    assert not {sentence for sentence, _ in french} & set(found.wrong)
+    assert all(one.ours for one in french)
+    assert not {one.said for one in french} & set(found.wrong)
+
+
+@pytest.mark.parametrize(
+    "cause", ["engine_error", "engine_timeout", "engine_unavailable", "wrong_base_model"]
+)
+def test_why_an_adapter_is_not_served_is_said_in_the_readers_language_and_as_it_was_sent(cause: str):
+    found = status(problems={REFUSED: "LoRA rank 64 is greater than 16."}, causes={REFUSED: cause})
+    (told,) = [one for one in wrong(FR, found) if one.sent]
+    assert told == Fault(
+        FR("wrong_not_served", adapter=REFUSED[:12], why=FR(f"cause_{cause}")),
+        sent="LoRA rank 64 is greater than 16.",
+    )
+    assert "LoRA rank 64" in render("status", FR, told=found, wrong=[told])
 
 
 def test_one_waiting_job_is_said_in_the_singular():
     (told,) = wrong(EN, told_of("jobs_wait", n=1, log="/l"))
-    assert told[0].startswith("1 job waits")
+    assert told.said.startswith("1 job waits")
 
 
 def test_why_a_job_failed_is_said_in_the_readers_language():
     found = status(jobs_failed=[job(at=now(), message="The disk is full.", code="disk_full")])
-    (told,) = [sentence for sentence, _ in wrong(FR, found) if "ftjob-1 (sft) a échoué" in sentence]
-    assert told.endswith(FR("failed_disk_full"))
+    (told,) = [one for one in wrong(FR, found) if "ftjob-1 (sft) a échoué" in one.said]
+    assert told.said.endswith(FR("failed_disk_full"))
+    assert told.sent == "The disk is full."
 
 
 @pytest.mark.parametrize("w", [EN, FR])
 def test_what_came_without_codes_is_said_as_it_was_sent(w: Any):
     found = status().model_copy(update={"wrong": ["It is broken."], "coded": []})
-    assert wrong(w, found) == [("It is broken.", False)]
+    assert wrong(w, found) == [Fault("It is broken.", ours=False)]
 
 
 def told_of(code: WrongCode, **values: Any) -> Status:

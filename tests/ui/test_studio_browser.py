@@ -3,6 +3,7 @@ release, and two training runs side by side. On a desk and on a phone, in both l
 """
 
 import asyncio
+import re
 import struct
 import threading
 import time
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 from sqlalchemy import create_engine, func, select, update
@@ -20,11 +22,13 @@ from service.contract.replay import Forgetting
 from service.db import tables
 from tests.fake_engine import BASE
 from tests.service.storage.adapters import brought, lora, servable, settings
-from tests.ui.browsing import DESK, PATIENCE, PHONE, Watched, open_tab, signed_in, sound, words_of
+from tests.ui.browsing import DESK, PATIENCE, PHONE, Watched, ask, open_tab, signed_in, sound, words_of
 from tests.ui.screens import Screens, running_screens
 from tests.ui.test_evaluations import change, report
 from tests.ui.test_views import adapter
 from ui.rounds import Choices, RoundSection
+from ui.sessions import COOKIE
+from ui.words import words
 
 pytestmark = pytest.mark.heavy
 
@@ -245,8 +249,7 @@ def test_an_administrator_brings_an_adapter_that_was_trained_elsewhere(
     expect(shown).to_contain_text(w("bring_unknown"))
     expect(page.locator(f"[data-release='{release}'] .chip").first).to_have_text(w("state_candidate"))
     expect(page.locator("#timeline li").first).to_contain_text(w("timeline_release", number=release))
-    page.reload()
-    open_tab(page, w("tab_releases"))
+    page.reload()  # it comes back to the tab that was open
     shown.locator(".cards [data-do=open]", has_text="harbour.zip").first.click()
     expect(shown).to_contain_text(w("bring_candidate", number=release, title="Fanal"))
     sound(page, "#brought")
@@ -276,6 +279,92 @@ def proved(screens: Screens) -> int:
         session.commit()
     engine.dispose()
     return number
+
+
+def test_a_place_in_the_studio_has_an_address_that_a_reload_a_step_back_and_a_colleague_find(
+    browser: Browser, screens: Screens
+):
+    watched = signed_in(browser, screens, "Walker", "reviewer")
+    page, w = watched.page, words("en")
+    page.goto(f"{screens.url}/studio/?assistant=fanal&tab=training&job=ftjob-none")
+    expect(page.get_by_text(w("place_gone"))).to_be_visible()
+    expect(page).to_have_url(f"{screens.url}/studio/?assistant=fanal&tab=training")
+    page.locator("#jobs [data-id='ftjob-1']").click()
+    expect(page.locator("#detail [data-job='ftjob-1']")).to_be_visible()
+    there = f"{screens.url}/studio/?assistant=fanal&tab=training&job=ftjob-1"
+    expect(page).to_have_url(there)
+    open_tab(page, w("tab_releases"))
+    expect(page).to_have_url(re.compile("tab=releases&job=ftjob-1$"))
+    page.locator(".now summary").click()
+    page.locator(".now textarea").fill("Half a reas")
+    page.reload()
+    expect(page.locator(".now textarea")).to_have_value("Half a reas")
+    expect(page.locator(".now textarea")).to_be_visible()  # in the tab that was open
+    page.go_back()
+    expect(page.locator("#detail [data-job='ftjob-1']")).to_be_visible()
+    expect(page).to_have_url(there)
+    watched.close()
+    colleague = Watched(browser, screens.url)
+    colleague.page.goto(there)
+    colleague.page.locator("#key").fill(screens.gateway.key)
+    colleague.page.keyboard.press("Enter")
+    expect(colleague.page).to_have_url(there)
+    expect(colleague.page.locator("#detail [data-job='ftjob-1']")).to_be_visible()
+    colleague.close()
+
+
+def test_what_is_rarely_pressed_does_what_it_says(browser: Browser, screens: Screens):
+    """A job paused, resumed and cancelled; a trial with some people; a measurement; the way back; what was learnt."""
+    engine = create_engine(f"sqlite:///{screens.gateway.settings.home / 'tailorbird.db'}")
+    with Session(engine) as session:
+        earlier = session.get_one(tables.Job, "ftjob-2")
+        session.add(tables.Job(
+            id="ftjob-9", kind="dpo", status="queued", user_id=earlier.user_id, request=earlier.request,
+            settings=earlier.settings, model="fanal", training_file="file-2", attempts=0, created_at=int(time.time()),
+        ))  # fmt: skip
+        session.commit()
+    watched = signed_in(browser, screens, "Presser", "reviewer")
+    page, w = watched.page, words("en")
+    page.goto(f"{screens.url}/studio/?tab=training")
+    chip = page.locator("#detail [data-job='ftjob-9'] .chip")
+    for act, status in (("pause", "paused"), ("resume", "queued"), ("cancel", "cancelled")):
+        page.locator(f"#detail [data-do={act}]").click()
+        expect(chip).to_have_text(w(f"job_{status}"))
+    open_tab(page, w("tab_releases"))
+    second = page.locator("[data-release='2']")
+    second.locator("[data-do=evaluate]").click()
+    expect(page.get_by_text(w("evaluation_started"))).to_be_visible()
+    second.locator("summary", has_text=w("stage")).click()
+    second.locator("select[name=share]").select_option("25")
+    second.get_by_role("button", name=w("stage_begin")).click()
+    expect(page.locator("[data-trial='2'] h2")).to_have_text(w("trial_title", number=2, share=25))
+    page.locator(".now summary").click()
+    page.locator(".now textarea").fill("People found it too long.")
+    page.locator(".now [data-do=roll_back]").click()
+    expect(page.locator(".now h2")).to_have_text(w("base_model").capitalize())
+    expect(page.locator("[data-trial]")).to_have_count(0)  # a trial ends with it
+    expect(page.locator("#timeline li").first).to_contain_text("People found it too long.")
+    open_tab(page, w("tab_evaluations"))
+    expect(page.locator("#evaluations .chip", has_text=w("evaluation_queued"))).to_be_visible()
+    watched.close()
+
+    taught = signed_in(browser, screens, "Teacher")
+    ask(taught.page, "What does a bicycle cost on the ferry?")
+    said = {"type": "correction", "correction": "Six crowns."}
+    said["completion_id"] = str(taught.page.locator("[data-completion]").get_attribute("data-completion"))
+    token = next(one["value"] for one in taught.context.cookies() if one["name"] == COOKIE)
+    with httpx.Client(base_url=screens.gateway.url, headers={"authorization": f"Bearer {token}"}) as person:
+        given = person.post("/api/feedback", json=said).raise_for_status().json()["id"]
+    with Session(engine) as session:
+        session.add(tables.DatasetRow(dataset_id="ds_2", feedback_id=given, split="train"))
+        session.commit()
+    engine.dispose()
+    taught.page.goto(f"{screens.url}/?c=learnt")
+    learnt = taught.page.locator(".learnt article")
+    expect(learnt).to_contain_text(w("learnt_by", number=2))
+    expect(learnt.locator(".better")).to_have_text("Six crowns.")
+    sound(taught.page)
+    taught.close()
 
 
 def test_another_assistant_chosen_while_the_first_is_still_drawn_is_the_one_that_stays(

@@ -278,7 +278,7 @@ def adapter() -> dict[str, Any]:
 
 
 NO_LINEAGE = Lineage(
-    datasets=[], jobs=[], adapters=[], releases=[], people=[], feedback=[], more=False
+    datasets=[], jobs=[], documents=[], adapters=[], releases=[], people=[], feedback=[], more=False
 ).model_dump()
 
 

@@ -190,7 +190,7 @@ def train(hand: Newcomer, screens: Screens) -> None:
     for number in (1, 2, 3, 4):
         step = page.locator(f"#round [data-step='{number}']:not([data-looking])")
         hand.read(step.locator("h2").first)
-        for text in step.locator(".lead, .source:has(:checked), h3").all():
+        for text in step.locator(".lead, .source:has([type=radio]:checked), h3").all():
             hand.read(text)
         if number == 3:
             hand.look()

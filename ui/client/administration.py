@@ -5,6 +5,7 @@ from typing import Any
 import httpx
 
 from service.contract.audit import AuditCheck, AuditEntry
+from service.contract.house_rules import Going, HouseRules
 from service.contract.status import Status
 from service.contract.users import Key, KeyChange, KeyCreate, NewKey, User
 from ui.client.door import Door, part
@@ -52,12 +53,30 @@ class Administration(Door):
     async def export_audit(self, token: str) -> bytes:
         return (await self.call(token, "GET", "/api/audit/export", timeout=httpx.Timeout(120))).content
 
+    async def house_rules(self, token: str) -> HouseRules:
+        return await self.one(HouseRules, token, "GET", "/api/house-rules")
+
+    async def change_house_rules(self, token: str, **change: Any) -> HouseRules:
+        return await self.one(HouseRules, token, "PATCH", "/api/house-rules", json=change)
+
+    async def going(self, token: str, days: int) -> Going:
+        """What would be erased now if it were kept for so many days."""
+        path = "/api/house-rules/going"
+        return await self.one(Going, token, "GET", path, params={"days": days}, timeout=httpx.Timeout(120))
+
     async def status(self, token: str) -> Status:
         return await self.one(Status, token, "GET", "/api/status")
 
     async def ready(self) -> bool:
         """Whether a chat can be answered now."""
+        return await self._is_well("/readyz")
+
+    async def alive(self) -> bool:
+        """Whether the gateway answers at all."""
+        return await self._is_well("/healthz")
+
+    async def _is_well(self, path: str) -> bool:
         try:
-            return (await self.http.get("/readyz", timeout=5)).status_code == 200
+            return (await self.http.get(path, timeout=5)).status_code == 200
         except httpx.HTTPError:
             return False

@@ -55,8 +55,19 @@ class Chat(Door):
     async def readiness(self, token: str, name: str) -> Readiness:
         return await self.one(Readiness, token, "GET", f"/api/assistants/{part(name)}/readiness")
 
-    async def conversations(self, token: str, search: str = "") -> list[Conversation]:
-        return await self.list(Conversation, token, "/api/conversations", limit=200, search=search[:200])
+    async def conversations(
+        self, token: str, search: str = "", *, count: int = 200
+    ) -> tuple[list[Conversation], bool]:
+        """The first `count`, and whether there are more."""
+        found: list[Conversation] = []
+        more = True
+        while more and len(found) < count:
+            query: dict[str, Any] = {"limit": min(count - len(found), 500), "search": search[:200]}
+            query |= {"after": found[-1].id} if found else {}
+            answer = (await self.call(token, "GET", "/api/conversations", params=query)).json()
+            found += [Conversation.model_validate(one) for one in answer["data"]]
+            more = answer["has_more"]
+        return found, more
 
     async def create_conversation(self, token: str, assistant: str, title: str = "") -> Conversation:
         body = {"assistant": assistant, "title": title}

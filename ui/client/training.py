@@ -8,14 +8,16 @@ import httpx
 from service.contract.adapters import AdapterBrought, AdapterCreate
 from service.contract.assistants import Assistant
 from service.contract.datasets import Dataset
+from service.contract.documents import Document, Draft, DraftChange, DraftFile, DraftStatus
 from service.contract.estimates import Estimate
 from service.contract.evaluations import Evaluation
-from service.contract.files import File
+from service.contract.files import File, Parts
 from service.contract.imports import Import, ImportPlan, Preview
 from service.contract.jobs import Job, JobCreate, JobEvent
 from service.contract.lineage import Lineage
 from service.contract.releases import Adapter, Release, Trial
 from service.contract.reports import JobReport
+from service.contract.sheets import DataSheet
 from service.contract.timeline import Moment
 from ui.client.door import Door, Refused, part
 
@@ -43,6 +45,17 @@ class Training(Door):
     async def files(self, token: str, purpose: str) -> list[File]:
         return await self.list(File, token, "/v1/files", purpose=purpose, limit=200)
 
+    async def split(self, token: str, file_id: str) -> Parts:
+        """A file in two, by what its rows tell."""
+        return await self.one(
+            Parts, token, "POST", f"/api/splits/{part(file_id)}", timeout=httpx.Timeout(600)
+        )
+
+    async def sheet(self, token: str, file_id: str) -> DataSheet:
+        """What is in a file; one that was not measured yet is measured now."""
+        path = f"/api/sheets/{part(file_id)}"
+        return await self.one(DataSheet, token, "POST", path, timeout=httpx.Timeout(600))
+
     async def bring(self, token: str, path: Path) -> Import:
         """Hand a file of any format on, as it lies on disk: it may be large."""
         with open(path, "rb") as file:
@@ -68,6 +81,46 @@ class Training(Door):
     async def cancel_import(self, token: str, import_id: str) -> Import:
         return await self.one(Import, token, "POST", f"/api/imports/{part(import_id)}/cancel")
 
+    # Documents and their drafts
+
+    async def bring_document(self, token: str, path: Path) -> Document:
+        with open(path, "rb") as file:
+            files = {"file": (path.name, file, "application/octet-stream")}
+            return await self.one(
+                Document, token, "POST", "/api/documents", files=files, timeout=httpx.Timeout(300)
+            )
+
+    async def documents(self, token: str, limit: int) -> list[Document]:
+        return await self.list(Document, token, "/api/documents", limit=limit)
+
+    async def document(self, token: str, document_id: str) -> Document:
+        return await self.one(Document, token, "GET", f"/api/documents/{part(document_id)}")
+
+    async def delete_document(self, token: str, document_id: str) -> None:
+        await self.call(token, "DELETE", f"/api/documents/{part(document_id)}")
+
+    async def drafts(
+        self, token: str, document_id: str, status: DraftStatus, after: str, limit: int
+    ) -> tuple[list[Draft], bool]:
+        """In the document's order, and whether more follow."""
+        params: dict[str, Any] = {"status": status, "limit": limit} | ({"after": after} if after else {})
+        answer = await self.call(token, "GET", f"/api/documents/{part(document_id)}/drafts", params=params)
+        found = answer.json()
+        return [Draft.model_validate(item) for item in found["data"]], found["has_more"]
+
+    async def decide_draft(self, token: str, document_id: str, draft_id: str, change: DraftChange) -> Draft:
+        path = f"/api/documents/{part(document_id)}/drafts/{part(draft_id)}"
+        return await self.one(Draft, token, "PATCH", path, json=change.model_dump())
+
+    async def propose_question(self, token: str, document_id: str, draft_id: str, model: str) -> Draft:
+        path = f"/api/documents/{part(document_id)}/drafts/{part(draft_id)}/question"
+        return await self.one(Draft, token, "POST", path, json={"model": model}, timeout=LOOK)
+
+    async def file_drafts(self, token: str, wanted: DraftFile) -> Import:
+        return await self.one(
+            Import, token, "POST", "/api/documents/file", json=wanted.model_dump(exclude_none=True)
+        )
+
     async def datasets(self, token: str, assistant: str) -> list[Dataset]:
         return await self.list(Dataset, token, "/api/datasets", assistant=assistant)
 
@@ -75,15 +128,22 @@ class Training(Door):
         body = wanted.model_dump(exclude_none=True)
         return await self.one(Estimate, token, "POST", "/api/estimates", json=body, timeout=LOOK)
 
-    async def estimate_round(self, token: str, assistant: str, method: str, passes: int) -> Estimate:
-        body = {"assistant": assistant, "method": method, "n_epochs": passes or "auto"}
+    async def estimate_round(
+        self, token: str, assistant: str, method: str, hyperparameters: dict[str, Any]
+    ) -> Estimate:
+        body = {"assistant": assistant, "method": method, "hyperparameters": hyperparameters}
         return await self.one(Estimate, token, "POST", "/api/estimates/round", json=body, timeout=LOOK)
 
     async def start_round(
-        self, token: str, assistant: str, method: str, passes: int, reason: str | None = None
+        self,
+        token: str,
+        assistant: str,
+        method: str,
+        hyperparameters: dict[str, Any],
+        reason: str | None = None,
     ) -> Job:
         body = {
-            "assistant": assistant, "method": method, "n_epochs": passes or "auto", "override_reason": reason,
+            "assistant": assistant, "method": method, "hyperparameters": hyperparameters, "override_reason": reason,
         }  # fmt: skip
         answer = await self.call(token, "POST", "/api/rounds", json=body)
         return Job.model_validate(answer.json()["job"])

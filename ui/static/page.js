@@ -1,18 +1,20 @@
-// What a whole page does: the address, scrolling, the menu on a phone, and an ended session.
+// What a whole page does: the address, scrolling, the menu on a phone, and a question that is not sent yet.
 // Gradio puts a page's head in twice, so all of it stands behind this question.
 if (!window.tailorbird) {
   window.tailorbird = {
-    // The conversation is in the address, so that a reload or another tab finds it.
+    // Where somebody is stands in the address, so that a reload, another tab or a colleague comes there. What a page
+    // makes of the address it was opened with is no step of theirs.
     address(wanted) {
       arrived();
       const now = location.pathname + location.search;
       const next = location.pathname + wanted;
-      if (now === next) return;
-      const first = !location.search;
-      history[first ? 'replaceState' : 'pushState'](null, '', next);
+      const first = !location.search || !this.opened;
+      this.opened = true;
+      if (now !== next) history[first ? 'replaceState' : 'pushState'](null, '', next);
     },
-    // Stay at the end of a growing answer unless the reader has scrolled up.
+    // Stay at the end of a growing answer unless the reader has scrolled up. Its question has arrived.
     follow() {
+      taken();
       const root = document.scrollingElement;
       if (root.scrollHeight - root.scrollTop - root.clientHeight < 240) root.scrollTop = root.scrollHeight;
     },
@@ -42,6 +44,7 @@ if (!window.tailorbird) {
       if (region.textContent !== sentence) region.textContent = sentence;
     },
     end() {
+      taken();
       requestAnimationFrame(() => { document.scrollingElement.scrollTop = document.scrollingElement.scrollHeight; });
     },
   };
@@ -103,15 +106,20 @@ if (!window.tailorbird) {
   paint();
   window.tailorbird.paint = paint;
 
+  // What was typed but not sent is for nobody else who signs in here.
+  document.addEventListener('submit', ({ target }) => {
+    if (target.getAttribute('action') === '/logout') sessionStorage.clear();
+  });
+
   // A question that was typed but not sent outlives a reload of its conversation.
-  let early = false;
+  let early = false, sent = '';
   const place = () => `question:${location.search}`;
   const isComposer = (target) => target.closest?.('#composer') && target.tagName === 'TEXTAREA';
   document.addEventListener('input', (event) => {
     if (isComposer(event.target)) sessionStorage.setItem(place(), event.target.value);
   });
   const SEND = '#composer .submit-button';
-  const sent = (event) => {
+  const send = (event) => {
     const entered = event.key === 'Enter' && !event.shiftKey && isComposer(event.target);
     if (!entered && !event.target.closest?.(SEND)) return;
     // While an answer grows the next question waits in its field.
@@ -119,27 +127,34 @@ if (!window.tailorbird) {
       event.preventDefault();
       return event.stopImmediatePropagation();
     }
-    if (document.querySelector('#main [data-address]')) return sessionStorage.removeItem(place());
+    if (document.querySelector('#main [data-address]')) return sent = place();
     // Sent before its conversation is on the screen it would begin another one: it waits.
     event.preventDefault();
     event.stopImmediatePropagation();
     early = true;
   };
-  const arrived = () => {
-    if (early) window.setTimeout(() => document.querySelector(SEND)?.click());
-    early = false;
+  // It is forgotten when it is seen to have arrived, so that one sent into a dead connection is not lost.
+  const taken = () => {
+    if (sent) sessionStorage.removeItem(sent);
+    sent = '';
   };
-  document.addEventListener('keydown', sent, true);
-  document.addEventListener('click', sent, true);
-  const restore = (tries) => {
-    const field = document.querySelector('#composer textarea');
-    if (!field && tries) return window.setTimeout(() => restore(tries - 1), 200);
-    const kept = sessionStorage.getItem(place());
-    if (!field || !kept || field.value) return;
+  let restored = false;
+  const restore = () => {
+    const field = document.querySelector('#composer textarea'), kept = sessionStorage.getItem(place());
+    if (restored || !field) return;
+    restored = true;
+    const last = [...document.querySelectorAll('#thread .question')].at(-1)?.textContent ?? '';
+    if (!kept || field.value || last.trim() === kept.trim()) return;
     field.value = kept;
     field.dispatchEvent(new Event('input', { bubbles: true }));
   };
-  restore(50);
+  const arrived = () => {
+    restore();
+    if (early) window.setTimeout(() => document.querySelector(SEND)?.click());
+    early = false;
+  };
+  document.addEventListener('keydown', send, true);
+  document.addEventListener('click', send, true);
 
   // Files dropped anywhere on the chat or pasted go where a chosen one goes.
   const give = (event, files) => {
@@ -154,18 +169,8 @@ if (!window.tailorbird) {
   document.addEventListener('drop', (event) => give(event, event.dataTransfer?.files));
   document.addEventListener('paste', (event) => give(event, event.clipboardData?.files));
 
-  // A connection that came back: an answer that was growing when it broke is looked for again.
-  window.addEventListener('online', () => { if (document.querySelector('#growing .turn')) location.reload(); });
-
-  // A session that ended while the page was open leads to the sign-in page, not to a mute button. Where somebody else
-  // has signed in since, the page becomes theirs.
-  const plain = window.fetch;
-  window.fetch = async (...request) => {
-    const response = await plain(...request);
-    if (response.status === 401 && response.url.startsWith(location.origin)) {
-      location.href = `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
-    }
-    if (response.headers.has('x-tailorbird-stale')) location.reload();
-    return response;
-  };
+  // On a machine that several people use nothing unsent waits for the next one.
+  document.addEventListener('submit', (event) => {
+    if (event.target.action.endsWith('/logout')) sessionStorage.clear();
+  });
 }

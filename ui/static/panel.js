@@ -20,6 +20,7 @@ const press = (source) => {
   // A redraw takes the pressed button away; one that stays is free again soon.
   window.setTimeout(() => source.removeAttribute('aria-busy'), element.closest('#search') ? 600 : 4000);
   trigger(source.dataset.event || 'click', { act, id, value, fields: fieldsOf(form), once: key() });
+  if (form && source.type === 'submit') hand(form);
 };
 
 element.addEventListener('click', (event) => {
@@ -129,18 +130,34 @@ const lead = () => {
   requestAnimationFrame(() => target.focus());
 };
 
-// What is typed but not sent outlives a redraw: it is kept by the field's `data-draft`, whose name changes
-// when the service has saved a newer version.
+// What is typed but not sent outlives a redraw and a reload: it is kept by the field's `data-draft`, whose name changes
+// when the service has saved a newer version. A reload brings nothing back that was sent.
 const drafts = new Map();
+const draft = ({ dataset }, value) => {
+  drafts.set(dataset.draft, value);
+  sessionStorage.setItem(`draft:${dataset.draft}`, JSON.stringify(value));
+};
+const hand = (form) => {
+  for (const { dataset } of form.querySelectorAll('[data-draft]')) sessionStorage.removeItem(`draft:${dataset.draft}`);
+};
 element.addEventListener('input', (event) => {
   const { target } = event;
   if (!target.dataset?.draft) return;
   if (target.type === 'radio') {
     const group = element.querySelectorAll(`[name="${CSS.escape(target.name)}"][data-draft]`);
-    for (const one of group) drafts.set(one.dataset.draft, one.checked);
-  } else drafts.set(target.dataset.draft, target.type === 'checkbox' ? target.checked : target.value);
+    for (const one of group) draft(one, one.checked);
+  } else draft(target, target.type === 'checkbox' ? target.checked : target.value);
 });
+const recall = (field) => {
+  const kept = sessionStorage.getItem(`draft:${field.dataset.draft}`);
+  if (kept === null || drafts.has(field.dataset.draft)) return;
+  drafts.set(field.dataset.draft, JSON.parse(kept));
+  // So that it is seen.
+  const folded = field.closest('details[data-keep]');
+  if (folded) drafts.set(`open:${folded.dataset.keep}`, true);
+};
 const reset = (field) => {
+  recall(field);
   // A redraw keeps what a field holds, so what was sent would stay in an empty form.
   const kept = drafts.get(field.dataset.draft);
   if (field.type === 'checkbox' || field.type === 'radio') field.checked = kept ?? field.defaultChecked;

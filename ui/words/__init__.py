@@ -64,7 +64,7 @@ def refusal(w: Words, refused: Refused) -> str:
     if refused.line is not None and (said := at_line(w, refused.code, refused.line, refused.message)):
         return said
     if w.has(f"error_{refused.code}"):
-        return w(f"error_{refused.code}")
+        return w(f"error_{refused.code}", message=refused.message)
     return w("error_other", message=refused.message) if refused.message else w("error_unknown")
 
 

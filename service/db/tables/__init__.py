@@ -3,9 +3,19 @@
 Times are Unix seconds, but for the `at` of events and feedback, which are seconds with a fraction.
 """
 
-from service.db.tables.accounts import AuditEntry, Budget, IdempotencyKey, Key, Reservation, Spending, User
+from service.db.tables.accounts import (
+    AuditEntry,
+    Budget,
+    HouseRule,
+    IdempotencyKey,
+    Key,
+    Reservation,
+    Spending,
+    User,
+)
 from service.db.tables.applications import Batch, Delivery, File, Upload, UploadPart, Webhook
 from service.db.tables.chat import Assistant, Completion, Conversation, Feedback
+from service.db.tables.documents import Document, DocumentUse, Draft
 from service.db.tables.imports import Import, Sheet
 from service.db.tables.judgements import Duel, GoldenItem, Review, ReviewReservation, WaitingAnswer
 from service.db.tables.material import FeedbackDay, Material, Subject, Tally
@@ -34,12 +44,16 @@ __all__ = [
     "DatasetPerson",
     "DatasetRow",
     "Delivery",
+    "Document",
+    "DocumentUse",
+    "Draft",
     "Duel",
     "Evaluation",
     "Feedback",
     "FeedbackDay",
     "File",
     "GoldenItem",
+    "HouseRule",
     "IdempotencyKey",
     "Import",
     "Job",

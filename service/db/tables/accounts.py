@@ -36,6 +36,16 @@ class Key(Table):
     last_used_at: Mapped[int | None]
 
 
+class HouseRule(Table):
+    """What an administrator decided for the whole house, where it is not as the settings say."""
+
+    __tablename__ = "house_rules"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[int | None]
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
+    decided_at: Mapped[int]
+
+
 class Budget(Table):
     """The limits an administrator gave a key. Outlives the key, as others may spend from it."""
 

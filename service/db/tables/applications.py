@@ -21,6 +21,8 @@ class File(Table):
     created_at: Mapped[int]
     deleted_at: Mapped[int | None]
     expires_at: Mapped[int | None]
+    parted: Mapped[dict[str, Any] | None]
+    """Of rows that are held out: which training file they belong to, and how the two were parted."""
     __table_args__ = (Index(None, "created_at"),)
 
 

@@ -25,6 +25,8 @@ class Import(Table):
     error: Mapped[dict[str, Any] | None]
     file_id: Mapped[str | None]
     """The file it became; that may be deleted while this record stays."""
+    held_out_file_id: Mapped[str | None]
+    """Likewise, of the rows that are held out."""
     created_at: Mapped[int]
     finished_at: Mapped[int | None]
     __table_args__ = (Index(None, "user_id", "created_at"), Index(None, "created_at"))

@@ -51,6 +51,7 @@ class Review(Table):
     rubric: Mapped[dict[str, Any]]
     comment: Mapped[str | None] = mapped_column(Text)
     personal_data: Mapped[bool]
+    topic: Mapped[str | None]
     expected: Mapped[str | None]
     feedback_id: Mapped[str | None]
     at: Mapped[float]

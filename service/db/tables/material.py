@@ -35,6 +35,8 @@ class Material(Table):
     """Which adapters the answers came from, in alphabetical order; `base` for none."""
     left: Mapped[bool | None]
     """Of a preference whose sides are known: whether the preferred answer stood on the left."""
+    topic: Mapped[str | None]
+    """What the answer is about, where that is known."""
     __table_args__ = (Index(None, "assistant", "kind", "subject"), Index(None, "assistant", "voice", "side"))
 
 

@@ -87,6 +87,22 @@ def test_pinned_conversations_come_first(person: httpx.Client):
     change(person, older, pinned=False)
 
 
+def test_all_conversations_are_come_to_page_by_page(gateway: Gateway, person: httpx.Client):
+    with gateway.client_of("Pager") as pager:
+        made = [pager.post("/api/conversations", json={"assistant": "fanal"}).json()["id"] for _ in range(5)]
+        pager.patch(f"/api/conversations/{made[0]}", json={"pinned": True}).raise_for_status()
+        whole = [one["id"] for one in pager.get("/api/conversations").json()["data"]]
+        paged, more = [], True
+        while more:
+            query = {"limit": 2} | ({"after": paged[-1]} if paged else {})
+            answer = pager.get("/api/conversations", params=query).json()
+            paged += [one["id"] for one in answer["data"]]
+            more = answer["has_more"]
+        assert paged == whole
+        assert (sorted(whole), whole[0]) == (sorted(made), made[0])
+    assert person.get("/api/conversations", params={"after": made[0]}).status_code == 404
+
+
 def test_a_deleted_conversation_is_not_listed_found_or_read(person: httpx.Client):
     conversation = begin(person, "a short-lived ibis")
     assert person.delete(f"/api/conversations/{conversation}").json()["deleted"] is True

@@ -155,3 +155,23 @@ def test_a_deleted_duel_is_erased_unless_a_choice_leads_back_to_it(gateway: Gate
         row = connection.execute(query, (names["a_completion_id"],)).fetchone()
         assert "kept secret" in row["output"]
         assert row["deleted_at"] is not None
+
+
+def test_an_administrator_closes_comparing_to_users_and_opens_it_again(
+    gateway: Gateway, person: httpx.Client
+):
+    wanted, reviewer = {"assistant": "fanal", "question": "hello"}, gateway.client_of("Judge", "reviewer")
+    assert person.get("/api/me").json()["compares"]
+    for opened in (False, True):
+        gateway.admin.patch("/api/house-rules", json={"users_compare": opened}).raise_for_status()
+        assert gateway.admin.get("/api/house-rules").json() == {
+            "retention_days": None,
+            "users_compare": opened,
+        }
+        assert person.get("/api/me").json()["compares"] is opened
+        answer = person.post("/api/duels", json=wanted)
+        assert answer.status_code == (201 if opened else 403)
+        assert opened or answer.json()["error"]["code"] == "compare_closed"
+        assert reviewer.post("/api/duels", json=wanted).status_code == 201
+    (entry, _) = gateway.admin.get("/api/audit", params={"action": "house_rules.changed"}).json()["data"][:2]
+    assert entry["detail"] == {"users_compare": True}

@@ -10,9 +10,11 @@ import httpx
 import pytest
 
 from service import sample
+from service.contract.chat import Message
 from tests.fake_engine import BASE
 from tests.gateway import Gateway, running_gateway
 from tests.training.conftest import examples, rated, tiny_base, tokenizer
+from training.tokenizer import load_chat
 
 __all__ = ["tiny_base", "tokenizer"]
 
@@ -85,7 +87,9 @@ def tuning(
 
 
 @pytest.mark.heavy
-def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway):
+def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway, tiny_base: Path):
+    chat = load_chat(tiny_base)
+    tuning.engine.tokenize = lambda said: chat.ids([Message(**one) for one in said], answer_next=True)
     held_out = put(tuning.admin, examples(2, start=90))
     hyperparameters = {"n_epochs": 4, "batch_size": 2}
     method = {"type": "supervised", "supervised": {"hyperparameters": hyperparameters}}
@@ -107,6 +111,7 @@ def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway
     )
     assert found["servable"] == {"rank": True, "max_rank": 16, "modules": True, "not_served": []}
     assert found["seconds"]["basis"] in ("formula", "none")
+    assert (found["rendering"]["state"], found["rendering"]["prompts"]) == ("same", 5)
     assert tuning.admin.get("/v1/fine_tuning/jobs").json()["data"] == []
     assert list((tuning.settings.home / "imports").iterdir()) == []
 
@@ -115,6 +120,7 @@ def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway
 def test_rows_that_cannot_be_learned_are_named_before_there_is_a_job(tuning: Gateway):
     rows = rated(6)
     rows[1]["completion"][0]["content"] = "nan"
+    tuning.engine.tokenize = lambda said: [0, 1, 2]
     rows[2]["prompt"] = [
         {"role": "user", "content": sample.cases()[0]["question"]}
     ]  # the job names no assistant
@@ -123,8 +129,10 @@ def test_rows_that_cannot_be_learned_are_named_before_there_is_a_job(tuning: Gat
     found = answer.json()
     assert not found["ready"]
     assert [(one["code"], one["row"]) for one in found["look"]["findings"]] == [
-        ("held_out_case", "train.jsonl"), ("nan_row", "train.jsonl line 2"),
+        ("held_out_case", "train.jsonl"), ("nan_row", "train.jsonl line 2"), ("wrong_prompt", "train.jsonl line 1"),
     ]  # fmt: skip
+    assert "its token 1 is 0, the trainer's is" in found["look"]["findings"][2]["message"]
+    tuning.engine.tokenize = None
     message = found["look"]["findings"][0]["message"]
     assert message.startswith("train.jsonl line 3 asks what the held-out question 'one of fanal' asks")
     assert found["hyperparameters"]["desirable_weight"] == 1
@@ -180,6 +188,10 @@ def test_only_reviewers_have_a_round_reckoned(gateway: Gateway):
 def test_a_round_without_usable_feedback_is_refused_as_its_start_is(gateway: Gateway):
     new = {"name": "nobody-yet", "title": "Nobody yet"}
     gateway.admin.post("/api/assistants", json=new).raise_for_status()
+    for wrong, param in (({"loss_typ": "robust"}, "loss_typ"), ({"lora_rank": 0}, "lora_rank")):
+        asked = {"assistant": "nobody-yet", "hyperparameters": wrong}
+        answer = gateway.admin.post("/api/rounds", json=asked)
+        assert error(answer) == (400, "invalid_value", f"hyperparameters.{param}")
     body = {"assistant": "nobody-yet", "method": "dpo"}
     answers = [gateway.admin.post(path, json=body) for path in ("/api/estimates/round", "/api/rounds")]
     assert error(answers[0]) == (400, "no_data", None)
@@ -190,22 +202,27 @@ def test_a_round_without_usable_feedback_is_refused_as_its_start_is(gateway: Gat
 def test_a_round_is_reckoned_on_the_feedback_as_it_stands_and_freezes_nothing(tuning: Gateway):
     for number in range(8):
         correct(tuning.admin, "fanal", f"Where does ferry {number} leave, and when?")
-    body = {"assistant": "fanal", "method": "dpo", "n_epochs": 4}
+    given = {"n_epochs": 4, "lora_rank": 4, "max_length": 500, "beta": 0.2}
+    body = {"assistant": "fanal", "method": "dpo", "hyperparameters": given}
     answer = tuning.admin.post("/api/estimates/round", json=body, timeout=120)
     assert answer.status_code == 200, answer.text
     found = answer.json()
-    assert (found["method"], found["hyperparameters"]["n_epochs"]) == ("dpo", 4)
+    assert found["method"] == "dpo"
+    assert found["hyperparameters"].items() >= given.items()
+    assert (found["look"]["rank"], found["look"]["max_length"]) == (4, 500)
     assert found["look"]["rows"] + found["held_out"] == 8
     says = [one["says"] for one in found["look"]["shown"][0]["sequences"]]
     assert says == ["preferred", "non_preferred"]
     assert [token["text"] for token in found["look"]["shown"][0]["sequences"][0]["tokens"] if token["end"]]
-    assert found["chosen"]["beta"]["code"] == "beta_dpo"
-    assert found["ready"]
+    assert found["chosen"]["loss_type"]["code"] == "loss_sigmoid"
+    assert (found["ready"], found["rendering"]["state"]) == (True, "unchecked"), (
+        "the engine has no such route"
+    )
 
     # Corrections so long that the round is held: its estimate says so, and why.
     for number in range(8, 40):
         correct(
-            tuning.admin, "fanal", f"Where does ferry {number} leave, and when?", "It leaves at nine. " * 60
+            tuning.admin, "fanal", f"Where does ferry {number} leave, and when?", "It leaves at nine. " * 30
         )
     held = tuning.admin.post("/api/estimates/round", json=body, timeout=120).json()
     assert tuning.admin.post("/api/rounds", json=body).json()["error"]["message"] == held["held"]

@@ -190,6 +190,7 @@ def test_figures_end_a_stream_that_asked_for_them_and_are_null_before(client: op
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"presence_penalty": 3}, "presence_penalty"),
         ({"tools": []}, "tools"),
+        ({"messages": [*HELLO, {"role": "tool", "content": "noon"}]}, "messages"),
         ({"tools": [{"type": "custom", "custom": {"name": "x"}}]}, "tools.0.type"),
         ({"tools": [{"type": "function", "function": {"name": "no spaces"}}]}, "tools.0.function.name"),
         ({"tool_choice": "required"}, "tool_choice"),

@@ -36,7 +36,7 @@ POST /api/duels, GET /api/duels, GET /api/duels/{duel_id}, POST /api/duels/{duel
 POST /api/duels/{duel_id}/reveal, DELETE /api/duels/{duel_id},
 POST /api/imports, GET /api/imports, GET /api/imports/{import_id}, POST /api/imports/{import_id}/preview,
 POST /api/imports/{import_id}/start, POST /api/imports/{import_id}/cancel, GET /api/imports/{import_id}/refused,
-GET /api/sheets/{file_id}, POST /api/sheets/{file_id}, GET /api/adapters/{digest}/files,
+GET /api/sheets/{file_id}, POST /api/sheets/{file_id}, POST /api/splits/{file_id}, GET /api/adapters/{digest}/files,
 GET /api/adapters/{digest}/card, GET /api/jobs/{job_id}/report,
 DELETE /api/session, GET /api/me, GET /api/keys, POST /api/keys, DELETE /api/keys/{key_id},
 GET /api/webhooks, POST /api/webhooks, GET /api/webhooks/{webhook_id}, PATCH /api/webhooks/{webhook_id},
@@ -48,6 +48,9 @@ GET /api/assistants/{name}/readiness, GET /api/assistants/{name}/timeline, GET /
 POST /api/assistants/{name}/rollback,
 POST /api/reviews/next, POST /api/reviews, GET /api/reviews, GET /api/reviews/agreement, GET /api/reviews/golden,
 PUT /api/reviews/golden/{completion_id}, DELETE /api/reviews/golden/{completion_id}, DELETE /api/reviews/{review_id},
+POST /api/documents, GET /api/documents, POST /api/documents/file, GET /api/documents/{document_id},
+DELETE /api/documents/{document_id}, GET /api/documents/{document_id}/drafts,
+PATCH /api/documents/{document_id}/drafts/{draft_id}, POST /api/documents/{document_id}/drafts/{draft_id}/question,
 POST /api/datasets, GET /api/datasets, GET /api/datasets/{dataset_id}, GET /api/datasets/{dataset_id}/lineage,
 GET /api/adapters/{digest}, GET /api/adapters/{digest}/lineage,
 GET /api/releases, GET /api/releases/{release_id}, GET /api/releases/{release_id}/lineage,
@@ -60,6 +63,7 @@ ADMINISTRATORS = """
 POST /api/assistants, PATCH /api/assistants/{name}, POST /api/adapters,
 GET /api/users, POST /api/users, PATCH /api/users/{user_id}, POST /api/users/{user_id}/link,
 PATCH /api/keys/{key_id}, GET /api/audit, GET /api/audit/check, GET /api/audit/export,
+GET /api/house-rules, PATCH /api/house-rules, GET /api/house-rules/going,
 GET /metrics, GET /api/status
 """
 

@@ -1,5 +1,6 @@
 """An upgrade of the schema is whole or was never begun."""
 
+import json
 import sqlite3
 from pathlib import Path
 
@@ -58,6 +59,30 @@ def test_what_stood_in_an_older_database_stands_there_after_the_upgrade_and_the_
     command.downgrade(config(path), "0006")
     with sqlite3.connect(path) as database:
         assert database.execute("SELECT title FROM conversations").fetchall() == [("Fares",)]
+
+
+def test_what_a_dataset_held_out_before_is_known_by_its_training_file_afterwards(tmp_path: Path):
+    path = tmp_path / "a.db"
+    command.upgrade(config(path), "0017")
+    with sqlite3.connect(path) as database:
+        database.execute("INSERT INTO users VALUES ('u', 'Ada', 'administrator', 1, 1)")
+        database.executemany(
+            "INSERT INTO files (id, user_id, filename, purpose, sha256, bytes, rows, kind, created_at)"
+            " VALUES (?, 'u', 'f', 'fine-tune', 'ab', 1, 1, 'sft', 1)",
+            [("learnt",), ("kept",)],
+        )
+        database.execute(
+            "INSERT INTO datasets (id, assistant, kind, number, sha256, training_file, validation_file, rows, held_out,"
+            " people, excluded, created_at, created_by)"
+            " VALUES ('d', 'desk', 'sft', 1, 'cd', 'learnt', 'kept', 1, 1, 1, '{}', 1, 'u')"
+        )
+    command.upgrade(config(path), HEAD)
+    with sqlite3.connect(path) as database:
+        kept = dict(database.execute("SELECT id, parted FROM files"))
+    assert kept["learnt"] is None
+    assert json.loads(kept["kept"]) == {"of": "learnt", "by": "conversation", "source_sha256": "cd"}
+    command.downgrade(config(path), "0017")
+    assert "parted" not in columns(path, "files")
 
 
 def test_what_was_shared_before_keeps_the_title_that_everybody_could_read(tmp_path: Path):

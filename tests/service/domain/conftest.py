@@ -117,7 +117,7 @@ class World:
     async def readiness(self, needed: int = 20, share: float = 0.5) -> Readiness:
         await self.sort()
         async with self.database.reading() as session:
-            return await readiness.readiness(session, "desk", needed=needed, share=share)
+            return await readiness.readiness(session, self.store, "desk", needed=needed, share=share)
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import pytest
 from service import outcomes
 from service.contract import folder
 from service.contract.assistants import AssistantChange, AssistantCreate
+from service.contract.splits import SplitCreate, split_of
 from service.db import tables
-from service.domain import assistants, material
-from service.domain.datasets import split_of
+from service.domain import assistants, material, splits
 from service.errors import BadInput
 from service.settings import Settings
 from tests.service.domain.conftest import World
@@ -61,6 +61,12 @@ async def test_a_conversation_is_wholly_in_training_or_wholly_held_out(world: Wo
     assert (dataset.rows + dataset.held_out, dataset.held_out > 0) == (60, True)
     async with world.database.reading() as session:
         train = await session.get_one(tables.File, dataset.training_file)
+        held_out = await session.get_one(tables.File, dataset.validation_file)
+        for file, said in ((train, "frozen from feedback"), (held_out, "held out itself")):
+            with pytest.raises(BadInput, match=said):
+                await splits.spec_of(session, world.store, file, SplitCreate())
+    assert held_out.parted is not None
+    assert (held_out.parted["of"], held_out.parted["by"]) == (train.id, "conversation")
     learned = {
         json.loads(line)["tailorbird"]["conversation"] for line in open(world.store.file(train.sha256))
     }
@@ -153,7 +159,7 @@ async def test_a_held_out_question_of_the_assistant_is_kept_out_by_itself(world:
 
 
 async def test_the_trainer_gets_the_held_out_questions_of_an_assistant_or_of_all_to_refuse(world: World):
-    cases = b'{"id": "secret", "question": "Question 1", "facts": ["x"]}\n'
+    cases = b'{"id": "secret", "question": "Question 1", "facts": ["x"]}\r\n'
     file = await world.add_file(cases, "cases")
     others = await world.add_file(b'{"question": "Question 2", "facts": ["x"]}', "cases")
     rows = await world.add_file(b"{}\n", "sft")

@@ -6,15 +6,18 @@ from typing import Any
 import pytest
 
 from service.contract.estimates import Estimate, Look, Shape
-from service.contract.jobs import JobCreate, TrainingSettings
+from service.contract.fingerprint import machine
+from service.contract.jobs import JobCreate, TrainingReport, TrainingSettings, Usage
+from service.contract.rendering import Rendering
 from service.db import tables
 from service.domain import estimates, job_requests
-from service.domain.estimates import Machine
+from service.domain.estimates import Earlier, Machine
 from service.domain.hyperparameters import because
 from service.domain.job_requests import Plan
 from tests.service.domain.conftest import World
 from tests.service.domain.test_jobs import create
 
+SAME = Rendering(state="same", prompts=3, sha256="c" * 64, because="The same.")
 FEW = because("few_rows", rows=100)
 MACHINE = Machine(cores=2, has_gpu=False, max_rank=16, layers=("q_proj", "down_proj"))
 
@@ -25,13 +28,13 @@ def look(**change: Any) -> Look:
         "kind": "sft", "rows": 100, "rows_looked_at": 100, "sampled": False, "tokens": 15_000, "tokens_with_loss": 5000,
         "longest": 200, "max_length": 1024, "too_long": 0, "steps": 50, "end_learned": True, "trained_as_served": True,
         "template_sha256": "t", "base_sha256": "b", "findings": [], "not_looked_at": [], "shown": [], "rank": 16,
-        "shape": shape, "memory_low": 10**9, "memory_high": 2 * 10**9,
+        "shape": shape, "memory_bytes": 3 * 10**9,
     }  # fmt: skip
     return Look.model_validate(fields | change)
 
 
 def estimate(
-    seen: Look, rates: list[float] | None = None, machine: Machine = MACHINE, **change: Any
+    seen: Look, before: list[float | Earlier] | None = None, machine: Machine = MACHINE, **change: Any
 ) -> Estimate:
     settings = TrainingSettings(n_epochs=2, batch_size=4, learning_rate=1e-3, **change.pop("settings", {}))
     fields: dict[str, Any] = {
@@ -39,7 +42,9 @@ def estimate(
         "settings": settings, "reasons": {"n_epochs": FEW},
     }  # fmt: skip
     wanted = JobCreate(model="base", training_file="file-1")
-    return estimates.put_together(wanted, Plan(**(fields | change)), seen, rates or [], machine)
+    rendering = change.pop("rendering", SAME)
+    earlier = [one if isinstance(one, Earlier) else Earlier(one) for one in before or []]
+    return estimates.put_together(wanted, Plan(**(fields | change)), seen, rendering, earlier, machine)
 
 
 def test_without_an_earlier_job_the_time_is_a_formulas_and_says_so():
@@ -53,11 +58,25 @@ def test_without_an_earlier_job_the_time_is_a_formulas_and_says_so():
     assert "may be 4 times too high or too low" in found.because
 
 
-def test_earlier_jobs_make_the_range_narrower_and_are_named():
-    found = estimate(look(), [100.0, 150.0]).seconds
-    assert (found.basis, found.jobs) == ("earlier_jobs", 2)
-    assert (found.low, found.high) == (pytest.approx(133.3, abs=0.1), pytest.approx(450.0, abs=0.1))
-    assert "(2) made 100 to 150 tokens a second" in found.because
+def test_the_more_earlier_jobs_there_are_the_narrower_the_ranges_and_they_are_named():
+    before: list[float | Earlier] = [
+        Earlier(100.0, start=20, memory=0.8),
+        Earlier(150.0, start=10, memory=1.2),
+    ]
+    found = estimate(look(), before)
+    # 30 000 tokens, after 10 to 20 seconds of a start.
+    assert (found.seconds.basis, found.seconds.jobs, found.seconds.confidence) == ("earlier_jobs", 2, "low")
+    assert (found.seconds.low, found.seconds.high) == (105, 640)
+    assert "(2) made 100 to 150 tokens a second and took 10 to 20 s to start" in found.seconds.because
+    assert (found.memory_bytes.basis, found.memory_bytes.jobs) == ("earlier_jobs", 2)
+    assert (found.memory_bytes.low, found.memory_bytes.high) == (round(2.4e9 / 1.4), round(3.6e9 * 1.4))
+    for jobs, confidence, time, memory in ((4, "medium", 1.5, 1.2), (8, "high", 1.25, 1.1)):
+        found = estimate(look(), before * (jobs // 2))
+        assert found.seconds.confidence == found.memory_bytes.confidence == confidence
+        assert (found.seconds.low, found.memory_bytes.high) == (round(210 / time, 1), round(3.6e9 * memory))
+    early = estimate(look(), [100.0]).memory_bytes
+    assert (early.basis, early.confidence) == ("formula", "guess"), "an early version recorded no memory"
+    assert (early.low, early.high) == (2e9, 4.5e9)
 
 
 def test_replayed_rows_are_told_with_their_origin_and_cost_time():
@@ -97,6 +116,19 @@ def test_what_the_engine_does_not_take_is_said_and_the_job_is_not_ready():
     assert estimate(look(shape=None)).servable.modules is None
 
 
+def test_a_prompt_that_is_another_one_to_the_engine_is_a_fault_and_an_engine_that_is_not_up_is_none():
+    other = Rendering(state="different", prompts=3, row="train.jsonl line 2", because="Token 4 is another.")
+    found = estimate(look(), rendering=other)
+    assert (found.ready, found.look.trained_as_served) == (False, False)
+    [fault] = found.look.findings
+    assert (fault.code, fault.row, fault.message) == (
+        "wrong_prompt",
+        "train.jsonl line 2",
+        "Token 4 is another.",
+    )
+    assert estimate(look(), rendering=Rendering(state="unchecked", because="No engine is up.")).ready
+
+
 def test_the_look_is_given_the_adapter_to_go_on_from(world: World):
     for start in ("ab" * 32, None):
         spec, _ = job_requests.run_of(
@@ -129,7 +161,7 @@ def test_the_hyperparameters_are_those_of_the_job_with_their_reasons():
 
 def test_several_processes_take_so_many_times_the_memory_and_no_less_time():
     alone, together = (estimate(look(), machine=replace(MACHINE, processes=number)) for number in (1, 3))
-    assert (together.memory_bytes.low, together.memory_bytes.high) == (3 * 10**9, 6 * 10**9)
+    assert (together.memory_bytes.low, together.memory_bytes.high) == (6e9, 13.5e9)
     assert "3 processes train together, each with a copy" in together.memory_bytes.because
     assert together.seconds == alone.seconds
     assert "They cannot divide a batch of 4 evenly: the job would be refused." in together.notes
@@ -140,7 +172,9 @@ async def test_only_jobs_of_the_same_method_and_base_count_and_of_them_the_newes
 ):
     monkeypatch.setattr(estimates, "JOBS", 2)
     job = await create(world)
-    report = {"trained_tokens": 3000, "epochs": 3.0, "rows": 10, "held_out": 0, "seconds": 30.0}
+    report = {
+        "trained_tokens": 3000, "epochs": 3.0, "rows": 10, "held_out": 0, "seconds": 30.0, "steps": 3, "metrics": {},
+    }  # fmt: skip
     kinds = [("sft", "b"), ("sft", "b"), ("sft", "b"), ("dpo", "b"), ("sft", "other")]
     async with world.database.writing() as session:
         for number, (kind, base) in enumerate(kinds):
@@ -152,6 +186,23 @@ async def test_only_jobs_of_the_same_method_and_base_count_and_of_them_the_newes
                 )
             )  # fmt: skip
     async with world.database.reading() as session:
-        assert await estimates.earlier(session, "sft", "b", 1) == pytest.approx([300.0, 200.0])
+        found = await estimates.earlier(session, "sft", "b", 1)
+        assert [one.rate for one in found] == pytest.approx([300.0, 200.0])
         assert await estimates.earlier(session, "kto", "b", 1) == []
         assert await estimates.earlier(session, "sft", "b", 2) == [], "jobs by one process say nothing of two"
+
+
+def test_of_a_job_its_start_and_its_memory_count_apart_and_nothing_of_another_machine():
+    usage = Usage(
+        machine=machine(),
+        peak_bytes=3 * 10**9,
+        expected_bytes=2 * 10**9,
+        step_seconds=20.0,
+        tokens_per_second=150.0,
+    )
+    report = TrainingReport(
+        steps=3, epochs=3, rows=10, held_out=0, trained_tokens=3000, seconds=30.0, metrics={}, usage=usage
+    )
+    assert estimates._taken(report) == Earlier(rate=150.0, start=10.0, memory=1.5)
+    usage.machine = "another"
+    assert estimates._taken(report) is None

@@ -1,5 +1,6 @@
 """`auto` becomes a number with a reason; what was given stays."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from service.domain.hyperparameters import (
     ENOUGH_HELD_OUT,
     REPLAY,
     WIDTH,
+    Bounds,
     Run,
     label_weights,
     resolve,
@@ -24,6 +26,7 @@ from service.domain.hyperparameters import (
 from service.errors import BadInput
 
 AUTO = Hyperparameters()
+BOUNDS = Bounds(max_rank=64, longest=2047, usual=512, width=WIDTH)
 
 
 def chosen(kind: TrainingKind, given: Hyperparameters = AUTO, **more: Any) -> TrainingSettings:
@@ -33,14 +36,18 @@ def chosen(kind: TrainingKind, given: Hyperparameters = AUTO, **more: Any) -> Tr
 def reasoned(
     kind: TrainingKind, given: Hyperparameters = AUTO, **more: Any
 ) -> tuple[TrainingSettings, dict[str, Chosen]]:
-    run = Run(**{"kind": kind, "rows": 600, "held_out": 50, "width": WIDTH} | more)
-    return resolve(run, given, seed=1, max_length=512)
+    bounds = replace(
+        BOUNDS, **{name: more.pop(name) for name in ("width", "max_rank", "longest") if name in more}
+    )
+    run = Run(**{"kind": kind, "rows": 600, "held_out": 50, "bounds": bounds} | more)
+    return resolve(run, given, seed=1)
 
 
 def test_what_was_given_is_kept_and_needs_no_reason():
     given = DpoHyperparameters(
         n_epochs=2, batch_size=7, learning_rate_multiplier=2.0, beta=0.3, early_stopping_patience=3,
         use_rslora=False, loss_type="robust", label_smoothing=0.2, sft_weight=0, replay=0.1,
+        lora_rank=4, max_length=100,
     )  # fmt: skip
     settings, reasons = reasoned("dpo", given)
     assert {name: getattr(settings, name, 2.0) for name in type(given).model_fields} == given.model_dump()
@@ -86,6 +93,28 @@ def test_an_adapter_is_gone_on_with_as_it_is_scaled():
     with pytest.raises(BadInput, match="is scaled by the root of its rank") as refusal:
         chosen("dpo", DpoHyperparameters(use_rslora=False), start=start)
     assert refusal.value.param == "use_rslora"
+
+
+def test_rank_and_longest_row_are_bounded_by_what_the_engine_serves_and_a_start_keeps_its_rank():
+    assert (chosen("sft").lora_rank, chosen("sft").max_length) == (16, 512)
+    small = chosen("sft", max_rank=8, longest=100)
+    assert (small.lora_rank, small.max_length) == (8, 100)
+    for given, code in (({"lora_rank": 65}, "rank_not_served"), ({"max_length": 2048}, "row_not_served")):
+        with pytest.raises(BadInput) as refusal:
+            chosen("sft", Hyperparameters.model_validate(given))
+        assert (refusal.value.param, refusal.value.code) == (next(iter(given)), code)
+    high, reasons = reasoned("sft", Hyperparameters(lora_rank=64))
+    assert (high.lora_rank, high.lora_alpha, high.use_rslora, reasons["use_rslora"].code) == (
+        64,
+        32,
+        True,
+        "rank_high",
+    )
+    start = chosen("sft", Hyperparameters(lora_rank=8))
+    later, reasons = reasoned("sft", start=start)
+    assert (later.lora_rank, reasons["lora_rank"].code) == (8, "as_start")
+    with pytest.raises(BadInput, match="has rank 8, and keeps it"):
+        chosen("sft", Hyperparameters(lora_rank=16), start=start)
 
 
 def test_general_questions_are_replayed_in_later_rounds_alone_unless_asked_for():

@@ -7,9 +7,11 @@ from sqlalchemy import update
 from service.contract.jobs import JobCreate, JobError
 from service.db import tables
 from service.domain import job_requests, jobs
+from service.domain.hyperparameters import Bounds
 from service.errors import BadInput, Conflict, NotFound
 from tests.service.domain.conftest import World
 
+BOUNDS = Bounds(max_rank=16, longest=2047, usual=512, width=576)
 ROW = b'{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}\n'
 
 
@@ -21,7 +23,7 @@ async def create(world: World, *, retry: bool = False, caller=None, **change) ->
         if retry and (before := await jobs.made_before(session, by, wanted)) is not None:
             return before
         plan = await job_requests.plan(
-            session, world.store, by, wanted, base_name="base", min_rows=10, max_length=512, width=576
+            session, world.store, by, wanted, base_name="base", min_rows=10, bounds=BOUNDS
         )
         return await jobs.create_job(session, by, wanted, plan)
 
@@ -195,7 +197,8 @@ async def test_a_kto_job_shows_every_setting_resolved(world: World):
     assert job.kind == "kto"
     assert shown.hyperparameters == {
         "n_epochs": 2, "batch_size": 8, "learning_rate_multiplier": 1, "beta": 0.2, "early_stopping_patience": 0,
-        "use_rslora": False, "replay": 0, "desirable_weight": 1, "undesirable_weight": 3,
+        "use_rslora": False, "replay": 0, "lora_rank": 16, "max_length": 512, "desirable_weight": 1,
+        "undesirable_weight": 3,
     }  # fmt: skip
     assert shown.hyperparameter_reasons.keys() == shown.hyperparameters.keys() - {"n_epochs", "beta"}
     assert shown.method == {"type": "kto", "kto": {"hyperparameters": shown.hyperparameters}}

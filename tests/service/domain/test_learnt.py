@@ -1,9 +1,9 @@
 from service.contract.datasets import Kind
 from service.contract.feedback import FeedbackCreate
 from service.contract.learnt import LearntList
+from service.contract.splits import split_of
 from service.db import tables
 from service.domain import assistants, feedback
-from service.domain.datasets import split_of
 from service.domain.learnt import learnt
 from tests.service.domain.conftest import World
 

@@ -93,7 +93,8 @@ async def test_a_checkpoint_and_what_was_trained_from_it_are_told_of_both_ways(w
         session.add(
             tables.Adapter(
                 digest=checkpoint, model="ft:1:ckpt-step-8", job_id="ftjob-1", user_id=world.admin.user_id,
-                manifest={"step": 8}, proof={}, report={}, bytes=1, created_at=0, deleted_at=None,
+                manifest={"step": 8, "cases": 3, "cases_sha256": "ca"}, proof={}, report={}, bytes=1, created_at=0,
+                deleted_at=None,
             )
         )  # fmt: skip
     later = await trained(world, 2, await world.add_file(b"{}\n", "sft"), start=checkpoint)
@@ -108,6 +109,8 @@ async def test_a_checkpoint_and_what_was_trained_from_it_are_told_of_both_ways(w
     assert [use.id for use in back.datasets] == [use.id for use in further.datasets] == [dataset.id]
     assert [use.digest for use in back.adapters] == [checkpoint]
     assert [(use.digest, use.inherited) for use in further.adapters] == [(checkpoint, True), (later, False)]
+    held_against = [(use.cases, use.cases_sha256) for use in further.adapters]
+    assert held_against == [(3, "ca"), (0, None)], "a manifest of before says nothing of it"
 
 
 async def test_anothers_feedback_is_not_found_unless_one_is_a_reviewer(world: World):

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.blocklist import Blocklist
 from service.contract.conversations import ConversationChange, ConversationCreate
 from service.contract.reviews import GoldenCreate
 from service.db import tables
-from service.domain import conversations, feedback, golden_items, material, review_queue
+from service.domain import conversations, feedback, golden_items, material, review_queue, reviews, topics
 from service.domain.preferences import Piece, pieces
 from service.domain.signal import AGREED, counted
 from service.upkeep import keep_sorted
@@ -37,6 +38,7 @@ async def fill(world: World, chance: random.Random) -> None:
         await world.answer(
             number, status=status, finish_reason=finish_reason, output=output, conversation_id=f"conv-{number % 5}",
             messages=[{"role": "user", "content": f"question {number % 2}"}], adapter=chance.choice(["base", "a" * 64]),
+            metadata_=chance.choice([{}, {"topic": "sea"}]),
         )  # fmt: skip
 
 
@@ -46,8 +48,11 @@ async def happen(world: World, chance: random.Random, events: int) -> None:
         for _ in range(events):
             said = list(await session.scalars(select(tables.Feedback)))
             type_ = chance.choice(
-                ["rating", "rating", "correction", "preference", "preference", "retraction"]
+                ["rating", "rating", "correction", "preference", "preference", "retraction", "topic"]
             )
+            if type_ == "topic":
+                await tell_topic(session, chance)
+                continue
             mine = [row for row in said if row.type == type_] if type_ != "retraction" else said
             earlier = (
                 chance.choice(mine)
@@ -77,15 +82,34 @@ async def happen(world: World, chance: random.Random, events: int) -> None:
             await session.flush()
 
 
+async def tell_topic(session: AsyncSession, chance: random.Random) -> None:
+    """A reviewer says what an answer is about and skips it, or takes that back."""
+    rows = list(await session.scalars(select(tables.Review)))
+    if rows and chance.random() < 0.3:
+        row = chance.choice(rows)
+        row.undone_at = 1.0
+    else:
+        row = tables.Review(
+            id=f"rev_{len(rows)}", completion_id=f"chatcmpl-{chance.randrange(14)}", assistant="desk", user_id="u0",
+            key_id="k", verdict="skip", why="audit", rubric={}, personal_data=False, at=chance.random(),
+            topic=chance.choice(["land", "sea", "sky"]),
+        )  # fmt: skip
+        session.add(row)
+    await session.flush()
+    await reviews.sort_again(session, row)
+
+
 async def everything(world: World) -> list[Piece]:
     """What all feedback in force says, worked out at once."""
     async with world.database.reading() as session:
         rows = list(await session.scalars(select(tables.Feedback)))
         answers = await material.answers_of(session, [f"chatcmpl-{n}" for n in range(14)])
+        about = await topics.topics_of(session, answers)
     found: list[Piece] = []
     for row in feedback.in_force(rows):
         other = answers.get(row.preferred_completion_id or "")
-        found += pieces(material.said_of(row), answers[row.completion_id], other, Blocklist([]))
+        made = pieces(material.said_of(row), answers[row.completion_id], other, Blocklist([]))
+        found += [one._replace(topic=about.get(row.completion_id)) for one in made]
     return found
 
 
@@ -117,7 +141,7 @@ def judged(found: list[Piece]) -> tuple[set[tuple[str, str]], Counter]:
                 AGREED * sum(comb(n, 2) for n in same.values()) / pairs
             )
     for kind, what, _ in list(figures):
-        if what in ("person", "conversation"):
+        if what in ("person", "conversation", "topic"):
             figures[kind, "distinct", what] = sum(1 for one in figures if one[:2] == (kind, what))
     return train, +figures
 

@@ -17,12 +17,19 @@ PROOF = ServingProof(
 )  # fmt: skip
 
 
+USAGE = {
+    "machine": "m", "peak_bytes": 2_340_000_000, "expected_bytes": 2_000_000_000, "step_seconds": 25.0,
+    "tokens_per_second": 123.4,
+}  # fmt: skip
+
+
 async def describe(world: World, digest: str, parent: str | None = None) -> None:
     """Give the adapter a manifest and a proof."""
     manifest = Manifest(
         kind="dpo", base_model="base", base_sha256="b5" * 32, template_sha256="7e" * 32, train_sha256="da" * 32,
         parent=parent, job="ftjob-x", settings=TrainingSettings(n_epochs=2, batch_size=4, learning_rate=1e-4),
-        versions={"peft": "0.21.2"}, created_at=1, replay_rows=96, replay_sha256="4e" * 32,
+        versions={"peft": "0.21.2"}, created_at=1, replay_rows=96, replay_sha256="4e" * 32, cases=40,
+        cases_sha256="ca" * 32,
     )  # fmt: skip
     forgetting = Forgetting(
         questions=16, tokens=700, distance=0.25, distance_before=0.03, same=0.91, same_before=0.97
@@ -30,7 +37,7 @@ async def describe(world: World, digest: str, parent: str | None = None) -> None
     async with world.database.writing() as session:
         row = await session.get_one(tables.Adapter, digest)
         row.manifest, row.proof = manifest.model_dump(), PROOF.model_dump()
-        row.report = {**row.report, "forgetting": forgetting.model_dump()}
+        row.report = {**row.report, "forgetting": forgetting.model_dump(), "usage": USAGE, "seconds": 40.0}
 
 
 async def evaluate(world: World, digest: str, name: str, verdict: str, at: int) -> None:
@@ -134,8 +141,10 @@ async def test_a_card_names_the_base_every_version_with_its_hash_the_settings_an
         one,
         "answered by the base model (replay of the last job) | 96 |  |  | `" + "4e" * 32,
         "for 91% of them (97% before the last job), and 0.250 nats from it in the mean (0.030 before",
+        "It took 40 seconds, 25 of them for its steps at 123 tokens a second, and 2.3 GB of memory at its peak.",
         "b5" * 32,
         "da" * 32,
+        "the 40 held-out questions of the list with the SHA-256 `" + "ca" * 32,
         "| learning_rate | 0.0001 |",
         "peft 0.21.2",
         "0.0123",

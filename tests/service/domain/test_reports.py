@@ -1,10 +1,12 @@
+from typing import Any
+
 import pytest
 
 from service.contract.evaluations import EvaluationReport, Gate
 from service.contract.jobs import TrainingReport
 from service.contract.replay import Forgetting
 from service.domain import reports
-from service.domain.reports import chosen, forgetting, length, overfitting
+from service.domain.reports import chosen, desirable, forgetting, length, overfitting
 
 TRAINED = TrainingReport(
     steps=10,
@@ -49,14 +51,18 @@ def test_forgetting_is_measured_against_what_was_before_the_job(same: float, cod
     assert forgetting(None).mark == "unknown"
 
 
-def test_preferred_answers_that_become_less_likely_are_warned_of():
+@pytest.mark.parametrize(
+    ("check", "side", "name"), [(chosen, "chosen", "chosen"), (desirable, "desirable", "good")]
+)
+def test_good_answers_that_become_less_likely_are_warned_of(check: Any, side: str, name: str):
     def of(after: float) -> str:
-        return chosen({"valid_logp_chosen": [(0, -100.0), (10, after)]}, TRAINED).code
+        return check({f"valid_logp_{side}": [(0, -100.0), (10, after)]}, TRAINED).code
 
-    assert [of(-90), of(-101), of(-110)] == ["chosen_held", "chosen_held", "chosen_fell"]
-    fallen = chosen({"reward_chosen": [(1, 0.5), (2, 0.4), (3, -0.1), (4, -0.2)]}, TRAINED)
-    assert (fallen.code, fallen.values["kept"]) == ("chosen_fell_training", -0.15), "of the last pass alone"
-    assert chosen({}, TRAINED).code == "chosen_unmeasured"
+    assert [of(-90), of(-101), of(-110)] == [f"{name}_held", f"{name}_held", f"{name}_fell"]
+    fallen = check({f"reward_{side}": [(1, 0.5), (2, 0.4), (3, -0.1), (4, -0.2)]}, TRAINED)
+    assert (fallen.code, fallen.values["kept"]) == (f"{name}_fell_training", -0.15), "of the last pass alone"
+    assert fallen.mark == "warn"
+    assert check({}, TRAINED).code == f"{name}_unmeasured"
 
 
 def test_answers_that_grew_or_shrank_are_told_against_what_is_live():

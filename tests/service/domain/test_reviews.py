@@ -55,7 +55,7 @@ async def queue(world: World, caller: Caller) -> ReviewQueue:
     async with world.database.reading() as session:
         waiting = await review_queue.waiting_for(session, caller)
     async with world.database.writing() as session:
-        return await reviews.next_item(session, caller, waiting)
+        return await reviews.next_item(session, world.store, caller, waiting)
 
 
 async def judge(world: World, caller: Caller, number: int, verdict: Verdict, **more: Any) -> Review:

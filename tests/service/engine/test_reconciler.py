@@ -55,6 +55,7 @@ async def test_a_bad_adapter_is_named_and_left_out_and_the_others_are_served(tmp
         with pytest.raises(EngineUnavailable):
             engines.pick("bad")
         assert "rank 64" in reconciler.problems["bad"]
+        assert reconciler.causes == {"bad": "engine_error"}
         loads = double.loads
         await reconciler.look(engine)
         assert double.loads == loads, "a refused adapter is not tried again at every look"

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from service.contract.sheets import Bin
 from service.contract.words import words
 from service.intake.languages import language
-from service.intake.sheet import Gathering, Tally
+from service.intake.sheet import BINS, Gathering, Tally
 from service.sample import __file__ as sample
 from tests.service.intake.files import Brought, jsonl
 
@@ -50,6 +51,34 @@ def test_lengths_are_exact_where_they_are_small_and_near_where_they_are_large():
     found = tally.lengths()
     assert (found.least, found.median, found.p95, found.most) == (1, 51, 96, 123_000)
     assert (found.total, found.mean) == (128_506, 1272.3)
+
+
+def test_a_plots_bins_hold_every_row_and_a_single_long_one_does_not_press_the_others_together():
+    tally = Tally()
+    for length in (*range(1, 101), 123_456):
+        tally.add(length)
+    bins = tally.lengths().bins
+    assert sum(one.rows for one in bins) == 101
+    assert [one.least for one in bins] == [
+        one.most + 1 for one in [Bin(least=0, most=-1, rows=0), *bins[:-1]]
+    ]
+    assert (len(bins), bins[-1].most, bins[-1].rows) == (BINS, 123_000, 1)
+    assert sum(one.rows > 0 for one in bins) > 15
+    assert Tally().lengths().bins == []
+
+
+def test_rows_of_feedback_are_counted_by_the_release_that_was_judged(tmp_path: Path):
+    rows = [
+        {
+            "messages": [{"role": "user", "content": f"q{n}"}, {"role": "assistant", "content": "a"}],
+            "tailorbird": {
+                "release": [None, 2, 2][n], "conversation": f"c{n}", "completion_id": "c", "feedback_id": "f",
+                "person": "p", "adapter": "base", "sampling": {},
+            },
+        }
+        for n in range(3)
+    ]  # fmt: skip
+    assert Brought(tmp_path, jsonl(*rows)).read().sheet.sources == {"release 2": 2, "base model": 1}
 
 
 def test_tokens_are_counted_by_the_base_models_own_tokenizer(tmp_path: Path):

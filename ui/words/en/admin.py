@@ -92,6 +92,12 @@ SENTENCES: dict[str, str] = {
     "act_model_deleted": "deleted a model",
     "act_adapter_exported": "took an adapter along",
     "act_adapter_imported": "brought an adapter that was trained elsewhere",
+    "act_document_brought": "brought a document",
+    "act_document_deleted": "deleted a document with its drafts",
+    "act_draft_confirmed": "confirmed a draft",
+    "act_draft_rejected": "rejected a draft",
+    "act_draft_reopened": "took back a decision on a draft",
+    "act_drafts_filed": "had a file made of confirmed drafts",
     "act_file_deleted": "deleted a file of another person",
     "act_batch_cancelled": "cancelled a batch of another person",
     "act_import_started": "had another person’s import read in",
@@ -137,6 +143,10 @@ SENTENCES: dict[str, str] = {
     "yet.",
     "wrong_not_served": "Adapter {adapter} is not served: {why}",
     "wrong_not_served_live": "Adapter {adapter}, the live release {release}, is not served: {why}",
+    "cause_engine_error": "the engine does not take it.",
+    "cause_engine_timeout": "the engine was asked for it and did not answer in time.",
+    "cause_engine_unavailable": "the engine was gone while it loaded it.",
+    "cause_wrong_base_model": "it was made for another base model or chat template than the one served here.",
     "wrong_files_gone": "Adapter {adapter} is not served: Its files are gone from the store. Put them back from a backup, "
     "or delete the model.",
     "wrong_files_gone_live": "Adapter {adapter}, the live release {release}, is not served: Its files are gone from the "

@@ -3,6 +3,7 @@
 SENTENCES: dict[str, str] = {
     "conversations": "Conversations",
     "new_conversation": "New conversation",
+    "show_older": "Show older",
     "no_conversations": "Your conversations will be kept here.",
     "untitled": "New conversation",
     "more_about": "More about: {title}",

@@ -52,6 +52,8 @@ SENTENCES: dict[str, str] = {
     "event_trained": "Trained. The running server takes the adapter in and is held against it.",
     "event_asking_adapter": "Asking the adapter, and the base model without it.",
     "event_brought": "Checked. The running server takes the adapter in; its answers are held against PEFT’s.",
+    "event_prompts_same": "The server reads the prompts of {n} rows as they are trained, token for token (SHA-256 {sha256}).",
+    "event_prompts_unchecked": "Whether the server reads prompts as they are trained could not be checked now. It is checked before the model is published.",
     "event_seen_to_serve": "Seen to serve: it differs from the trainer by {trainer} and from the base model by "
     "{base} on average (log-probabilities).",
     "event_candidate": "Release {number} of “{assistant}” is a candidate.",
@@ -68,6 +70,9 @@ SENTENCES: dict[str, str] = {
     "chosen_few_held_out": "Off: {held_out} held-out rows are too few to tell better from worse.",
     "chosen_passes_preferences": "Preferences are soon pushed too far (arXiv 2406.02900): the pass that does best on held-out rows is kept.",
     "chosen_rank_low": "Off: it helps at high ranks (arXiv 2312.03732), and the rank is {rank}.",
+    "chosen_rank_high": "The rank is {rank}: at high ranks LoRA learns better so (arXiv 2312.03732).",
+    "chosen_rank_usual": "Enough for thousands of rows (Thinking Machines, “LoRA without regret”); the server takes up to {most}.",
+    "chosen_row_usual": "Longer conversations take more memory; the server reads up to {most}.",
     "chosen_as_start": "As the adapter that the job goes on from.",
     "chosen_loss_sigmoid": "The DPO paper’s. Where longer answers win whatever they say, take sigmoid_norm; where some pairs are the wrong way round, robust.",
     "chosen_beta_norm": "Tulu 3’s for rewards a token (arXiv 2411.15124).",

@@ -48,6 +48,7 @@ SENTENCES: dict[str, str] = {
     "review_mark_yes": "Yes",
     "review_mark_partly": "Partly",
     "review_mark_no": "No",
+    "review_about": "What is it about? (if you like)",
     "review_personal": "It holds personal data, such as a name, an address or an illness. Nothing will be learnt from it.",
     "review_comment": "Comment for the others",
     "review_save": "Save my verdict",

@@ -92,6 +92,12 @@ SENTENCES: dict[str, str] = {
     "act_model_deleted": "a supprimé un modèle",
     "act_adapter_exported": "a exporté un adaptateur",
     "act_adapter_imported": "a importé un adaptateur entraîné ailleurs",
+    "act_document_brought": "a importé un document",
+    "act_document_deleted": "a supprimé un document avec ses brouillons",
+    "act_draft_confirmed": "a confirmé un brouillon",
+    "act_draft_rejected": "a rejeté un brouillon",
+    "act_draft_reopened": "est revenu sur la décision d’un brouillon",
+    "act_drafts_filed": "a fait créer un fichier de brouillons confirmés",
     "act_file_deleted": "a supprimé le fichier d’une autre personne",
     "act_batch_cancelled": "a annulé le lot d’une autre personne",
     "act_import_started": "a fait lire l’import d’une autre personne",
@@ -137,6 +143,10 @@ SENTENCES: dict[str, str] = {
     "encore été chargé.",
     "wrong_not_served": "L’adaptateur {adapter} n’est pas servi : {why}",
     "wrong_not_served_live": "L’adaptateur {adapter}, la version en service {release}, n’est pas servi : {why}",
+    "cause_engine_error": "le moteur ne l’accepte pas.",
+    "cause_engine_timeout": "le moteur, à qui il a été demandé, n’a pas répondu à temps.",
+    "cause_engine_unavailable": "le moteur a disparu pendant qu’il le chargeait.",
+    "cause_wrong_base_model": "il a été fait pour un autre modèle de base ou un autre gabarit de discussion que ceux servis ici.",
     "wrong_files_gone": "L’adaptateur {adapter} n’est pas servi : ses fichiers ont disparu. Remettez-les depuis une "
     "sauvegarde, ou supprimez le modèle.",
     "wrong_files_gone_live": "L’adaptateur {adapter}, la version en service {release}, n’est pas servi : ses fichiers "

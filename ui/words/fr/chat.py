@@ -3,6 +3,7 @@
 SENTENCES: dict[str, str] = {
     "conversations": "Conversations",
     "new_conversation": "Nouvelle conversation",
+    "show_older": "Afficher les plus anciennes",
     "no_conversations": "Vos conversations seront conservées ici.",
     "untitled": "Nouvelle conversation",
     "more_about": "Plus sur : {title}",

@@ -55,6 +55,8 @@ SENTENCES: dict[str, str] = {
     "event_trained": "Entraînement fini. Le serveur en marche charge l’adaptateur ; ses réponses sont comparées à celles de l’entraînement.",
     "event_asking_adapter": "Interrogation de l’adaptateur, puis du modèle de base sans lui.",
     "event_brought": "Fichiers vérifiés. Le serveur en marche charge l’adaptateur ; ses réponses sont comparées à celles de PEFT.",
+    "event_prompts_same": "Le serveur lit les questions de {n} lignes comme elles sont apprises, jeton pour jeton (SHA-256 {sha256}).",
+    "event_prompts_unchecked": "Impossible de vérifier pour l’instant que le serveur lit les questions comme elles sont apprises. Ce sera vérifié avant la publication du modèle.",
     "event_seen_to_serve": "Servi comme entraîné : l’écart moyen est de {trainer} avec l’entraînement et de {base} "
     "avec le modèle de base (log-probabilités).",
     "event_candidate": "La version {number} de « {assistant} » est candidate.",
@@ -71,6 +73,9 @@ SENTENCES: dict[str, str] = {
     "chosen_few_held_out": "Désactivé : {held_out} lignes réservées ne suffisent pas à distinguer le mieux du moins bien.",
     "chosen_passes_preferences": "Les préférences sont vite poussées trop loin (arXiv 2406.02900) : le passage le meilleur sur les lignes réservées est gardé.",
     "chosen_rank_low": "Désactivé : c’est utile aux rangs élevés (arXiv 2312.03732), et le rang est {rank}.",
+    "chosen_rank_high": "Le rang est {rank} : aux rangs élevés, LoRA apprend mieux ainsi (arXiv 2312.03732).",
+    "chosen_rank_usual": "Assez pour des milliers de lignes (Thinking Machines, « LoRA without regret ») ; le serveur accepte jusqu’à {most}.",
+    "chosen_row_usual": "Les conversations plus longues prennent plus de mémoire ; le serveur lit jusqu’à {most}.",
     "chosen_as_start": "Comme l’adaptateur dont part la tâche.",
     "chosen_loss_sigmoid": "Celle de l’article de DPO. Si les réponses longues gagnent quoi qu’elles disent, prenez sigmoid_norm ; si des paires sont à l’envers, robust.",
     "chosen_beta_norm": "Celui de Tulu 3 pour des récompenses par jeton (arXiv 2411.15124).",

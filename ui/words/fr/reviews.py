@@ -48,6 +48,7 @@ SENTENCES: dict[str, str] = {
     "review_mark_yes": "Oui",
     "review_mark_partly": "En partie",
     "review_mark_no": "Non",
+    "review_about": "De quoi s’agit-il ? (si vous voulez)",
     "review_personal": "Elle contient des données personnelles, comme un nom, une adresse ou une maladie. Rien n’en sera appris.",
     "review_comment": "Commentaire pour les autres",
     "review_save": "Enregistrer mon avis",

@@ -1,0 +1,162 @@
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from service.contract.words import words
+from service.intake import docx as word
+from service.intake.passages import MOST
+from service.intake.problems import BadFile
+from tests.service.intake.brought_documents import docx, kept, paragraph, pdf
+
+LONG = " ".join(f"This is sentence number {n} of the rules for the quay." for n in range(120))
+MARKDOWN = f"""---
+title: "# no heading"
+---
+Before the first heading.
+
+# Ferry *rules*
+
+## Can I take a [bicycle](http://b.example)?
+
+Yes, for six crowns.
+
+```
+# no heading either
+
+pay --bike
+```
+
+Luggage
+-------
+{LONG}
+"""
+
+
+def test_markdown_is_cut_along_its_headings_which_propose_the_questions(tmp_path: Path):
+    read = kept(tmp_path, "rules.md", MARKDOWN)
+    first, bicycle, *luggage = read.passages
+    assert (first.text, first.headings, first.question, first.line) == (
+        "Before the first heading.", [], "", 4,
+    )  # fmt: skip
+    assert bicycle.headings == ["Ferry rules", "Can I take a bicycle?"]
+    assert bicycle.question == "Can I take a bicycle?"
+    assert bicycle.text == "Yes, for six crowns.\n\n```\n# no heading either\n\npay --bike\n```"
+    assert luggage[0].question == "What should I know about “Luggage” (Ferry rules)?"
+    assert {tuple(one.headings) for one in luggage} == {("Ferry rules", "Luggage")}
+
+
+def test_a_long_section_is_cut_where_sentences_end_without_losing_a_word(tmp_path: Path):
+    read = kept(tmp_path, "rules.txt", LONG)
+    assert len(read.passages) > 3
+    assert all(len(one.text) <= MOST and one.text.endswith(".") for one in read.passages)
+    assert [word for one in read.passages for word in words(one.text)] == words(LONG)
+    assert len(kept(tmp_path, "wall.txt", "x" * 10 * MOST).passages) == 10
+
+
+def test_only_the_first_piece_of_a_section_gets_its_question(tmp_path: Path):
+    read = kept(tmp_path, "rules.md", f"# Luggage\n\n{LONG}\n\n# Ports\n\nThere are two of them in the bay.")
+    questions = [one.question for one in read.passages]
+    assert [bool(question) for question in questions] == [True, *[False] * (len(questions) - 2), True]
+
+
+def test_a_french_passage_is_asked_for_in_french_and_an_unclear_one_by_its_heading(tmp_path: Path):
+    text = "# Bagages\n\nLes bagages sont dans la soute et ne sont pas à vous.\n\n# Tarif\n\n6 kr."
+    french, unclear = kept(tmp_path, "regles.md", text).passages
+    assert (french.question, french.language) == ("Que faut-il savoir sur « Bagages » ?", "fr")
+    assert (unclear.question, unclear.language) == ("Tarif", "unclear")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "windows-1252"])
+def test_plain_text_is_read_in_the_encoding_it_begins_in(tmp_path: Path, encoding: str):
+    read = kept(
+        tmp_path, "notes.txt", "Première ligne où l’été dure.\r\nSuite.\r\n\r\n— Fin".encode(encoding)
+    )
+    assert read.passages[0].text.startswith("Première ligne où l’été dure.\nSuite.")
+    assert (read.kind, read.passages[0].line) == ("text", 1)
+
+
+def test_a_word_document_gives_its_headings_lists_and_tables(tmp_path: Path):
+    cells = "".join(
+        f"<w:tr>{''.join(f'<w:tc>{paragraph(cell)}</w:tc>' for cell in row)}</w:tr>"
+        for row in (("Port", "Fare"), ("Fanal", "6"))
+    )
+    twice = (
+        '<w:p><w:r><mc:AlternateContent xmlns:mc="http://m"><mc:Choice><w:t>Once only.</w:t></mc:Choice>'
+        "<mc:Fallback><w:t>Once only.</w:t></mc:Fallback></mc:AlternateContent>"
+        "<w:delText>Struck out.</w:delText></w:r></w:p>"
+    )
+    body = "".join([
+        paragraph("Handbook", "T"), paragraph("Fares", "Titre1"), paragraph("By port", "Titre2"),
+        f"<w:tbl>{cells}</w:tbl>", paragraph("bikes", more="<w:numPr/>"), paragraph("dogs", more="<w:numPr/>"),
+        twice, paragraph("Ports", "Titre1"), paragraph("There are two &amp; no more."),
+    ])  # fmt: skip
+    fares, ports = kept(tmp_path, "handbook.docx", docx(body)).passages
+    assert fares.headings == ["Handbook", "Fares", "By port"]
+    table = "| Port | Fare |\n| --- | --- |\n| Fanal | 6 |"
+    assert fares.text == f"{table}\n\n- bikes\n- dogs\n\nOnce only."
+    assert (ports.headings, ports.text) == (["Handbook", "Ports"], "There are two & no more.")
+
+
+def test_a_pdf_gives_paragraphs_with_their_page_and_the_headings_of_its_contents(tmp_path: Path):
+    def page(number: int, *lines: str) -> list[str]:
+        return ["Ferry handbook", *lines, f"Page {number}"]
+
+    content = pdf(
+        page(1, "Fares", "A ticket costs ten crowns and is good for the whole of a day on any fer-",
+             "ry of the line.", "Dogs go free (on a lead)."),
+        page(2, "Ports", "There are two."), page(3, "They close at nine in the evening."), [],
+        outline=(("Fares", 0), ("Ports", 1)),
+    )  # fmt: skip
+    read = kept(tmp_path, "handbook.pdf", content)
+    assert (read.kind, read.pages, read.empty_pages) == ("pdf", 4, 1)
+    fares, ports = read.passages
+    assert (fares.headings, fares.page, ports.headings, ports.page) == (["Fares"], 1, ["Ports"], 2)
+    assert fares.text == (
+        "A ticket costs ten crowns and is good for the whole of a day on any ferry of the line.\n\n"
+        "Dogs go free (on a lead)."
+    )
+    assert ports.text == "There are two.\n\nThey close at nine in the evening."
+
+
+BOMB = docx("<w:p/>" + " " * 3_000_000)
+ENTITIES = docx(paragraph("&lol;"), '<!DOCTYPE w [<!ENTITY lol "lol">]>')
+REFUSED = {
+    "empty_document": [("a.md", b" \n"), ("a.pdf", b"")],
+    "no_text": [("a.txt", b"-----\n12\n"), ("a.docx", docx("<w:p/>"))],
+    "not_a_document": [("a.csv", b"q,a\n"), ("readme", b"Hello.")],
+    "wrong_ending": [("a.pdf", b"Hello."), ("a.txt", docx("")), ("a.docx", b"%PDF-1.7"), ("a.docx", b"Hello.")],
+    "foreign_document": [("a.docx", b"\xd0\xcf\x11\xe0aaaa"), ("a.txt", b"a\x00b"), ("a.txt", b"{\\rtf1 a}")],
+    "mixed_encoding": [("a.txt", b"Fine. " * 50_000 + b"\xff")],
+    "unknown_document": [("a.docx", b"PK\x03\x04")],
+    "broken_document": [
+        ("a.docx", docx("<w:p>")), ("a.docx", docx(paragraph("a"))[:-30]), ("a.pdf", b"%PDF-1.7\nnot one"),
+    ],
+    "unpacks_too_large": [("a.docx", BOMB)],
+    "entities": [("a.docx", ENTITIES)],
+    "scanned": [("a.pdf", pdf([], []))],
+    "locked": [("a.pdf", pdf(["Hello."], password="secret"))],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "content"),
+    [(code, name, content) for code, files in REFUSED.items() for name, content in files],
+)
+def test_what_cannot_be_read_is_refused_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, name: str, content: bytes
+):
+    monkeypatch.setattr(word, "UNPACKED", 2_000_000)
+    if code == "unknown_document":
+        with zipfile.ZipFile(tmp_path / "other", "w") as archive:
+            archive.writestr("notes.txt", "Hello.")
+        content = (tmp_path / "other").read_bytes()
+    with pytest.raises(BadFile) as refused:
+        kept(tmp_path, name, content)
+    assert refused.value.code == code
+    assert refused.value.message.count(".") >= 2, "the fact, and the next step"
+
+
+def test_a_scanned_pdf_says_how_many_pages_it_has(tmp_path: Path):
+    with pytest.raises(BadFile, match="None of the PDF's 3 pages holds text"):
+        kept(tmp_path, "scan.pdf", pdf([], [], []))
