@@ -18,6 +18,9 @@ from service.settings import Settings
 from tests.fake_engine import create_fake_engine
 from tests.serving import free_port, serving
 
+PATIENCE = 30.0
+"""Seconds that a client waits: the machine may be busy with other tests."""
+
 
 @dataclass
 class Gateway:
@@ -37,10 +40,12 @@ class Gateway:
         name = self.free_name(name)
         user = self.admin.post("/api/users", json={"name": name, "role": role}).raise_for_status().json()
         link = self.admin.post(f"/api/users/{user['id']}/link").raise_for_status().json()["link"]
-        token = httpx.post(f"{self.url}/api/session", json={"link": link}).raise_for_status().json()["token"]
+        client = httpx.Client(base_url=self.url, timeout=PATIENCE)
+        token = client.post("/api/session", json={"link": link}).raise_for_status().json()["token"]
         headers = {"authorization": f"Bearer {token}"}
-        key = httpx.post(f"{self.url}/api/keys", json={"name": "test"}, headers=headers).json()["secret"]
-        return httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {key}"})
+        key = client.post("/api/keys", json={"name": "test"}, headers=headers).json()["secret"]
+        client.headers["authorization"] = f"Bearer {key}"
+        return client
 
     def free_name(self, name: str) -> str:
         """`name`, or `name 2` and so on where there is one."""
@@ -65,7 +70,7 @@ def running_gateway(home: Path, schema: Path, **more: Any) -> Iterator[Gateway]:
         serving(app := create_app(settings, [engine_url]), settings.api_port) as url,
     ):
         headers = {"authorization": f"Bearer {(home / 'admin.key').read_text().strip()}"}
-        with httpx.Client(base_url=url, headers=headers, timeout=30) as admin:
+        with httpx.Client(base_url=url, headers=headers, timeout=PATIENCE) as admin:
             for _ in range(100):
                 if admin.get("/readyz").status_code == 200:
                     break

@@ -4,6 +4,7 @@ Owns which of Gradio's sentences become which of ours. What it says beside these
 Knows no screen; `static/connection.js` says it.
 """
 
+from html import escape
 from typing import Any
 
 from ui.words import Words
@@ -31,3 +32,11 @@ def notices(w: Words) -> dict[str, Any]:
             (r"^HTTP \d|Failed to fetch|NetworkError|Load failed", w("upload_broken")),
         ],
     }  # fmt: skip
+
+
+def ours(text: str, *, lost: bool = False) -> str:
+    """A notice that the page leaves as it is; of a connection that is `lost` it has a banner of its own.
+
+    Notices are drawn as HTML, and `text` may quote what was typed.
+    """
+    return f"<span class='ours{' lost' if lost else ''}'>{escape(text)}</span>"

@@ -7,7 +7,6 @@ and ask the gateway in that person's name.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -15,6 +14,7 @@ import gradio as gr
 from service.contract.users import User
 from ui.answers import Answers
 from ui.client import Gateway, Refused
+from ui.notices import ours
 from ui.pages import render
 from ui.sessions import People, token_of
 from ui.words import Words, refusal
@@ -66,7 +66,5 @@ class Screen:
         try:
             yield
         except Refused as refused:
-            # Notices are drawn as HTML, and a refusal may quote what was typed. The page knows ours by their class.
-            lost = " lost" if refused.code == "unreachable" else ""
-            text = f"<span class='ours{lost}'>{escape(refusal(self.w, refused))}</span>"
+            text = ours(refusal(self.w, refused), lost=refused.code == "unreachable")
             raise gr.Error(text, duration=12, print_exception=False) from None

@@ -19,6 +19,7 @@ from ui.adapters import AdapterSection
 from ui.client import Refused
 from ui.documents import DocumentSection
 from ui.imports import ImportSection
+from ui.notices import ours
 from ui.panel import panel, read
 from ui.places import TABS, Place
 from ui.rounds import Choices, RoundSection
@@ -175,7 +176,7 @@ class Studio(Screen):
         except Refused as refused:
             if refused.status not in (403, 404):
                 raise
-            gr.Warning(self.w("place_gone"), duration=12, title=self.w("notice_title"))
+            gr.Warning(ours(self.w("place_gone")), duration=12, title=self.w("notice_title"))
             wanted = Place(tab=wanted.tab)
         return wanted if wanted.assistant else replace(wanted, assistant=names[0] if names else "")
 

@@ -85,6 +85,17 @@ def test_a_question_sent_into_a_dead_connection_is_not_lost_and_what_is_half_wri
     watched.close()
 
 
+def test_a_page_that_is_left_while_it_still_asks_does_not_load_itself_in_place_of_the_next(
+    browser: Browser, screens: Screens
+):
+    watched = signed_in(browser, screens, "Hasty", "reviewer")
+    page = watched.page
+    for path in ("/studio/", "/") * 6:
+        page.goto(f"{screens.url}{path}")  # fails where the page before loads itself
+        expect(page.locator("#header .top")).to_be_visible(timeout=PATIENCE)
+    watched.close()
+
+
 def test_what_gradio_says_is_said_in_the_pages_language(browser: Browser, screens: Screens, w: Words):
     watched = signed_in(browser, screens, "Unlucky", "reviewer", locale=LOCALES[w.language])
     page = watched.page
