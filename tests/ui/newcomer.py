@@ -24,8 +24,9 @@ class Newcomer:
         self.page, self.clicks, self.seconds = page, 0, 0.0
         self._look, self._at_keys = look, False
         page.context.expose_binding("tailorbirdPressed", self._pressed)
+        # Where the target moves under the hand, playwright keeps the press from the page and presses again: that is one.
         page.context.add_init_script(
-            "addEventListener('pointerdown', (event) => { if (event.isTrusted) tailorbirdPressed(); }, true)"
+            "addEventListener('pointerdown', (event) => { if (event.isTrusted) tailorbirdPressed(); })"
         )
 
     def click(self, target: Locator) -> None:
