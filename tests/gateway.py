@@ -40,12 +40,11 @@ class Gateway:
         name = self.free_name(name)
         user = self.admin.post("/api/users", json={"name": name, "role": role}).raise_for_status().json()
         link = self.admin.post(f"/api/users/{user['id']}/link").raise_for_status().json()["link"]
-        client = httpx.Client(base_url=self.url, timeout=PATIENCE)
-        token = client.post("/api/session", json={"link": link}).raise_for_status().json()["token"]
-        headers = {"authorization": f"Bearer {token}"}
-        key = client.post("/api/keys", json={"name": "test"}, headers=headers).json()["secret"]
-        client.headers["authorization"] = f"Bearer {key}"
-        return client
+        with httpx.Client(base_url=self.url, timeout=PATIENCE) as anybody:
+            token = anybody.post("/api/session", json={"link": link}).raise_for_status().json()["token"]
+            headers = {"authorization": f"Bearer {token}"}
+            key = anybody.post("/api/keys", json={"name": "test"}, headers=headers).json()["secret"]
+        return httpx.Client(base_url=self.url, headers={"authorization": f"Bearer {key}"}, timeout=PATIENCE)
 
     def free_name(self, name: str) -> str:
         """`name`, or `name 2` and so on where there is one."""

@@ -24,7 +24,7 @@ class Newcomer:
         self.page, self.clicks, self.seconds = page, 0, 0.0
         self._look, self._at_keys = look, False
         page.context.expose_binding("tailorbirdPressed", self._pressed)
-        # Where the target moves under the hand, playwright keeps the press from the page and presses again: that is one.
+        # Where the target moves under the hand, playwright keeps the press from the page and presses again.
         page.context.add_init_script(
             "addEventListener('pointerdown', (event) => { if (event.isTrusted) tailorbirdPressed(); })"
         )
