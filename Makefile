@@ -29,10 +29,8 @@ form:
 	@$(BIN)/ruff check .
 	@$(BIN)/lint-imports --no-cache 2>&1 | tail -n 12; exit $${PIPESTATUS[0]}
 
-# By the Node.js that comes with Playwright: a machine's own may be older and half as fast, or not be there.
 types:
-	@PATH="$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/playwright/driver):$$PATH" \
-	  NODE_OPTIONS=--max-semi-space-size=256 $(BIN)/pyright
+	@$(BIN)/pyrefly check
 
 # Two processes of about one length, not workers that each import everything. Folders are named, not files: pytest
 # reads each file that it is given by name, also one of heavy tests alone.

@@ -73,9 +73,13 @@ def page(spec: EvaluationSpec, board: Scoreboard, report: EvaluationReport, lang
         lstrip_blocks=True,
     )
     say = phrases(language)
+
+    def percent(share: float) -> str:
+        return _tidy(say.percent(share))
+
     environment.filters |= {
         "points": say.points, "size": say.size, "decimals": say.decimals, "language_name": say.language_name,
-        "tidy": _tidy, "percent": lambda share: _tidy(say.percent(share)),
+        "tidy": _tidy, "percent": percent,
     }  # fmt: skip
     return environment.get_template("report.html").render(_shown(say, spec, board, report))
 

@@ -38,7 +38,7 @@ def main() -> None:
             command.add_argument("out", help="folder to write the checkpoint to; must not be there yet")
     arguments = parser.parse_args()
     try:
-        settings = Settings()  # pyright: ignore[reportCallIssue] - the environment fills it
+        settings = Settings()
         sys.exit(arguments.function(settings, arguments) or 0)
     except ValidationError as error:
         first = error.errors()[0]

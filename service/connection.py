@@ -22,8 +22,8 @@ class Connection(HttpToolsProtocol):
 
     _patience: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(_Together(transport, self.loop))  # pyright: ignore[reportArgumentType]
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(_Together(transport, self.loop))  # pyrefly: ignore[bad-argument-type]
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -9,8 +9,6 @@ import hashlib
 import json
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from service.contract import folder
 from service.contract.evaluations import Answer, Contestant, EvaluationSpec
 
@@ -51,7 +49,7 @@ def take_over(spec: EvaluationSpec, earlier: list[Path]) -> tuple[dict[Contestan
 def _spec(place: Path) -> EvaluationSpec | None:
     try:
         return EvaluationSpec.model_validate(folder.read_json(place / folder.JOB))
-    except (OSError, ValueError, ValidationError):
+    except (OSError, ValueError):
         return None
 
 

@@ -173,7 +173,7 @@ def _look(run: Path) -> int:
         spec = _read_training(run)
         set_up(spec.threads)
         # transformers brings torch along wherever it finds it: two thirds of the time, and a tokenizer needs none.
-        sys.modules.setdefault("torch", None)  # pyright: ignore
+        sys.modules.setdefault("torch", None)  # pyrefly: ignore[no-matching-overload]
         from training import estimates
 
         seen = estimates.look(run, spec)

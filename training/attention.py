@@ -18,7 +18,7 @@ def attend(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, later: torch.Tensor, scaling: float
 ) -> torch.Tensor:
     """`[B, L, heads, d]` for `[B, heads, L, d]`; keys and values may have fewer heads; `later` is a `hide_later`."""
-    return _Attention.apply(query, key, value, later, scaling)  # pyright: ignore[reportReturnType]
+    return _Attention.apply(query, key, value, later, scaling)
 
 
 def hide_later(length: int, heads: int, dtype: torch.dtype) -> torch.Tensor:

@@ -99,7 +99,7 @@ class Resumable:
             self.early_stopping.best = load_file(place / BEST)
         history = TrainerState.load_from_json(str(place / STATE)).log_history
         tokens = [logs["num_tokens"] for logs in history if "num_tokens" in logs]
-        self._total_train_tokens = tokens[-1] if tokens and processes.first() else 0  # they are added up
+        self._total_train_tokens = int(tokens[-1]) if tokens and processes.first() else 0  # they are added up
         self.moments.goes_on(folder.read_json(place / ABOUT))
 
 

@@ -26,7 +26,7 @@ def _forward(self: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Ten
     if apart or args or kwargs or type(self.lora_dropout[name]) is not torch.nn.Identity:
         return Linear.forward(self, x, *args, **kwargs)
     base, down, up = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
-    return _Joined.apply(x, base.weight, base.bias, down, up, self.scaling[name])  # pyright: ignore
+    return _Joined.apply(x, base.weight, base.bias, down, up, self.scaling[name])
 
 
 class _Joined(torch.autograd.Function):

@@ -67,7 +67,7 @@ def load_policy(spec: TrainingSpec) -> PeftModel:
     share_prefixes(policy)
     join_adapters(policy)
     join_norms(policy)
-    return policy  # pyright: ignore[reportReturnType]
+    return policy
 
 
 def trained_weights(policy: Any) -> dict[str, torch.Tensor]:
@@ -146,7 +146,7 @@ def _lora(settings: TrainingSettings) -> LoraConfig:
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=settings.lora_rank,
-        lora_alpha=settings.lora_alpha,  # pyright: ignore[reportArgumentType]  PEFT takes a fraction as well
+        lora_alpha=settings.lora_alpha,  # pyrefly: ignore[bad-argument-type]  PEFT takes a fraction as well
         use_rslora=settings.use_rslora,
         lora_dropout=0.0,
         target_modules="all-linear",

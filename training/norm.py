@@ -22,14 +22,14 @@ def join_norms(model: Any) -> None:
 
 
 def _forward(self: Any, x: torch.Tensor) -> torch.Tensor:
-    return _Norm.apply(x, self.weight, self.variance_epsilon)  # pyright: ignore[reportReturnType]
+    return _Norm.apply(x, self.weight, self.variance_epsilon)
 
 
 @torch.no_grad()
 def _is_plain(layer: Any, weight: torch.Tensor, eps: float) -> bool:
     x = torch.linspace(-3, 2, 2 * len(weight), dtype=weight.dtype, device=weight.device).view(2, -1)
     wanted, found = layer(x), _Norm.apply(x, weight, eps)
-    return wanted.dtype == found.dtype and bool(torch.allclose(wanted, found, rtol=1e-2, atol=1e-3))  # pyright: ignore
+    return wanted.dtype == found.dtype and bool(torch.allclose(wanted, found, rtol=1e-2, atol=1e-3))
 
 
 class _Norm(torch.autograd.Function):

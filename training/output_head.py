@@ -19,10 +19,10 @@ BLOCK = 128
 def score_labels_only() -> None:
     """Have TRL project only the tokens that carry loss onto the vocabulary, on a processor as on a GPU, and our way."""
     if hasattr(trl_head, "_use_triton"):
-        trl_head._use_triton = lambda device: True  # pyright: ignore
+        trl_head._use_triton = lambda device: True
     if (theirs := getattr(trl_head, "_ChunkedLogProbFunction", None)) not in (None, _Head):
         _Head.theirs = theirs
-        trl_head._ChunkedLogProbFunction = _Head  # pyright: ignore
+        trl_head._ChunkedLogProbFunction = _Head  # pyrefly: ignore[bad-assignment]
 
 
 class _Head:
@@ -38,7 +38,7 @@ class _Head:
         special = bias is not None or temperature != 1.0 or softcap is not None or scale != 1.0
         if special or hidden.device.type != "cpu" or weight.requires_grad:
             return cls.theirs.apply(hidden, weight, bias, targets, temperature, *more)
-        found, first = _LogProbs.apply(hidden, weight, targets)  # pyright: ignore
+        found, first = _LogProbs.apply(hidden, weight, targets)
         left_out = torch.zeros_like(found)
         names = ("entropy", "log_sum_sq_probs", "mean_logits")
         return found, *(left_out if name in asked else None for name in names), first

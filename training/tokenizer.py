@@ -4,6 +4,7 @@ Owns what a checkpoint must have to be trained as a chat model. Knows no weights
 """
 
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoTokenizer
 
@@ -20,7 +21,7 @@ def load_chat(base: Path) -> Chat:
             f"There is no base model in {base}. Prepare it with `python -m training.base_model {base}`.",
             "base_model",
         )
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer: Any = AutoTokenizer.from_pretrained(base)
     stops = frozenset(fingerprint.stop_token_ids(base)) | {tokenizer.eos_token_id}
     if not tokenizer.chat_template or None in stops:
         raise Refused(

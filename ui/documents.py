@@ -6,7 +6,7 @@ Owns the section's events and how drafts are drawn. Reads no document: the gatew
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import gradio as gr
 
@@ -157,7 +157,7 @@ def moved(desk: Desk, act: Act) -> Desk:
     if act.act == "delete":
         return Desk()
     if act.act == "show" and act.value in STATUSES:
-        return Desk(desk.document, cast(DraftStatus, act.value))
+        return Desk(desk.document, act.value)
     if act.act in ("later", "first"):
         return replace(desk, after=act.id)
     return desk

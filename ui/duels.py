@@ -29,7 +29,7 @@ def vote_of(act: Act) -> Vote:
     wins = choice in ("a", "b")
     fitting = BLAME if choice == "both_bad" else PRAISE
     given = act.fields.get("blame" if choice == "both_bad" else "praise", [])
-    reasons: list[Reason] = [cast(Reason, reason) for reason in given if reason in fitting]
+    reasons: list[Reason] = [reason for reason in given if reason in fitting]
     strength = act.text("strength")
     try:
         return Vote(

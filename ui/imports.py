@@ -130,7 +130,7 @@ def draw(w: Words, one: Import | None, earlier: list[Import], assistants: list[A
 def plan_of(act: Act, assistants: dict[str, Assistant]) -> ImportPlan:
     """The plan that a form says; what is not known in it is left out."""
     form = act.text("format")
-    chosen: Format | None = cast(Format, form) if form in FORMATS else None
+    chosen: Format | None = form if form in FORMATS else None
     mapping: dict[Column, str] = {}
     for column in COLUMNS if chosen == "columns" else BESIDE:
         if name := act.text(f"column_{column}"):

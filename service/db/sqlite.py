@@ -81,7 +81,8 @@ class Cursor:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.description: Any = None
-        self.rowcount, self.lastrowid = -1, None
+        self.rowcount = -1
+        self.lastrowid: int | None = None
         self._rows: list[Any] = []
 
     async def __aenter__(self) -> "Cursor":

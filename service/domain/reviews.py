@@ -15,7 +15,6 @@ from service.contract.chat import Message
 from service.contract.feedback import FeedbackCreate
 from service.contract.reviews import (
     Opinion,
-    Outcome,
     Review,
     ReviewCreate,
     ReviewItem,
@@ -210,6 +209,6 @@ def _shown(row: tables.Review, item: Item, names: dict[str, str]) -> Review:
         verdict=cast(Verdict, row.verdict), why=cast(Why, why), correction=row.correction,
         skip_reason=cast(SkipReason | None, row.skip_reason), rubric=row.rubric, comment=row.comment,
         personal_data=row.personal_data, topic=row.topic, expected=cast(Verdict | None, expected),
-        outcome=cast(Outcome | None, outcome), others=others, feedback_id=row.feedback_id,
+        outcome=outcome, others=others, feedback_id=row.feedback_id,
         undone=row.undone_at is not None, created_at=int(row.at),
     )  # fmt: skip

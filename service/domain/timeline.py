@@ -80,7 +80,7 @@ async def keep_days(session: AsyncSession, rows: Sequence[dict[str, Any]]) -> No
         await session.merge(tables.FeedbackDay(**row))
 
 
-def _indexes(name: str, uncounted: int) -> list[Select[float, int, str]]:
+def _indexes(name: str, uncounted: int) -> list[Select[Any, int, Any]]:
     """When each moment was: its time, the rank of its reader, its id. Within a second the rank says what followed."""
     job, release, move, kept = tables.Job, tables.Release, tables.Move, tables.FeedbackDay
     evaluation, entry = tables.Evaluation, tables.AuditEntry
@@ -96,7 +96,7 @@ def _indexes(name: str, uncounted: int) -> list[Select[float, int, str]]:
     ]
 
 
-def _index(rank: int, at: Any, id_: Any) -> Select[float, int, str]:
+def _index(rank: int, at: Any, id_: Any) -> Select[Any, int, Any]:
     return select(cast_(at, Float).label("at"), literal(rank).label("rank"), cast_(id_, String).label("id"))
 
 

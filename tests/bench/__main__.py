@@ -61,7 +61,7 @@ def main() -> None:
     wanted = given.stories or list(STORIES)
     if unknown := set(wanted) - {*STORIES, *BY_NAME}:
         parser.error(f"no such story: {', '.join(sorted(unknown))}")
-    kept = Settings().home / "bench"  # pyright: ignore[reportCallIssue]
+    kept = Settings().home / "bench"
     began, where = time.monotonic(), conditions()
     figures: list[Figure] = []
     try:

@@ -214,7 +214,7 @@ async def freeze(home: Path) -> Told:
 
 
 def _open(home: Path) -> tuple[Database, Store]:
-    settings = Settings(home=home)  # pyright: ignore[reportCallIssue]
+    settings = Settings(home=home)
     return Database(settings.database), Store(home)
 
 

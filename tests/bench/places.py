@@ -43,7 +43,7 @@ class Place:
 
 def base_model() -> Path:
     """Folder of the embedded checkpoint, unpacked once."""
-    folder = Settings().home / "models" / EMBEDDED  # pyright: ignore[reportCallIssue]
+    folder = Settings().home / "models" / EMBEDDED
     if not (folder / "config.json").exists():
         subprocess.run([sys.executable, "-m", "training.base_model", str(folder)], cwd=ROOT, check=True)
     return folder
@@ -74,7 +74,7 @@ async def engine(home: Path, *, lora: bool = True, plugin: bool = True) -> Async
 @asynccontextmanager
 async def gateway(home: Path, engine_url: str) -> AsyncIterator[Place]:
     """The gateway as the service starts it, in a home of its own, with the administrator's key."""
-    settings = Settings(home=home, api_port=free_port())  # pyright: ignore[reportCallIssue]
+    settings = Settings(home=home, api_port=free_port())
     await first_start.prepare(settings)
     env = dict(os.environ) | {
         "TAILORBIRD_HOME": str(home), "TAILORBIRD_API_PORT": str(settings.api_port),

@@ -53,7 +53,7 @@ def foreign(service: Running, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def bring(service: Running, archive: Path, **more: Any) -> httpx.Response:
-    file = sdk(service).files.create(file=archive, purpose="adapter").id  # pyright: ignore[reportArgumentType]
+    file = sdk(service).files.create(file=archive, purpose="adapter").id
     with service.client() as http:
         return http.post("/api/adapters", json={"file": file, **more})
 

@@ -60,7 +60,7 @@ def streamed(client: openai.OpenAI, model: str, tokens: int = 16, **more: Any) -
     """`(text, how it ended, release)` of one stream, read to its end."""
     raw = client.chat.completions.with_raw_response.create(
         model=model, messages=QUESTION, temperature=0, max_tokens=tokens, stream=True, extra_body=more or None
-    )  # pyright: ignore[reportCallIssue, reportArgumentType]
+    )
     text, end = "", None
     for chunk in raw.parse():
         if chunk.choices:
@@ -213,7 +213,7 @@ def test_a_gateway_killed_while_the_engine_loads_an_adapter_for_it_has_it_loaded
 
         digest = client.chat.completions.with_raw_response.create(
             model=model, messages=QUESTION, max_tokens=1
-        ).headers["x-tailorbird-adapter"]  # pyright: ignore[reportArgumentType, reportCallIssue]
+        ).headers["x-tailorbird-adapter"]
         with held(core):
             engine.post("http://engine/v1/unload_lora_adapter", json={"lora_name": digest}).raise_for_status()
             # It is missed within a second and asked for; a core that stands still loads nothing.

@@ -25,7 +25,7 @@ class Transport:
 @pytest.fixture
 async def pair() -> tuple[Transport, _Together]:
     transport = Transport()
-    return transport, _Together(transport, asyncio.get_running_loop())  # pyright: ignore[reportArgumentType]
+    return transport, _Together(transport, asyncio.get_running_loop())
 
 
 async def test_what_one_turn_of_the_loop_writes_is_one_write(pair: tuple[Transport, _Together]):

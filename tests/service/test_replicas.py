@@ -45,7 +45,7 @@ class Replica:
 def pair(tmp_path: Path, schema: Path) -> Iterator[tuple[Gateway, list[Replica]]]:
     """A gateway with a tuned model, and the two engines that both have it."""
     shutil.copy(schema, tmp_path)
-    settings = Settings(home=tmp_path, api_port=free_port())  # pyright: ignore[reportCallIssue]
+    settings = Settings(home=tmp_path, api_port=free_port())
     asyncio.run(first_start.prepare(settings))
     with ExitStack() as stack:
         replicas = [

@@ -60,7 +60,7 @@ class Cost:
 @contextmanager
 def company(home: Path, schema: Path) -> Iterator[Screens]:
     """Brumelle, whose assistant knows its facts, with a candidate that is better, and what colleagues said."""
-    checkpoint = Settings().home / "models" / EMBEDDED  # pyright: ignore[reportCallIssue]
+    checkpoint = Settings().home / "models" / EMBEDDED
     with running_screens(home, schema, base_model=str(checkpoint), threads=2) as screens:
         gateway = screens.gateway
         gateway.engine.known = {

@@ -163,7 +163,7 @@ def test_an_import_that_ends_while_its_progress_is_read_is_told_all_the_same(
 
     monkeypatch.setattr(folder, "read_json", gone)
     house = SimpleNamespace(store=SimpleNamespace(imported=lambda _: tmp_path))
-    assert _progress(house, "import_1").phase == "waiting"  # pyright: ignore[reportArgumentType]
+    assert _progress(house, "import_1").phase == "waiting"
 
 
 def test_an_import_that_the_services_end_cut_short_is_read_again(gateway: Gateway):

@@ -8,7 +8,7 @@ CASES = Blocklist(
     [
         Case(id="short", question="When does it leave?", facts=["x"]),
         Case(id="long", question=LONG, facts=["x"]),
-        Case(messages=[{"role": "user", "content": "And on Sundays?"}], facts=["x"]),  # pyright: ignore
+        Case(messages=[{"role": "user", "content": "And on Sundays?"}], facts=["x"]),
     ]
 )
 

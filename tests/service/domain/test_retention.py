@@ -28,7 +28,7 @@ async def run(world: World, days: int | None) -> None:
         hasher=world.hasher,
         settings=Settings(retention_days=days),
     )
-    await tidy(house)  # pyright: ignore[reportArgumentType]
+    await tidy(house)
 
 
 async def get(world: World, completion_id: str) -> tables.Completion:
