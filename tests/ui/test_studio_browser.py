@@ -343,7 +343,7 @@ def test_what_is_rarely_pressed_does_what_it_says(browser: Browser, screens: Scr
     page.locator(".now [data-do=roll_back]").click()
     expect(page.locator(".now h2")).to_have_text(w("base_model").capitalize())
     expect(page.locator("[data-trial]")).to_have_count(0)  # a trial ends with it
-    expect(page.locator("#timeline li").first).to_contain_text("People found it too long.")
+    expect(page.locator("#timeline [data-what=rollback]").first).to_contain_text("People found it too long.")
     open_tab(page, w("tab_evaluations"))
     expect(page.locator("#evaluations .chip", has_text=w("evaluation_queued"))).to_be_visible()
     watched.close()
