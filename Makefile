@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test check form types quick-gateway quick-rooms bench demo install browser format clean
+.PHONY: help run test check form types quick-api quick-service quick-rooms bench demo install browser format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -22,7 +22,7 @@ test: ## every test: the real engine, a real training job and a real browser inc
 	@OMP_NUM_THREADS=$$(( ($$(nproc) + 1) / 2 )) $(BIN)/python -m pytest -n 3 --no-loadscope-reorder --durations=15
 
 check: install ## format, lint, types, layers and the quick tests
-	@$(MAKE) --no-print-directory -k -j 4 -O quick-rooms quick-gateway types form
+	@$(MAKE) --no-print-directory -k -j 4 -O quick-service quick-api quick-rooms types form
 
 form:
 	@$(BIN)/ruff format --check .
@@ -32,15 +32,20 @@ form:
 types:
 	@$(BIN)/pyrefly check
 
-# Two processes of about one length, not workers that each import everything. Folders are named, not files: pytest
+# Three processes of about one length, not workers that each import everything. Folders are named, not files: pytest
 # reads each file that it is given by name, also one of heavy tests alone.
-LARGE := $(addprefix tests/service/,domain engine intake)
+API := tests/service/api
+WITH_ROOMS := $(addprefix tests/service/,contract engine intake)
+QUICK = @$(BIN)/python -m pytest -q -m "not heavy"
 
-quick-gateway:
-	@$(BIN)/python -m pytest -q -m "not heavy" tests/service $(addprefix --ignore=,$(LARGE))
+quick-api:
+	$(QUICK) $(API)
+
+quick-service:
+	$(QUICK) tests/service $(addprefix --ignore=,$(API) $(WITH_ROOMS))
 
 quick-rooms:
-	@$(BIN)/python -m pytest -q -m "not heavy" tests/ui tests/evals tests/training tests/bench tests/test_*.py $(LARGE)
+	$(QUICK) tests/ui tests/evals tests/training tests/bench tests/test_*.py $(WITH_ROOMS)
 
 bench: install ## measure, side by side in one run
 	@exec $(BIN)/python -m tests.bench

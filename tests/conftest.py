@@ -23,6 +23,8 @@ ROUNDS = {f"tests/loop/test_{name}.py" for name in ("real_data", "screens", "who
 TOGETHER = ("rounds", "tests/loop/", "tests/service/engine/")
 WHOLLY_HEAVY = re.compile(r"^pytestmark = \[?\s*pytest\.mark\.heavy\b", re.MULTILINE)
 
+gc.disable()  # what is imported stays: see `pytest_collection_finish`
+
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A module of heavy tests alone is not even imported when they are left out: it brings torch along."""
@@ -65,6 +67,7 @@ def _together(nodeid: str) -> str:
 def pytest_collection_finish() -> None:
     """What was imported stays: the collector need not walk through it again and again, a tenth of the quick tests."""
     gc.freeze()
+    gc.enable()
     gc.set_threshold(50_000, 20, 50)
 
 

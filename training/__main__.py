@@ -11,6 +11,7 @@ for faults and trains nothing; with `--check --quick` it does so without weights
 """
 
 import argparse
+import gc
 import importlib
 import os
 import shutil
@@ -82,16 +83,16 @@ def _work(run: Path) -> None:
     spec = _read(run)
     set_up(spec.threads)
     if isinstance(spec, AdapterSpec):
-        importlib.import_module("training.proof").prove(run, spec)
+        _imported("proof").prove(run, spec)
         return
-    importlib.import_module("training.processes").take_device()
-    _method(spec).train(run, spec)
+    _imported("processes").take_device()
+    _imported(spec.kind).train(run, spec)
 
 
 def _work_together(run: Path, several: int) -> None:
     """One of several. The first one refuses alone, before it meets the others, so that what it says stays."""
     set_up(max(1, (os.cpu_count() or 1) // several))
-    processes = importlib.import_module("training.processes")
+    processes = _imported("processes")
     if os.environ["RANK"] == "0":
         _clear(run)
         processes.check(_read_training(run).settings, several)
@@ -99,7 +100,7 @@ def _work_together(run: Path, several: int) -> None:
     spec = _read_training(run)
     if spec.threads:
         importlib.import_module("torch").set_num_threads(max(1, spec.threads // several))
-    _method(spec).train(run, spec)
+    _imported(spec.kind).train(run, spec)
 
 
 def set_up(threads: int | None) -> None:
@@ -145,9 +146,17 @@ def _read_training(run: Path) -> TrainingSpec:
     return spec
 
 
-def _method(spec: TrainingSpec) -> Any:
-    """The module of a method, imported now: torch reads the environment when it is."""
-    return importlib.import_module(f"training.{spec.kind}")
+def _imported(name: str) -> Any:
+    """A module of this room, imported now: torch reads the environment when it is.
+
+    Python's collector rests meanwhile: it would walk again and again through what is imported and stays, a fifth of the
+    time (7.5 s of processor instead of 9.5).
+    """
+    gc.disable()
+    try:
+        return importlib.import_module(f"training.{name}")
+    finally:
+        gc.enable()
 
 
 def _check(run: Path) -> int:
@@ -155,9 +164,8 @@ def _check(run: Path) -> int:
     try:
         spec = _read_training(run)
         set_up(spec.threads)
-        from training import progress, steps
-
-        steps.check(_method(spec).prepare(run, spec, progress.Spoken(run)), spec)
+        method, progress = _imported(spec.kind), _imported("progress")
+        _imported("steps").check(method.prepare(run, spec, progress.Spoken(run)), spec)
     except Refused as error:
         print(f"{error.code}: {error.message}", file=sys.stderr)  # noqa: T201  a command line
         return 1

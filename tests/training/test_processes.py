@@ -23,6 +23,8 @@ from training.__main__ import main
 from training.progress import StepLines
 from training.refusal import Refused
 
+pytestmark = pytest.mark.heavy
+
 METHODS: dict[str, Any] = {"sft": sft, "dpo": dpo, "kto": kto}
 ROWS = {"sft": examples, "dpo": pairs, "kto": rated}
 AGREE = 2e-5
@@ -88,7 +90,6 @@ def launch(*runs: Path, **environment: str) -> subprocess.Popen[str]:
     )  # fmt: skip
 
 
-@pytest.mark.heavy
 def test_two_processes_make_the_adapter_of_one_with_every_method_whatever_interrupts_them(
     make_run: MakeRun, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

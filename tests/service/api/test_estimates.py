@@ -14,7 +14,6 @@ from service.contract.chat import Message
 from tests.fake_engine import BASE
 from tests.gateway import Gateway, running_gateway
 from tests.training.conftest import examples, rated, tiny_base, tokenizer
-from training.tokenizer import load_chat
 
 __all__ = ["tiny_base", "tokenizer"]
 
@@ -88,6 +87,8 @@ def tuning(
 
 @pytest.mark.heavy
 def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway, tiny_base: Path):
+    from training.tokenizer import load_chat  # brings transformers, which the quick tests do without
+
     chat = load_chat(tiny_base)
     tuning.engine.tokenize = lambda said: chat.ids([Message(**one) for one in said], answer_next=True)
     held_out = put(tuning.admin, examples(2, start=90))

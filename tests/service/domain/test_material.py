@@ -166,7 +166,7 @@ async def waiting(world: World, *, anew: bool = False) -> set[tuple[str, int, fl
         return set(await session.execute(select(row.completion_id, row.rank, row.at)))
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.heavy)])
 async def test_event_by_event_and_all_at_once_come_to_the_same(world: World, seed: int, monkeypatch):
     chance = random.Random(seed)
     await fill(world, chance)
