@@ -37,13 +37,13 @@ class Divided:
 
     def training_step(self: Any, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> torch.Tensor:
         if processes.count() == 1:
-            return super().training_step(model, inputs, num_items_in_batch)  # pyrefly: ignore
+            return super().training_step(model, inputs, num_items_in_batch)  # pyrefly: ignore[missing-attribute]
         own = _share(inputs, self._rows(inputs))
         loss = torch.zeros((), device=self.args.device)
         model.train()
         if self._rows(own):
             with self.weighed(inputs, own):
-                loss += super().training_step(model, own, num_items_in_batch)  # pyrefly: ignore
+                loss += super().training_step(model, own, num_items_in_batch)  # pyrefly: ignore[missing-attribute]
         else:
             self.without_rows()
         self._loss = loss if self._loss is None else self._loss + loss
@@ -55,9 +55,9 @@ class Divided:
     def compute_ref_log_probs(self: Any, model: Any, inputs: Batch) -> Any:
         """The reference is asked about each row once: what one process hears, all know."""
         if processes.count() == 1:
-            return super().compute_ref_log_probs(model, inputs)  # pyrefly: ignore
+            return super().compute_ref_log_probs(model, inputs)  # pyrefly: ignore[missing-attribute]
         own, rows = _share(inputs, self._rows(inputs)), self._rows(inputs)
-        found = super().compute_ref_log_probs(model, own) if self._rows(own) else ()  # pyrefly: ignore
+        found = super().compute_ref_log_probs(model, own) if self._rows(own) else ()  # pyrefly: ignore[missing-attribute]
         heard = processes.gathered([values.cpu() for values in found])
         wholes = tuple(torch.empty(rows, dtype=values.dtype) for values in heard[0])
         for at, parts in enumerate(heard):
@@ -77,7 +77,7 @@ class Divided:
             if figures:
                 figures["num_tokens"] = [sum(tokens for _, tokens in said)]
             self.complete(figures)
-        super().log(logs, start_time)  # pyrefly: ignore
+        super().log(logs, start_time)  # pyrefly: ignore[missing-attribute]
 
     def _rows(self, batch: Batch) -> int:
         return len(batch["input_ids"]) // self.sequences

@@ -136,7 +136,7 @@ class Replaying:
                 distances = torch.stack([row.distance.mean() for row in compare(self.model, rows)])
                 (distances.sum() / self.replay.batch_size).backward()
                 self._metrics["train"]["replay_distance"] += distances.tolist()
-        return super().training_step(*args, **kwargs)  # pyrefly: ignore
+        return super().training_step(*args, **kwargs)  # pyrefly: ignore[missing-attribute]
 
 
 @torch.no_grad()
