@@ -111,6 +111,8 @@ def command(options: EngineOptions, environ: Mapping[str, str]) -> tuple[list[st
         env["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         env.setdefault("OMP_NUM_THREADS", str(max(1, options.cores - 1)))
         env.setdefault("GOMP_SPINCOUNT", SPINS)
+        if env["OMP_NUM_THREADS"] == "1":
+            env["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
     return argv, env
 
 
@@ -234,7 +236,8 @@ def _shares_a_process(options: EngineOptions, environ: Mapping[str, str]) -> boo
     It starts a process for the worker to bind its threads to cores before OpenMP is loaded. On few cores that is worth
     less than it costs: a third import of vLLM at each start, 0.7 GB, and a worker that spins for a second after each
     step. Then the number of threads is told by OpenMP's own variable, one core left to everything else. Whoever
-    binds threads by hand gets vLLM's way.
+    binds threads by hand gets vLLM's way. With one thread the scheduler is forked, which spares it the second import;
+    with several it would wait for ever for those that OpenMP may have started before, since a fork leaves them behind.
     """
     return options.cpu and options.cores <= FEW_CORES and BINDING not in environ
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from service.engine import server
-from service.engine.plugin import SCATTERED, Step, install, is_right, register, self_test
+from service.engine.plugin import Step, install, is_right, register, self_test
 from tests.service.engine.conftest import ROOT
 
 pytestmark = pytest.mark.heavy  # quick in itself, but torch is not
@@ -62,7 +62,7 @@ MIXES = {
     "two adapters and the base, a prefill": [-1] * 6 + [0] * 9 + [7] * 11 + [-1] * 2,
     "two adapters, apart": [0, 0, 7, -1, 0, 7, 7, 7],
     "eight adapters and the base, a decode step": [-1, 3, 0, 1, -1, 2, 4, 7, 5, 6, -1],
-    "eight adapters and the base, a prefill": [n for n in range(-1, 8) for _ in range(SCATTERED)],
+    "eight adapters and the base, a prefill": [n for n in range(-1, 8) for _ in range(4)],
     "the base alone": [-1, -1, -1],
 }
 
@@ -82,12 +82,26 @@ def test_a_merged_layer_gets_each_rows_own_adapter(slots: list[int], dtype: torc
     assert (y.double() - expected).abs().max() <= bound * expected.abs().max()
 
 
-def test_few_rows_to_many_adapters_are_one_product_and_everything_else_is_grouped():
-    assert Step.of(torch.tensor([0, 1, 2, -1, 3])).scattered is not None
-    assert Step.of(torch.tensor([0] * 20 + [1, 2])).scattered is None
-    assert Step.of(torch.tensor([0, 1, 0, 1])).scattered is None
-    assert Step.of(torch.tensor([-1, -1])) == Step([], None)
+def test_rows_that_lie_together_are_a_slice_and_others_are_named():
+    assert Step.of(torch.tensor([-1, -1])) == Step([])
     assert Step.of(torch.tensor([4, 4, -1])).groups == [(4, slice(0, 2))]
+    ((slot, rows),) = Step.of(torch.tensor([4, -1, 4])).groups
+    assert slot == 4
+    assert torch.equal(torch.as_tensor(rows), torch.tensor([0, 2]))
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_slot_that_is_filled_anew_is_multiplied_by_what_is_in_it_now(inference: bool):
+    """The products are made with a copy; vLLM writes into a slot in inference mode."""
+    slots = [-1, 7, 7, 2]
+    case, wrapper = _case(slots, torch.float32), _wrapper(slots)
+    for _ in range(3):
+        y = case.y.clone()
+        wrapper.add_lora_linear(y, case.x, case.a, case.b, 1.0, WIDTHS)
+        assert torch.allclose(y.double(), _plain(case, slots, 1.0), atol=1e-4)
+        with torch.inference_mode(inference):
+            case.a[0][7, 0].copy_(torch.randn_like(case.a[0][7, 0]))
+            case.b[-1][2] = 0
 
 
 @pytest.mark.parametrize("slots", MIXES.values(), ids=MIXES.keys())

@@ -100,6 +100,17 @@ def test_on_few_cores_the_worker_shares_the_schedulers_process(model, cores, cpu
     )
 
 
+@pytest.mark.parametrize(
+    ("cores", "outside", "forked"),
+    [(2, {}, True), (4, {}, False), (4, {"OMP_NUM_THREADS": "1"}, True), (64, {}, False)],
+)
+def test_the_scheduler_is_forked_only_where_no_other_thread_could_be_left_behind(
+    model, cores, outside, forked
+):
+    options = EngineOptions(model=model, served_name="b", socket=Path("/run/x/e.sock"), cpu=True, cores=cores)
+    assert (command(options, outside)[1].get("VLLM_WORKER_MULTIPROC_METHOD") == "fork") is forked
+
+
 def test_the_plugin_is_an_entry_point_that_vllm_will_find():
     assert server.plugin_is_installed()
 
