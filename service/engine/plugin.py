@@ -45,7 +45,10 @@ def register() -> None:
     if is_right(PunicaWrapperCPU):
         logger.info("vLLM's own LoRA operators are right on processors: they stay as they are")
         return
+    from vllm.lora.layers.base_linear import BaseLinearLayerWithLoRA
+
     install(PunicaWrapperCPU)
+    install_layers(BaseLinearLayerWithLoRA)
     self_test(PunicaWrapperCPU)
 
 
@@ -76,6 +79,25 @@ def install(wrapper: Any) -> None:
     wrapper.add_lora_embedding = _add_lora_embedding
     wrapper.add_lora_logits = _add_lora_logits
     wrapper.tailorbird = True
+
+
+def install_layers(layer: Any) -> None:
+    """Have vLLM's class `BaseLinearLayerWithLoRA` forget the copy of a slot that it empties.
+
+    vLLM 0.32 empties a slot before it fills it, in each of its linear layers, and writes to it nowhere else. Harmless
+    to repeat.
+    """
+    if hasattr(layer, "tailorbird"):
+        return
+    stock_reset = layer.reset_lora
+
+    def reset_lora(self: Any, index: int) -> None:
+        stock_reset(self, index)
+        kept = getattr(getattr(self, "punica_wrapper", None), "factors", {})
+        kept.pop((id(self.lora_a_stacked[0]), index), None)
+
+    layer.reset_lora = reset_lora
+    layer.tailorbird = True
 
 
 @dataclass(frozen=True)
@@ -109,8 +131,6 @@ class Factors(NamedTuple):
 
     source: torch.Tensor
     """The first tensor that was copied. While it is held here, no other can stand in its place."""
-    versions: list[int]
-    """Of all tensors that were copied: whoever writes to one of them raises its version."""
     a: torch.Tensor
     """[in, rank of all slices], side by side: the layer's input is multiplied once."""
     b: list[torch.Tensor]
@@ -121,21 +141,16 @@ class Factors(NamedTuple):
         import torch
 
         down = torch.cat([each[slot, 0] for each in a]).float().T.contiguous()
-        return Factors(a[0], _versions(a, b), down, [each[slot, 0].float().T.contiguous() for each in b])
-
-
-def _versions(a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...]) -> list[int]:
-    return [each._version for each in (*a, *b)]
+        return Factors(a[0], down, [each[slot, 0].float().T.contiguous() for each in b])
 
 
 def _factors(self: Any, a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...], slot: int) -> Factors:
-    """Kept by layer and slot, made anew when the slot holds something else."""
+    """Kept by layer and slot, until the slot is emptied: see `install_layers`."""
     kept: dict[tuple[int, int], Factors] = self.__dict__.setdefault("factors", {})
     place = id(a[0]), slot
-    found = kept.get(place)
-    if found is None or found.versions != _versions(a, b):
-        found = kept[place] = Factors.of(a, b, slot)
-    return found
+    if place not in kept:
+        kept[place] = Factors.of(a, b, slot)
+    return kept[place]
 
 
 def _add_lora_linear(
