@@ -82,12 +82,12 @@ def test_a_merged_layer_gets_each_rows_own_adapter(slots: list[int], dtype: torc
     assert (y.double() - expected).abs().max() <= bound * expected.abs().max()
 
 
-def test_rows_that_lie_together_are_a_slice_and_others_are_named():
-    assert Step.of(torch.tensor([-1, -1])) == Step([])
+def test_few_rows_to_many_adapters_are_one_product_and_everything_else_is_grouped():
+    assert Step.of(torch.tensor([0, 1, 2, -1, 3, 5])).scattered is not None
+    assert Step.of(torch.tensor([0, 1, 2, -1, 3])).scattered is None
+    assert Step.of(torch.tensor([0] * 20 + [1, 2, 3, 4])).scattered is None
+    assert Step.of(torch.tensor([-1, -1])) == Step([], None)
     assert Step.of(torch.tensor([4, 4, -1])).groups == [(4, slice(0, 2))]
-    ((slot, rows),) = Step.of(torch.tensor([4, -1, 4])).groups
-    assert slot == 4
-    assert torch.equal(torch.as_tensor(rows), torch.tensor([0, 2]))
 
 
 def test_a_slot_that_vllm_fills_anew_is_multiplied_by_what_is_in_it_now():
