@@ -1,0 +1,3 @@
+"""The screens. `ui` comes first: before Gradio, which a module may import by its name (see `ui.stubs`)."""
+
+import ui  # noqa: F401
