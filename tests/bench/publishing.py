@@ -56,7 +56,7 @@ class Crowd:
                 self.errors += 1
                 continue
             self.answers += 1
-            self.wrong += engine.model not in _whose(heard.text, self.known)
+            self.wrong += _whose(heard.text, self.known) != [engine.model]
             self.gaps += heard.gaps
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import ui  # noqa: F401  before Gradio, as everywhere in the room
 from ui import stubs
 
 

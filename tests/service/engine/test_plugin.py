@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from service.engine import server
-from service.engine.plugin import Step, install, install_layers, is_right, register, self_test
+from service.engine.plugin import SCATTERED, Step, install, install_layers, is_right, register, self_test
 from tests.service.engine.conftest import ROOT
 
 pytestmark = pytest.mark.heavy  # quick in itself, but torch is not
@@ -62,7 +62,7 @@ MIXES = {
     "two adapters and the base, a prefill": [-1] * 6 + [0] * 9 + [7] * 11 + [-1] * 2,
     "two adapters, apart": [0, 0, 7, -1, 0, 7, 7, 7],
     "eight adapters and the base, a decode step": [-1, 3, 0, 1, -1, 2, 4, 7, 5, 6, -1],
-    "eight adapters and the base, a prefill": [n for n in range(-1, 8) for _ in range(4)],
+    "eight adapters and the base, a prefill": [n for n in range(-1, 8) for _ in range(SCATTERED)],
     "the base alone": [-1, -1, -1],
 }
 
@@ -86,6 +86,7 @@ def test_few_rows_to_many_adapters_are_one_product_and_everything_else_is_groupe
     assert Step.of(torch.tensor([0, 1, 2, -1, 3, 5])).scattered is not None
     assert Step.of(torch.tensor([0, 1, 2, -1, 3])).scattered is None
     assert Step.of(torch.tensor([0] * 20 + [1, 2, 3, 4])).scattered is None
+    assert Step.of(torch.tensor([0, 1, 0, 1])).scattered is None
     assert Step.of(torch.tensor([-1, -1])) == Step([], None)
     assert Step.of(torch.tensor([4, 4, -1])).groups == [(4, slice(0, 2))]
 
