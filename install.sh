@@ -29,8 +29,8 @@ command -v "$python" >/dev/null || fail "No '$python' here. Install Python 3.11 
 "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' \
   || fail "Python 3.11 or 3.12 is needed, '$python' is $("$python" -V 2>&1). Set PYTHON=/path/to/python3.11."
 "$python" -c 'import venv, ensurepip' 2>/dev/null || fail "Python's venv module is missing. On Debian: apt-get install python3-venv."
-command -v gcc >/dev/null || command -v cc >/dev/null || command -v clang >/dev/null \
-  || fail "A C compiler is missing; the engine compiles small kernels with it. On Debian: apt-get install build-essential."
+command -v g++ >/dev/null || command -v c++ >/dev/null || command -v clang++ >/dev/null \
+  || fail "A C++ compiler is missing; the engine compiles small kernels with it. On Debian: apt-get install build-essential."
 need=8; [ $build = gpu ] && need=20
 free=$(df -Pk . | awk 'NR==2 {print int($4 / 1048576)}')
 [ -x "$venv/bin/python" ] || [ "$free" -ge $need ] || fail "The disk has $free GB free; the packages need $need. Free some space, then try again."

@@ -20,7 +20,7 @@ def machine(tmp_path: Path) -> dict[str, Path]:
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "python3").symlink_to(Path(sys.executable).resolve())
-    for name in (*TOOLS, "cc"):
+    for name in (*TOOLS, "c++"):
         found = shutil.which(name)
         assert found, name
         (tools / name).symlink_to(found)
@@ -28,9 +28,9 @@ def machine(tmp_path: Path) -> dict[str, Path]:
 
 
 def test_without_a_compiler_it_says_what_to_install(machine: dict[str, Path]):
-    (machine["tools"] / "cc").unlink()
+    (machine["tools"] / "c++").unlink()
     assert _refusal(machine) == (
-        "tailorbird: A C compiler is missing; the engine compiles small kernels with it. "
+        "tailorbird: A C++ compiler is missing; the engine compiles small kernels with it. "
         "On Debian: apt-get install build-essential."
     )
     assert not machine["venv"].exists()

@@ -125,7 +125,8 @@ async def _of_adapters(wanted: list[str], home: Path, engine: Place, found: list
     if "R4" in wanted:
         found += tell(await many_adapters.measure(engine, turn))
     if "R6" in wanted:
-        found += tell(await publishing.measure(engine, used, new))
+        async with places.engine(_folder(home, "exact"), dtype="float32") as exact:
+            found += tell(await publishing.measure(engine, exact, used, new))
     if "R5" in wanted:
         async with (
             places.engine(_folder(home, "stock"), plugin=False) as stock,

@@ -50,13 +50,15 @@ def base_model() -> Path:
 
 
 @asynccontextmanager
-async def engine(home: Path, *, lora: bool = True, plugin: bool = True) -> AsyncIterator[Place]:
-    """The engine as the service starts it; without LoRA, the same command less its flags; without the plugin, as
-    vLLM comes."""
+async def engine(
+    home: Path, *, lora: bool = True, plugin: bool = True, dtype: str | None = None
+) -> AsyncIterator[Place]:
+    """The engine as the service starts it, or in another `dtype`; without LoRA, the same command less its flags;
+    without the plugin, as vLLM comes."""
     path, cpu = server.socket_path(home), server.is_cpu_build()
     options = server.EngineOptions(
         model=base_model(), served_name=EMBEDDED, socket=path, cpu=cpu,
-        dtype=server.fast_dtype() if cpu else "auto",
+        dtype=dtype or (server.fast_dtype() if cpu else "auto"),
     )  # fmt: skip
     argv, env = server.command(options, os.environ)
     if not lora:

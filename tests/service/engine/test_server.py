@@ -82,6 +82,7 @@ def test_a_graphics_card_gets_no_processor_settings(model: Path):
     argv, env = command(options, {})
     assert "VLLM_CPU_KVCACHE_SPACE" not in env
     assert "--gpu-memory-utilization" in argv
+    assert "--enforce-eager" not in argv, "what vLLM compiles there is for the better"
 
 
 @pytest.mark.parametrize(

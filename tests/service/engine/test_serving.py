@@ -7,6 +7,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+import psutil
 import pytest
 
 from service.contract.jobs import ProofCase
@@ -95,6 +96,23 @@ async def test_cutting_a_stream_ends_the_work_in_the_engine(engine: RealEngine):
     async with asyncio.timeout(3):  # a second, and two for a busy machine
         while await engine.running():  # noqa: ASYNC110 - another process sets no event
             await asyncio.sleep(0.05)
+
+
+async def test_the_scheduler_is_forked_where_the_environment_asks_for_it(engine: RealEngine):
+    """vLLM sets `spawn` by itself on processors: the plugin has to keep it from that."""
+    server = psutil.Process(engine.child.pid)
+    forked = server.environ().get("VLLM_WORKER_MULTIPROC_METHOD") == "fork"
+    started = [" ".join(one.cmdline()) for one in server.children(recursive=True)]
+    assert started, "vLLM runs its scheduler in a process of its own"
+    assert any("spawn_main" in line for line in started) is not forked
+
+
+async def test_norms_are_single_operators_in_the_process_that_computes_them(engine: RealEngine):
+    priorities = [line for line in engine.log.read_text().splitlines() if "Final IR op priority" in line]
+    of_the_core = [line for line in priorities if "(EngineCore" in line]
+    assert of_the_core
+    for line in of_the_core:
+        assert "rms_norm=['tailorbird', 'native'], fused_add_rms_norm=['tailorbird', 'native']" in line
 
 
 async def test_who_has_another_salt_learns_nothing_of_what_is_cached(engine: RealEngine):
