@@ -4,12 +4,12 @@ Owns the compiled library, kept under the digest of all that it depends on, and 
 it. Knows nothing of vLLM, nor whose adapter is in which slot.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
 import platform
-import shlex
 import shutil
 import subprocess
 import tempfile
@@ -45,11 +45,12 @@ class Layer:
 
     def __init__(self, a: tuple[Any, ...], b: tuple[Any, ...], widths: tuple[int, ...]) -> None:
         self.a, self.b = a, b
-        self.kind, (_, _, rank, width) = str(a[0].dtype), a[0].shape
+        self.kind, (slots, _, rank, width) = str(a[0].dtype), a[0].shape
+        self.width, self.outs = width, sum(widths)
         fits = all(
             down.is_contiguous() and up.is_contiguous() and down.dtype == up.dtype == a[0].dtype
-            and tuple(down.shape[1:]) == (1, rank, width) and up.shape[3] == rank
-            for down, up in zip(a, b, strict=True)
+            and tuple(down.shape) == (slots, 1, rank, width) and (*up.shape[:2], up.shape[3]) == (slots, 1, rank)
+            for down, up, _ in zip(a, b, widths, strict=True)
         )  # fmt: skip
         if not fits or self.kind not in KINDS or rank > MOST_RANK:
             raise RuntimeError(
@@ -79,30 +80,45 @@ class Kernel:
         `y` [tokens, sum of widths] and `x` [tokens, in] are of the layer's kind, each row contiguous; `slots` int64
         [tokens or fewer]. Raises `RuntimeError` when they are not.
         """
-        if y.stride(-1) != 1 or x.stride(-1) != 1 or str(x.dtype) != layer.kind or y.dtype != x.dtype:
+        sized = x.dim() == y.dim() == 2 and x.shape[1] == layer.width and y.shape[1] >= layer.outs
+        kinds = str(x.dtype) == str(y.dtype) == layer.kind
+        if not (sized and kinds and len(x) == len(y) and x.stride(1) == y.stride(1) == 1):
             raise RuntimeError(
-                f"A layer's values lie otherwise than expected: {x.dtype}, {y.dtype}, adapters in {layer.kind}."
+                f"A layer's values lie otherwise than expected: {x.dtype} {tuple(x.shape)}, {y.dtype} "
+                f"{tuple(y.shape)}, an adapter in {layer.kind} from {layer.width} to {layer.outs}."
             )
         failed = self._add(
             ctypes.byref(layer.laid_out), y.data_ptr(), y.stride(0), x.data_ptr(), x.stride(0), slots.data_ptr(),
             min(len(slots), len(x)), scale,
         )  # fmt: skip
         if failed:
-            raise RuntimeError(f"The compiler of this machine has no numbers of the kind {layer.kind}.")
+            raise RuntimeError(
+                f"The C++ compiler of this machine knows no {layer.kind}. Install GCC 12 or newer, and remove the "
+                "library that the old one made from vLLM's cache folder."
+            )
 
 
 @functools.cache
 def load(cache: Path) -> Kernel:
-    """The library from the folder `cache`, compiled first if it is not there: two seconds.
+    """The library from the folder `cache`, compiled first if it is not there or does not load: two seconds.
 
-    Raises `RuntimeError` with the next step when there is no compiler, it fails, or the folder cannot be written.
+    Raises `RuntimeError` with the next step when there is no compiler, it fails, or the folder cannot be used.
     """
-    compiler = _compiler()
-    library = cache / f"lora-{_digest(compiler)}.so"
+    library = cache / f"lora-{_digest()}.so"
     try:
-        if not library.exists():
-            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _compile(compiler, library)
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        state = cache.stat()
+        if state.st_uid != os.getuid() or state.st_mode & 0o022:
+            raise RuntimeError(
+                f"{cache} can be written to by others, who could put their code there. Remove it, or set "
+                "VLLM_CACHE_ROOT to a folder of your own."
+            )
+        if library.exists():
+            with contextlib.suppress(
+                OSError
+            ):  # one that does not load here, as its libraries are gone, is made anew
+                return Kernel(library)
+        _compile(library)
         return Kernel(library)
     except OSError as error:
         raise RuntimeError(
@@ -111,9 +127,37 @@ def load(cache: Path) -> Kernel:
         ) from error
 
 
+def _digest() -> str:
+    """Of source and flags, and of the processor, since a home may be shared by machines that differ."""
+    about = Path("/proc/cpuinfo")
+    lines = about.read_text().splitlines() if about.exists() else []
+    able = sorted({line for line in lines if line.lower().startswith(("flags", "features"))})
+    parts = [SOURCE.read_text(), *FLAGS, platform.machine(), *able]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _compile(library: Path) -> None:
+    """Under another name first: a file with the right name is whole."""
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        made = Path(folder) / library.name
+        command = [*_compiler(), *FLAGS, str(SOURCE), "-o", str(made)]
+        try:
+            subprocess.run(command, capture_output=True, text=True, timeout=MINUTES * 60, check=True)
+        except subprocess.SubprocessError as error:
+            lines = str(getattr(error, "stderr", None) or error).splitlines()
+            told = next((line for line in lines if "error" in line or "cannot find" in line), lines[-1])
+            raise RuntimeError(
+                f"{command[0]} could not compile the engine's operators for adapters ({told.strip()}). Install g++ (on "
+                "Debian: apt-get install build-essential), or set CXX to a compiler that knows OpenMP."
+            ) from error
+        with made.open("rb") as whole:
+            os.fsync(whole.fileno())  # a library that a power cut shortened would kill who loads it
+        made.replace(library)
+
+
 def _compiler() -> list[str]:
     """The command of `CXX`, else the first of the usual ones that is here."""
-    ways = [shlex.split(os.environ.get("CXX", "")), ["g++"], ["c++"], ["clang++"]]
+    ways = [os.environ.get("CXX", "").split(), ["g++"], ["c++"], ["clang++"]]
     found = next((way for way in ways if way and shutil.which(way[0])), None)
     if found is None:
         raise RuntimeError(
@@ -121,24 +165,3 @@ def _compiler() -> list[str]:
             "build-essential."
         )
     return found
-
-
-def _digest(compiler: list[str]) -> str:
-    """Of source, compiler and flags, and of the processor, since a home may be shared by machines that differ."""
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text().splitlines() if about.exists() else []
-    able = sorted({line for line in lines if line.lower().startswith(("flags", "features"))})
-    parts = [SOURCE.read_text(), *compiler, *FLAGS, platform.machine(), *able]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _compile(compiler: list[str], library: Path) -> None:
-    """Under another name first: a file with the right name is whole."""
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        made = Path(folder) / library.name
-        command = [*compiler, *FLAGS, str(SOURCE), "-o", str(made)]
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=MINUTES * 60, check=False)
-        if ran.returncode:
-            last = (ran.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise RuntimeError(f"{compiler[0]} could not compile the engine's operators for adapters: {last}")
-        made.replace(library)

@@ -10,7 +10,7 @@ adapt, are grouped by slot too, in torch.
 Registered as `vllm.general_plugins`: `tailorbird_lora`. On any platform but the processor the operators
 stay as they are, and so they do on a vLLM whose own ones pass the self-test: what is right needs no mending.
 On every platform a process of the engine ends with the one that started it; on a processor it is forked, if the
-environment says so, and norms are single operators where vLLM compiles nothing.
+environment says so, and norms and rotations are single operators where vLLM compiles nothing.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def register() -> None:
         return
     _fork_if_told()
     _norm_in_one_operator()
+    _rotate_every_head()
     from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
     if is_right(PunicaWrapperCPU):
@@ -336,13 +337,14 @@ def _norm_in_one_operator() -> None:
         return
 
     def alike(x: Any, weight: Any, epsilon: float, variance_size: int | None = None) -> bool:
-        known = variance_size is None and weight is not None
+        known = variance_size is None and weight is not None and x.shape[-1] % 8 == 0
         return known and weight.dtype == x.dtype and x.is_contiguous()
 
     def both_alike(
         x: Any, x_residual: Any, weight: Any, epsilon: float, variance_size: int | None = None
     ) -> bool:
-        return x_residual.is_contiguous() and alike(x, weight, epsilon, variance_size)
+        matching = x_residual.dtype == x.dtype and x_residual.shape == x.shape and x_residual.is_contiguous()
+        return matching and alike(x, weight, epsilon, variance_size)
 
     @ir.ops.rms_norm.register_impl("tailorbird", supports_args=alike)
     @functools.wraps(ir.ops.rms_norm.impls["native"].impl_fn)  # vLLM compares the signatures
@@ -369,3 +371,23 @@ def _norm_in_one_operator() -> None:
         return priority
 
     CpuPlatform.get_default_ir_op_priority = staticmethod(get_default_ir_op_priority)
+
+
+def _rotate_every_head() -> None:
+    """Leave to torch what vLLM's C++ rotation for processors gets wrong.
+
+    vLLM 0.32's takes a query [tokens, heads, size] for [rows, heads * size] and rotates only the first rows of it. Most
+    models give it [tokens, heads * size], for which it is right.
+    """
+    from vllm.model_executor.layers.rotary_embedding.base import RotaryEmbedding
+
+    if hasattr(RotaryEmbedding, "tailorbird"):
+        return
+    stock = RotaryEmbedding.forward_cpu
+
+    def forward_cpu(self: Any, positions: Any, query: Any, key: Any = None) -> Any:
+        flat = positions.dim() == 1 and query.dim() == 2 and (key is None or key.dim() == 2)
+        return (stock if flat else type(self).forward_native)(self, positions, query, key)
+
+    RotaryEmbedding.forward_cpu = forward_cpu
+    RotaryEmbedding.tailorbird = True

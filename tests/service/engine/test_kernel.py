@@ -116,17 +116,29 @@ def test_no_number_and_infinity_stay_what_they_are(compiled: Kernel):
 def test_what_lies_otherwise_is_refused_and_never_read(compiled: Kernel):
     layer = _layer(torch.float32, 32, (32,), 16)
     x, y, slots = torch.ones(2, 32), torch.zeros(2, 32), torch.tensor([0, 0])
-    for wrong in ((y, x.bfloat16()), (y.bfloat16(), x), (y.T, x), (y, torch.ones(32, 2).T)):
+    for wrong in (
+        (y, x.bfloat16()),
+        (y.bfloat16(), x),
+        (y.T, x),
+        (y, torch.ones(32, 2).T),
+        (y, x[:, :31].contiguous()),
+        (y[:, :31].contiguous(), x),
+        (y[:1], x),
+        (y[None], x[None]),
+    ):
         with pytest.raises(RuntimeError, match="values lie otherwise"):
             compiled.add(layer, *wrong, slots, 1.0)
     for a, b in (
         ((layer.a[0].double(),), (layer.b[0].double(),)),
         (layer.a, (layer.b[0].bfloat16(),)),
         (layer.a, (layer.b[0][..., :8],)),
+        (layer.a, (layer.b[0][:7],)),
         ((torch.zeros(1, 1, 600, 8),), (torch.zeros(1, 1, 8, 600),)),
     ):
         with pytest.raises(RuntimeError, match="weights lie otherwise"):
             Layer(a, b, (32,))
+    with pytest.raises(ValueError, match="zip"):
+        Layer(layer.a, layer.b, ())
 
 
 def _load(cache: Path, **env: str) -> "subprocess.CompletedProcess[str]":
@@ -147,6 +159,11 @@ def test_it_is_compiled_once_for_a_processor_and_then_needs_only_to_be_loaded(tm
     stamp = made.stat().st_mtime_ns
     assert _load(tmp_path).returncode == 0
     assert [(one, one.stat().st_mtime_ns) for one in tmp_path.iterdir()] == [(made, stamp)]
+    (tmp_path / "bin").mkdir()
+    assert _load(tmp_path, PATH=str(tmp_path / "bin")).returncode == 0, "what is there needs no compiler"
+    made.write_text("no library")
+    assert _load(tmp_path).returncode == 0, "what does not load is made anew"
+    assert made.stat().st_size > 1000
 
 
 def test_a_compiler_that_is_missing_or_fails_leaves_nothing_and_says_the_next_step(tmp_path: Path):
@@ -154,8 +171,10 @@ def test_a_compiler_that_is_missing_or_fails_leaves_nothing_and_says_the_next_st
     missing = _load(tmp_path / "cache", PATH=str(tmp_path / "bin"), CXX="")
     assert "No C++ compiler here" in missing.stderr
     assert "apt-get install build-essential" in missing.stderr
-    failing = _load(tmp_path / "cache", CXX="sh -c 'echo out of luck >&2; exit 1'")
-    assert "could not compile the engine's operators for adapters: out of luck" in failing.stderr
+    failing = _load(tmp_path / "cache", CXX="g++ -lnowhere")
+    assert "could not compile the engine's operators for adapters (" in failing.stderr
+    assert "cannot find -lnowhere" in failing.stderr
+    assert "set CXX" in failing.stderr
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -164,3 +183,11 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_next_step(tmp_path: P
     refused = _load(tmp_path / "file" / "cache")
     assert "cannot be kept in" in refused.stderr
     assert "VLLM_CACHE_ROOT" in refused.stderr
+
+
+def test_a_folder_that_others_can_write_to_is_not_loaded_from(tmp_path: Path):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    refused = _load(tmp_path / "open")
+    assert "can be written to by others" in refused.stderr
+    assert list((tmp_path / "open").iterdir()) == []
