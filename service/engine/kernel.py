@@ -45,24 +45,23 @@ class Layer:
 
     def __init__(self, a: tuple[Any, ...], b: tuple[Any, ...], widths: tuple[int, ...]) -> None:
         self.a, self.b = a, b
-        self.kind, (slots, _, rank, width) = str(a[0].dtype), a[0].shape
+        self.dtype, (slots, _, rank, width) = a[0].dtype, a[0].shape
         self.width, self.outs = width, sum(widths)
         fits = all(
-            down.is_contiguous() and up.is_contiguous() and down.dtype == up.dtype == a[0].dtype
+            down.is_contiguous() and up.is_contiguous() and down.dtype == up.dtype == self.dtype
             and tuple(down.shape) == (slots, 1, rank, width) and (*up.shape[:2], up.shape[3]) == (slots, 1, rank)
             for down, up, _ in zip(a, b, widths, strict=True)
         )  # fmt: skip
-        if not fits or self.kind not in KINDS or rank > MOST_RANK:
-            raise RuntimeError(
-                f"An adapter's weights lie otherwise than expected: {self.kind}, {a[0].shape}."
-            )
+        kind = str(self.dtype)
+        if not fits or kind not in KINDS or rank > MOST_RANK:
+            raise RuntimeError(f"An adapter's weights lie otherwise than expected: {kind}, {a[0].shape}.")
         pointers, numbers = ctypes.c_void_p * len(a), ctypes.c_int64 * len(a)
         self._arrays = (
             pointers(*(each.data_ptr() for each in a)), pointers(*(each.data_ptr() for each in b)),
             numbers(*(each.shape[2] for each in b)), numbers(*widths),
         )  # fmt: skip
         addresses = (ctypes.addressof(array) for array in self._arrays)
-        self.laid_out = _Layer(KINDS.index(self.kind), len(a), width, rank, *addresses)
+        self.laid_out = _Layer(KINDS.index(kind), len(a), width, rank, *addresses)
 
 
 class Kernel:
@@ -81,11 +80,15 @@ class Kernel:
         [tokens or fewer]. Raises `RuntimeError` when they are not.
         """
         sized = x.dim() == y.dim() == 2 and x.shape[1] == layer.width and y.shape[1] >= layer.outs
-        kinds = str(x.dtype) == str(y.dtype) == layer.kind
-        if not (sized and kinds and len(x) == len(y) and x.stride(1) == y.stride(1) == 1):
+        if not (
+            sized
+            and x.dtype == y.dtype == layer.dtype
+            and len(x) == len(y)
+            and x.stride(1) == y.stride(1) == 1
+        ):
             raise RuntimeError(
                 f"A layer's values lie otherwise than expected: {x.dtype} {tuple(x.shape)}, {y.dtype} "
-                f"{tuple(y.shape)}, an adapter in {layer.kind} from {layer.width} to {layer.outs}."
+                f"{tuple(y.shape)}, an adapter in {layer.dtype} from {layer.width} to {layer.outs}."
             )
         failed = self._add(
             ctypes.byref(layer.laid_out), y.data_ptr(), y.stride(0), x.data_ptr(), x.stride(0), slots.data_ptr(),
@@ -93,7 +96,7 @@ class Kernel:
         )  # fmt: skip
         if failed:
             raise RuntimeError(
-                f"The C++ compiler of this machine knows no {layer.kind}. Install GCC 12 or newer, and remove the "
+                f"The C++ compiler of this machine knows no {layer.dtype}. Install GCC 12 or newer, and remove the "
                 "library that the old one made from vLLM's cache folder."
             )
 
@@ -114,9 +117,8 @@ def load(cache: Path) -> Kernel:
                 "VLLM_CACHE_ROOT to a folder of your own."
             )
         if library.exists():
-            with contextlib.suppress(
-                OSError
-            ):  # one that does not load here, as its libraries are gone, is made anew
+            # One that does not load here, as the libraries it needs are gone, is made anew.
+            with contextlib.suppress(OSError):
                 return Kernel(library)
         _compile(library)
         return Kernel(library)

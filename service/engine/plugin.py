@@ -93,7 +93,11 @@ class Step:
     def __init__(self, slots: torch.Tensor) -> None:
         """`slots`: int64 [tokens], the adapter's slot of each token, -1 for the base model."""
         self.slots = slots.contiguous()
-        self.tuned = bool((slots >= 0).any())
+
+    @functools.cached_property
+    def tuned(self) -> bool:
+        """Whether any row belongs to an adapter."""
+        return bool((self.slots >= 0).any())
 
     @functools.cached_property
     def groups(self) -> list[tuple[int, torch.Tensor]]:
