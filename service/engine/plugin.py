@@ -1,4 +1,4 @@
-"""Runs inside vLLM: LoRA on processors, right and fast. The one file of ours that knows torch and vLLM.
+"""Runs inside vLLM: LoRA on processors, right and fast. It knows torch and vLLM, as `processor` beside it does.
 
 vLLM 0.32's processor operators look up the adapter of every token by its slot, and a token of the base
 model has slot -1: Python's last one. So a base request that shares a step with an adapter's is answered
@@ -9,8 +9,8 @@ adapt, are grouped by slot too, in torch.
 
 Registered as `vllm.general_plugins`: `tailorbird_lora`. On any platform but the processor the operators
 stay as they are, and so they do on a vLLM whose own ones pass the self-test: what is right needs no mending.
-On every platform a process of the engine ends with the one that started it; on a processor it is forked, if the
-environment says so, and norms and rotations are single operators where vLLM compiles nothing.
+On every platform a process of the engine ends with the one that started it; on a processor, what else vLLM does
+there slowly or wrongly is mended by `processor`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from service.engine import kernel
+from service.engine import kernel, processor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,9 +43,9 @@ def register() -> None:
 
     if not current_platform.is_cpu():
         return
-    _fork_if_told()
-    _norm_in_one_operator()
-    _rotate_every_head()
+    processor.fork_if_told()
+    processor.norm_in_one_operator()
+    processor.rotate_every_head()
     from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
 
     if is_right(PunicaWrapperCPU):
@@ -301,97 +301,3 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
-
-
-def _fork_if_told() -> None:
-    """Let `VLLM_WORKER_MULTIPROC_METHOD=fork` stand.
-
-    vLLM 0.32 sets it to `spawn` on every processor, and then imports all of itself once more: 9 s of the 32 that a
-    start takes, and 0.26 GB.
-    """
-    import os
-
-    from vllm.platforms.cpu import CpuPlatform
-
-    name = "VLLM_WORKER_MULTIPROC_METHOD"
-    if os.environ.get(name) != "fork" or hasattr(CpuPlatform, "tailorbird"):
-        return
-    stock = CpuPlatform.check_and_update_config
-
-    def check_and_update_config(vllm_config: Any) -> None:
-        stock(vllm_config)
-        os.environ[name] = "fork"
-
-    CpuPlatform.check_and_update_config = staticmethod(check_and_update_config)
-    CpuPlatform.tailorbird = True
-
-
-def _norm_in_one_operator() -> None:
-    """Where vLLM compiles nothing, as with LoRA on processors, let its norms be its own C++ operators.
-
-    vLLM 0.32 has them for processors and registers them for GPUs only. What it takes instead are seven operators of
-    torch for each norm, a fifth of the time that a token takes (SmolLM2-135M, 61 norms).
-    """
-    import torch
-    from vllm import ir
-    from vllm.config import CompilationMode
-    from vllm.platforms.cpu import CpuPlatform
-
-    if "tailorbird" in ir.ops.rms_norm.impls:
-        return
-
-    def alike(x: Any, weight: Any, epsilon: float, variance_size: int | None = None) -> bool:
-        known = variance_size is None and weight is not None and x.shape[-1] % 8 == 0
-        return known and weight.dtype == x.dtype and x.is_contiguous()
-
-    def both_alike(
-        x: Any, x_residual: Any, weight: Any, epsilon: float, variance_size: int | None = None
-    ) -> bool:
-        matching = x_residual.dtype == x.dtype and x_residual.shape == x.shape and x_residual.is_contiguous()
-        return matching and alike(x, weight, epsilon, variance_size)
-
-    @ir.ops.rms_norm.register_impl("tailorbird", supports_args=alike)
-    @functools.wraps(ir.ops.rms_norm.impls["native"].impl_fn)  # vLLM compares the signatures
-    def rms_norm(x: Any, weight: Any, epsilon: float, variance_size: int | None = None) -> Any:
-        out = torch.empty_like(x)
-        torch.ops._C.rms_norm(out, x, weight, epsilon)
-        return out
-
-    @ir.ops.fused_add_rms_norm.register_impl("tailorbird", supports_args=both_alike, inplace=True)
-    @functools.wraps(ir.ops.fused_add_rms_norm.impls["native"].impl_fn)
-    def fused_add_rms_norm(
-        x: Any, x_residual: Any, weight: Any, epsilon: float, variance_size: int | None = None
-    ) -> Any:
-        torch.ops._C.fused_add_rms_norm(x, x_residual, weight, epsilon)
-        return x, x_residual
-
-    stock = CpuPlatform.get_default_ir_op_priority
-
-    def get_default_ir_op_priority(vllm_config: Any) -> Any:
-        priority = stock(vllm_config)
-        if vllm_config.compilation_config.mode == CompilationMode.NONE:
-            priority.rms_norm = ["tailorbird", *priority.rms_norm]
-            priority.fused_add_rms_norm = ["tailorbird", *priority.fused_add_rms_norm]
-        return priority
-
-    CpuPlatform.get_default_ir_op_priority = staticmethod(get_default_ir_op_priority)
-
-
-def _rotate_every_head() -> None:
-    """Leave to torch what vLLM's C++ rotation for processors gets wrong.
-
-    vLLM 0.32's takes a query [tokens, heads, size] for [rows, heads * size] and rotates only the first rows of it. Most
-    models give it [tokens, heads * size], for which it is right.
-    """
-    from vllm.model_executor.layers.rotary_embedding.base import RotaryEmbedding
-
-    if hasattr(RotaryEmbedding, "tailorbird"):
-        return
-    stock = RotaryEmbedding.forward_cpu
-
-    def forward_cpu(self: Any, positions: Any, query: Any, key: Any = None) -> Any:
-        flat = positions.dim() == 1 and query.dim() == 2 and (key is None or key.dim() == 2)
-        return (stock if flat else type(self).forward_native)(self, positions, query, key)
-
-    RotaryEmbedding.forward_cpu = forward_cpu
-    RotaryEmbedding.tailorbird = True
