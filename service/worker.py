@@ -115,7 +115,7 @@ class Worker:
                 key = await outcomes.lend_key(session, self.parts, job)
         with open(place / folder.LOG, "ab") as output:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, *_launcher(together), "-m", module, str(place),
+                sys.executable, "-m", module, str(place), *_all_of(together),
                 stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output,
                 env=outcomes.environment(self.parts, job, key=key), start_new_session=True, preexec_fn=_die_with_parent,
                 cwd=Path(__file__).parent.parent,
@@ -226,10 +226,8 @@ def _together(settings: Settings, kind: str) -> int:
     return settings.training_processes if kind in ("sft", "dpo", "kto") else 1
 
 
-def _launcher(together: int) -> list[str]:
-    """torch's launcher, where several train: it starts them, sees when one ends, and ends the others."""
-    options = ("--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(together))
-    return ["-m", "torch.distributed.run", *options] if together > 1 else []
+def _all_of(together: int) -> list[str]:
+    return ["--processes", str(together)] if together > 1 else []
 
 
 def _ended(place: Path, code: int) -> str:

@@ -3,8 +3,9 @@
 Reads `job.json`, trains, and leaves either `adapter/`, `proof.jsonl` and `report.json`, or `error.json` and
 exit code 1. An adapter that was trained elsewhere is only asked (`proof`). Told to pause, a run ends after its present
 step with exit code 75; however it was interrupted, it goes on from its newest checkpoint when it is started again.
-SIGTERM ends it at once with exit code 143 and no report. Started by torch's launcher it is one of several processes
-that train together (`training.processes`); asked to pause, these end with exit code 0 and no report.
+SIGTERM ends it at once with exit code 143 and no report. With `--processes N` it becomes torch's launcher
+(`training.launcher`), which starts it N times to train together (`training.processes`); asked to pause, these end with
+exit code 0 and no report.
 Sets the process up (no hub, no telemetry, thread count) before anything heavy is imported. With `--check` it looks
 for faults and trains nothing; with `--check --quick` it does so without weights and leaves what it saw in
 `estimate.json`. Knows no queue and no database.
@@ -28,7 +29,7 @@ from service.contract.adapters import AdapterSpec
 from service.contract.base import Wire
 from service.contract.datasets import describe
 from service.contract.jobs import RunError, TrainingSpec
-from training import pause
+from training import launcher, pause
 from training.refusal import Left, Refused
 
 OUTPUTS = (folder.PROGRESS, folder.ADAPTER, folder.PROMPTS, folder.PROOF, folder.REPORT, folder.ERROR)
@@ -49,9 +50,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--quick", action="store_true", help=f"with --check: no weights; writes {folder.ESTIMATE}"
     )
+    parser.add_argument("--processes", type=int, default=1, metavar="N", help="so many train together")
     given = parser.parse_args(arguments)
     if given.quick and not given.check:
         parser.error("--quick goes with --check")
+    if given.processes < 1 or (given.check and given.processes > 1):
+        parser.error("--processes is 1 or more, and --check is made by one")
     run: Path = given.run.absolute()
     if not run.is_dir():
         print(f"{run} is not a folder. Name a run folder.", file=sys.stderr)  # noqa: T201  a command line
@@ -59,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     if given.check:
         return _look(run) if given.quick else _check(run)
+    if given.processes > 1:
+        launcher.become(run, given.processes)
     several = int(os.environ.get("WORLD_SIZE", 1))
     try:
         _work_together(run, several) if several > 1 else _work(run)
@@ -96,7 +102,7 @@ def _work_together(run: Path, several: int) -> None:
     if os.environ["RANK"] == "0":
         _clear(run)
         processes.check(_read_training(run).settings, several)
-    processes.join()
+    processes.join(run)
     spec = _read_training(run)
     if spec.threads:
         importlib.import_module("torch").set_num_threads(max(1, spec.threads // several))

@@ -1,8 +1,9 @@
 """The processes that train one adapter together, and all that they say to each other.
 
-torch's launcher starts them on one machine, one for each GPU; without GPUs they talk through gloo. Each sees one
-device and makes the same steps; what differs is which rows of a batch it computes (`training.divided`). Only the first
-writes to the run folder. A process that is alone is the first of one, and says nothing. Knows no rows and no trainer.
+torch's launcher (`training.launcher`) starts them on one machine, one for each GPU; without GPUs they talk through
+gloo. Each sees one device and makes the same steps; what differs is which rows of a batch it computes
+(`training.divided`). Only the first writes to the run folder. A process that is alone is the first of one, and says
+nothing. Knows no rows and no trainer.
 """
 
 import ctypes
@@ -10,12 +11,14 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from service.contract.jobs import TrainingSettings
+from training.launcher import MEETING
 from training.refusal import Left, Refused
 
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
@@ -33,13 +36,13 @@ def check(settings: TrainingSettings, wanted: int) -> None:
         raise Refused(
             "too_many_processes",
             f"{wanted} processes are to train, and this machine has {gpus} GPU{'s' * (gpus > 1)}: each takes one. Set "
-            f"TAILORBIRD_TRAINING_PROCESSES (by hand: --nproc-per-node) to {gpus} or less.",
+            f"TAILORBIRD_TRAINING_PROCESSES (by hand: --processes) to {gpus} or less.",
         )
     if settings.batch_size % wanted:
         raise Refused(
             "too_many_processes",
             f"batch_size is {settings.batch_size}, which {wanted} processes cannot divide evenly. Set batch_size to a "
-            f"multiple of {wanted}, or TAILORBIRD_TRAINING_PROCESSES (by hand: --nproc-per-node) to a divisor of it.",
+            f"multiple of {wanted}, or TAILORBIRD_TRAINING_PROCESSES (by hand: --processes) to a divisor of it.",
             "batch_size",
         )
 
@@ -52,13 +55,21 @@ def take_device(at: int = 0) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = seen[at]
 
 
-def join() -> None:
-    """Meet the others, and take a device. Before anything else touches a GPU."""
+def join(run: Path) -> None:
+    """Meet the others in the run folder, and take a device. Before anything else touches a GPU."""
     # A killed launcher or worker takes all of them along, as it takes one (PR_SET_PDEATHSIG, prctl(2)).
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
     take_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    among, all_of_them = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    # The launcher draws a port for them, which nobody opens: with its own number, no two meetings have one name.
+    place = run / f"{MEETING}-{os.getppid()}-{os.environ['MASTER_PORT']}"
+    store = dist.FileStore(str(place), all_of_them)
+    talk = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    ending = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # who waits here for one that refused hears no handler
+    dist.init_process_group(talk, timeout=PATIENCE, store=store, rank=among, world_size=all_of_them)
+    signal.signal(signal.SIGTERM, ending)
     for name in LAUNCHED:
         os.environ.pop(name, None)
 

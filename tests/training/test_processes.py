@@ -7,6 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from safetensors.torch import load_file
 from service.contract import folder
 from service.contract.jobs import Manifest, Progress, TrainingSettings, TrainingSpec
 from tests.training.conftest import REPOSITORY, MakeRun, digest, examples, pairs, rated
-from training import dpo, kto, model, pause, processes, sft
+from training import dpo, kto, launcher, model, pause, processes, sft
 from training.__main__ import main
 from training.progress import StepLines
 from training.refusal import Refused
@@ -82,11 +85,10 @@ def steps(run: Path) -> list[Progress]:
 
 
 def launch(*runs: Path, **environment: str) -> subprocess.Popen[str]:
-    from service.worker import _launcher  # none of the processes needs it
-
+    argv, needed = launcher.command(runs[0], 2, __name__)
     return subprocess.Popen(
-        [sys.executable, *_launcher(2), "-m", __name__, *map(str, runs)], cwd=REPOSITORY,
-        env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        [*argv, *map(str, runs[1:])], cwd=REPOSITORY,
+        env={**os.environ, **needed, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 
@@ -110,8 +112,13 @@ def test_two_processes_make_the_adapter_of_one_with_every_method_whatever_interr
     assert list(broken.glob("checkpoint-*")), "there is something to go on with"
 
     process = launch(*both.values(), broken)
-    said = process.communicate(timeout=600)[0]
+    with ThreadPoolExecutor(1) as beside:
+        listening = beside.submit(_addresses_listened_at, process)
+        said = process.communicate(timeout=600)[0]
     assert process.returncode == 0, said
+    assert listening.result() == {"127.0.0.1"}, (
+        "they talk through the loopback device, and nothing else listens"
+    )
     for kind, run in both.items():
         one, two = weights(alone[kind]), weights(run)
         off = max((one[name] - two[name]).abs().max().item() for name in one)
@@ -137,6 +144,20 @@ def test_two_processes_make_the_adapter_of_one_with_every_method_whatever_interr
     assert (told.count("training_together"), told.count("going_on"), told.count("paused_after")) == (1, 2, 1)
 
 
+def _addresses_listened_at(launcher: subprocess.Popen[str]) -> set[str]:
+    """By a launcher and all that it starts, until it has ended."""
+    found: set[str] = set()
+    while launcher.poll() is None:
+        with suppress(psutil.NoSuchProcess):
+            top = psutil.Process(launcher.pid)
+            for process in (top, *top.children(recursive=True)):
+                with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                    connections = process.net_connections("tcp")
+                    found |= {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN}
+        time.sleep(0.2)
+    return found
+
+
 def test_a_batch_that_cannot_be_divided_evenly_and_more_processes_than_gpus_are_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -151,6 +172,18 @@ def test_a_batch_that_cannot_be_divided_evenly_and_more_processes_than_gpus_are_
         Refused, match="this machine has 2 GPUs: each takes one. Set TAILORBIRD_TRAINING_PROCESSES"
     ):
         processes.check(settings, 3)
+
+
+def test_by_hand_one_option_starts_several_and_what_they_refuse_is_told_once(
+    make_run: MakeRun, tiny_base: Path
+) -> None:
+    run, _ = make_run("odd", "sft", tiny_base, examples(6), examples(2, start=60), n_epochs=1, batch_size=3)
+    argv = [sys.executable, "-m", "training", str(run), "--processes", "2"]
+    ended = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 1, ended.stderr
+    assert folder.read_json(run / folder.ERROR)["code"] == "too_many_processes"
+    with pytest.raises(SystemExit):
+        main([str(run), "--processes", "2", "--check"])
 
 
 def test_each_process_sees_one_gpu_of_those_that_it_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +208,7 @@ def _killed_at(step: int, run: Path) -> int:
 
 def _one_after_another(runs: list[Path]) -> None:
     """The last one is asked to pause, and goes on."""
-    processes.join()
+    processes.join(runs[0])
     written = StepLines._write
 
     def ask(self: StepLines, line: Progress) -> None:
