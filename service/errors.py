@@ -17,6 +17,7 @@
     ├── EngineUnavailable 503  the engine is starting or gone
     ├── EngineTimeout     504
     └── EngineError       502  the engine answered something it should not
+        └── FilesGone     502  what it should serve is not in the store any more
 
 The message says the fact, then the next step. `service.app` turns each into OpenAI's error body.
 """
@@ -120,3 +121,8 @@ class EngineTimeout(TailorbirdError):
 
 class EngineError(TailorbirdError):
     status, kind, code = 502, "server_error", "engine_error"
+
+
+class FilesGone(EngineError):
+    code = "files_gone"
+    final = True

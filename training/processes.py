@@ -67,7 +67,9 @@ def join(run: Path) -> None:
     place = run / f"{MEETING}-{os.getppid()}-{os.environ['MASTER_PORT']}"
     store = dist.FileStore(str(place), all_of_them)
     talk = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    ending = signal.signal(signal.SIGTERM, signal.SIG_DFL)  # who waits here for one that refused hears no handler
+    ending = signal.signal(
+        signal.SIGTERM, signal.SIG_DFL
+    )  # who waits here for one that refused hears no handler
     dist.init_process_group(talk, timeout=PATIENCE, store=store, rank=among, world_size=all_of_them)
     signal.signal(signal.SIGTERM, ending)
     for name in LAUNCHED:

@@ -15,7 +15,7 @@ from service.contract.status import AssistantStatus, JobStatus, Status, Wrong, W
 from service.db import tables
 from service.domain.identity import now
 from service.domain.releases import list_adapters
-from service.engine.reconciler import NOT_THERE
+from service.errors import FilesGone
 
 Told = tuple[str, Wrong]
 """What is wrong, as a sentence and by its code."""
@@ -111,8 +111,8 @@ def _missing(status: Status) -> list[Told]:
             continue
         what = f"Adapter {digest[:12]}" + (f", the live release {live[digest]}," if digest in live else "")
         why = status.problems.get(digest)
-        code = "files_gone" if why == NOT_THERE else "not_served" if why else "not_loaded"
-        cause = status.causes.get(digest) if code == "not_served" else None
+        cause = status.causes.get(digest)
+        code = "not_loaded" if not why else "files_gone" if cause == FilesGone.code else "not_served"
         code += "_live" if digest in live else ""
         values = {"adapter": digest[:12], "why": why, "cause": cause, "release": live.get(digest)}
         told.append(

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from service.contract.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from service.engine.client import Engine
 from service.engine.engines import Engines
-from service.errors import EngineError, EngineTimeout, EngineUnavailable, TailorbirdError
+from service.errors import EngineError, EngineTimeout, EngineUnavailable, FilesGone, TailorbirdError
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,6 @@ async def _nothing() -> set[str]:
     return set()
 
 
-NOT_THERE = "Its files are gone from the store. Put them back from a backup, or delete the model."
 RETRY_AFTER = 30.0
 """Seconds until an adapter that was refused is tried again on the same engine."""
 BEATS = 3
@@ -46,10 +45,12 @@ SPOKE = 5.0
 
 
 def must_be_there(path: str) -> None:
-    """Raise `EngineError` when an adapter's files are gone. Asked before each of its requests as well, at the price of
+    """Raise `FilesGone` when an adapter's files are gone. Asked before each of its requests as well, at the price of
     two questions to the disk: between two looks, one request would end the engine."""
     if not _there(path):
-        raise EngineError(NOT_THERE)
+        raise FilesGone(
+            "Its files are gone from the store. Put them back from a backup, or delete the model."
+        )
 
 
 class Reconciler:

@@ -5,12 +5,12 @@ import pytest
 from service.contract.status import AssistantStatus, EngineStatus, JobStatus, Status, Wrong, WrongCode
 from service.domain import status as states
 from service.domain.identity import now
-from service.engine.reconciler import NOT_THERE
 from ui.pages import render
 from ui.status import Fault, wrong
 from ui.words import words
 
 EN, FR = words("en"), words("fr")
+THERE_NO_MORE = "Its files are gone from the store. Put them back from a backup, or delete the model."
 LIVE, REFUSED, WAITING, GONE, GONE_LIVE = (letter * 64 for letter in "abcef")
 
 
@@ -27,7 +27,8 @@ def status(**more: Any) -> Status:
     fields: dict[str, Any] = {
         "ready": True, "base_model": "base", "chats_under_way": 0,
         "engines": [engine(state) for state in ("starting", "hung", "gone", "ready")],
-        "problems": {REFUSED: "No room.", WAITING: "No.", GONE: NOT_THERE, GONE_LIVE: NOT_THERE},
+        "problems": {REFUSED: "No room.", WAITING: "No.", GONE: THERE_NO_MORE, GONE_LIVE: THERE_NO_MORE},
+        "causes": {GONE: "files_gone", GONE_LIVE: "files_gone"},
         "assistants": [
             AssistantStatus(name="desk", release=3, adapter=LIVE),
             AssistantStatus(name="b", release=1, adapter=WAITING),

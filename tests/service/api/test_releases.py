@@ -137,7 +137,9 @@ def test_a_release_whose_files_are_gone_is_refused_at_the_next_request_and_the_o
         ]
         assert [one.status_code for one in refused] == [502, 502]
         assert len(gateway.engine_bodies) == before
-        assert "Its files are gone from the store. Put them back" in refused[0].json()["error"]["message"]
+        error = refused[0].json()["error"]
+        assert (error["code"], refused[0].headers["x-should-retry"]) == ("files_gone", "false")
+        assert "Its files are gone from the store. Put them back" in error["message"]
         assert answering(gateway) == "fanal@1"
     finally:
         file.with_suffix(".aside").rename(file)

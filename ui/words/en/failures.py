@@ -51,6 +51,7 @@ SENTENCES: dict[str, str] = {
     "failed_disk_full": "The disk is full. Have some space freed and start the job again.",
     "failed_engine_unavailable": "The server that answers did not come up. Start the job again.",
     "failed_engine_timeout": "The server that answers took too long. Start the job again.",
+    "failed_files_gone": "The adapter’s files are gone from the store. Put them back from a backup, then start again.",
     "failed_engine_error": "The server that answers met a fault. Start the job again.",
     "failed_user_tokens_in_loss": "This is a fault of the service and not of the rows; nothing was trained. Ask who runs it.",
     "failed_padding_in_loss": "This is a fault of the service and not of the rows; nothing was trained. Ask who runs it.",

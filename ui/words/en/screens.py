@@ -36,6 +36,7 @@ SENTENCES: dict[str, str] = {
     "error_engine_unavailable": "The assistant is still waking up. Try again in a minute.",
     "error_engine_timeout": "The assistant took too long to answer. Try again, or ask a shorter question.",
     "error_engine_error": "The answer broke off. Ask again.",
+    "error_files_gone": "What this assistant has learnt cannot be found at the moment. Tell an administrator.",
     "error_broken_off": "The answer broke off. Ask again.",
     "error_rate_limit_exceeded": "Many people are asking at this moment. Try again in a few seconds.",
     "error_context_length_exceeded": "This conversation has become too long for the assistant. Start a new one.",

@@ -51,6 +51,7 @@ SENTENCES: dict[str, str] = {
     "failed_disk_full": "Le disque est plein. Faites libérer de la place et relancez la tâche.",
     "failed_engine_unavailable": "Le serveur qui répond n’a pas démarré. Relancez la tâche.",
     "failed_engine_timeout": "Le serveur qui répond a mis trop de temps. Relancez la tâche.",
+    "failed_files_gone": "Les fichiers de l’adaptateur ont disparu. Remettez-les depuis une sauvegarde, puis recommencez.",
     "failed_engine_error": "Le serveur qui répond a rencontré une erreur. Relancez la tâche.",
     "failed_user_tokens_in_loss": "C’est un défaut du service et non des lignes ; rien n’a été entraîné. Voyez avec qui le gère.",
     "failed_padding_in_loss": "C’est un défaut du service et non des lignes ; rien n’a été entraîné. Voyez avec qui le gère.",

@@ -36,6 +36,7 @@ SENTENCES: dict[str, str] = {
     "error_engine_unavailable": "L’assistant se réveille encore. Réessayez dans une minute.",
     "error_engine_timeout": "L’assistant a mis trop de temps à répondre. Réessayez, ou posez une question plus courte.",
     "error_engine_error": "La réponse s’est interrompue. Reposez la question.",
+    "error_files_gone": "Ce que cet assistant a appris est introuvable pour le moment. Prévenez un administrateur.",
     "error_broken_off": "La réponse s’est interrompue. Reposez la question.",
     "error_rate_limit_exceeded": "Beaucoup de personnes posent une question en ce moment. Réessayez dans quelques "
     "secondes.",
