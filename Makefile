@@ -19,7 +19,7 @@ demo: install ## play the whole loop on the sample, told step by step (starts th
 test: ## every test: the real engine, a real training job and a real browser included
 	@$(MAKE) --no-print-directory -j 2 install browser
 	@$(BIN)/tailorbird prepare
-	@OMP_NUM_THREADS=$$(( ($$(nproc) + 1) / 2 )) $(BIN)/python -m pytest -n $$(( $$(nproc) + 2 )) --no-loadscope-reorder --durations=15
+	@OMP_NUM_THREADS=$$(( ($$(nproc) + 1) / 2 )) $(BIN)/python -m pytest -n 3 --no-loadscope-reorder --durations=15
 
 check: install ## format, lint, types, layers and the quick tests
 	@$(MAKE) --no-print-directory -k -j 4 -O quick-service quick-api quick-rooms types form

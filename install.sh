@@ -57,6 +57,8 @@ explain() {
   fail "The packages could not be installed; $log says why."
 }
 
+# Python's own pip does it too, and takes a minute more: it compares each file of an index with each tag of the machine.
+pip --retries 1 pip==26.3 || true
 torch=torch==2.13.0; [ $build = cpu ] && torch=torch==2.13.0+cpu
 pip -c constraints.txt "$torch" -e ".[$build,training,evals,ui,dev]" || explain
 # The engine's package brings three libraries for pictures and sound that do not load beside this torch.
