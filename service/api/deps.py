@@ -5,6 +5,8 @@ saved. Owns no rule: it only fetches.
 """
 
 import asyncio
+import logging
+import time
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,12 +27,17 @@ from service.db.session import Database
 from service.domain import audit, keys, material
 from service.domain.chat import Route
 from service.domain.hyperparameters import Bounds
+from service.domain.identity import now
 from service.domain.keys import Caller, Hasher
 from service.engine.engines import Engines
 from service.engine.reconciler import Reconciler
 from service.errors import BadInput
 from service.settings import Settings
 from service.storage.local import Store
+
+log = logging.getLogger(__name__)
+EVERY = 600.0
+"""Seconds between two notes of the use of one key."""
 
 
 @dataclass
@@ -62,6 +69,8 @@ class House:
         """By the `model` of a request."""
         self.records = GroupCommit(self.database)
         """Writes down what is asked and answered."""
+        self.used: dict[str, float] = {}
+        """When it was last written down that a key was used, by the key's id."""
 
     @property
     def tokenizer(self) -> str | None:
@@ -158,8 +167,27 @@ async def identify(request: Request, house: House) -> Caller:
                 return await keys.caller_of_key(session, on_behalf_of)
             return await keys.find_caller(session, house.hasher, secret)
 
-    request.state.caller = await house.callers.get(on_behalf_of or house.hasher.digest(secret or ""), read)
-    return request.state.caller
+    caller = await house.callers.get(on_behalf_of or house.hasher.digest(secret or ""), read)
+    if caller.kind == "api":
+        _note_use(house, caller.key_id)
+    request.state.caller = caller
+    return caller
+
+
+def _note_use(house: House, key_id: str) -> None:
+    """Write down that a key is used, every ten minutes. Nobody waits for it."""
+    at = time.monotonic()
+    if at < house.used.get(key_id, -EVERY) + EVERY:
+        return
+    house.used[key_id] = at
+    written = asyncio.create_task(house.records.execute(keys.USED, {"key": key_id, "at": now()}))
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            house.used.pop(key_id, None)
+            log.warning("that a key was used cannot be written down: %s", type(error).__name__)
+
+    written.add_done_callback(ended)
 
 
 async def caller_of(request: Request, house: HouseDep, _: Annotated[object, Depends(_bearer)]) -> Caller:

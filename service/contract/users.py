@@ -50,12 +50,15 @@ class Key(Strict):
     created_at: int
     expires_at: int | None
     last_used_at: int | None
+    """Exact to ten minutes. None: never."""
     role: Role | None = None
     """What it may do at most; none: all that its holder may."""
     limits: Limits = Limits()
     """Its own; what is not set here is as the house has it."""
-    tokens_today: int = 0
-    """What its budget spent since midnight (UTC), prompts and answers; answers under way as reserved."""
+    tokens_today: int | None = None
+    """What its budget spent since midnight (UTC), prompts and answers; answers under way as reserved.
+
+    None where nothing was limited, and so nothing counted."""
 
 
 class KeyCreate(Strict):

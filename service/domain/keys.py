@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from sqlalchemy import Select, bindparam, delete, func, select
+from sqlalchemy import Select, bindparam, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstrumentedAttribute
 
@@ -41,6 +41,8 @@ def _by(column: InstrumentedAttribute[str]) -> Select[tables.Key, tables.User, t
 
 # Every request asks this: building the query takes longer than running it, so it is built once.
 _BY_DIGEST, _BY_ID = _by(tables.Key.digest), _by(tables.Key.id)
+USED = update(tables.Key).where(tables.Key.id == bindparam("key")).values(last_used_at=bindparam("at"))
+"""That the key with the id `key` was used `at` that second."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,8 @@ async def sign_in(
         )
         if gone.scalar_one_or_none() is None:
             raise _wrong_key()
+    if key:
+        used.last_used_at = now()
     # A session opened with a key is that key in another form: it gets no budget beside it.
     budget_id = None if link else used.budget_id or used.id
     opened, secret = await create_key(
@@ -185,7 +189,7 @@ async def get_key(session: AsyncSession, key_id: str) -> tables.Key:
     return key
 
 
-def shown(key: tables.Key, limits: Limits, tokens_today: int = 0) -> Key:
+def shown(key: tables.Key, limits: Limits, tokens_today: int | None = None) -> Key:
     """The key as the contract shows it."""
     columns = Key.model_fields.keys() - {"limits", "tokens_today"}
     fields = {name: getattr(key, name) for name in columns}

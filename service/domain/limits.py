@@ -131,14 +131,14 @@ async def limits_of(session: AsyncSession, keys: list[tables.Key]) -> list[Limit
     return [by_name.get(key.budget_id or key.id, Limits()) for key in keys]
 
 
-async def tokens_today(session: AsyncSession, keys: list[tables.Key]) -> list[int]:
-    """What the budget of each key spent since midnight, UTC."""
+async def tokens_today(session: AsyncSession, keys: list[tables.Key]) -> list[int | None]:
+    """What the budget of each key spent since midnight, UTC; None where none was counted."""
     row, names = tables.Spending, {key.budget_id or key.id for key in keys}
     query = select(row.budget_id, row.tokens).where(
         row.budget_id.in_(names), row.day == int(time.time() // DAY)
     )
     spent = {budget_id: tokens for budget_id, tokens in await session.execute(query)}
-    return [spent.get(key.budget_id or key.id, 0) for key in keys]
+    return [spent.get(key.budget_id or key.id) for key in keys]
 
 
 async def set_limits(session: AsyncSession, key: tables.Key, change: Limits) -> Limits:
