@@ -12,20 +12,23 @@ from typing import NoReturn
 
 MEETING = "meeting"
 """Begins the names of the files in the run folder."""
-STANDS_IN = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+NO_PORT = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 """Tells the launcher to open no port for its processes (torch.distributed.elastic, dynamic_rendezvous.py)."""
 
 
 def command(run: Path, processes: int, module: str = "training") -> tuple[list[str], dict[str, str]]:
-    """(argv, what it needs in the environment) to run `module` on the run folder by so many processes."""
-    for left in run.glob(f"{MEETING}-*"):  # says who was there the last time
+    """(argv, what it needs in the environment) to run `module` on the run folder by so many processes.
+
+    Removes what an earlier meeting left there: it would say who was there, not who is.
+    """
+    for left in run.glob(f"{MEETING}-*"):
         left.unlink()
     place = run / f"{MEETING}-{os.getpid()}"
     options = [
         "--rdzv-backend", "c10d", "--rdzv-conf", "store_type=file", "--rdzv-endpoint", str(place),
         "--local-addr", "127.0.0.1", "--nproc-per-node", str(processes),
     ]  # fmt: skip
-    return [sys.executable, "-m", "torch.distributed.run", *options, "-m", module, str(run)], {STANDS_IN: "1"}
+    return [sys.executable, "-m", "torch.distributed.run", *options, "-m", module, str(run)], {NO_PORT: "1"}
 
 
 def become(run: Path, processes: int) -> NoReturn:

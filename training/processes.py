@@ -62,15 +62,14 @@ def join(run: Path) -> None:
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     os.environ.setdefault("NCCL_SOCKET_IFNAME", "lo")
     take_device(int(os.environ["LOCAL_RANK"]))
-    among, all_of_them = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     # The launcher draws a port for them, which nobody opens: with its own number, no two meetings have one name.
     place = run / f"{MEETING}-{os.getppid()}-{os.environ['MASTER_PORT']}"
-    store = dist.FileStore(str(place), all_of_them)
+    store = dist.FileStore(str(place), size)
     talk = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    ending = signal.signal(
-        signal.SIGTERM, signal.SIG_DFL
-    )  # who waits here for one that refused hears no handler
-    dist.init_process_group(talk, timeout=PATIENCE, store=store, rank=among, world_size=all_of_them)
+    # Who waits here for one that has refused is in C++, where no handler of Python's runs: SIGTERM simply ends it.
+    ending = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    dist.init_process_group(talk, timeout=PATIENCE, store=store, rank=rank, world_size=size)
     signal.signal(signal.SIGTERM, ending)
     for name in LAUNCHED:
         os.environ.pop(name, None)

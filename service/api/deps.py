@@ -1,7 +1,7 @@
 """What a handler may ask for: the service's parts, a transaction, and who calls.
 
 A writing transaction is committed before the response is sent (`scope="function"`), so a 2xx means
-saved. Owns no rule: it only fetches.
+saved. Owns no rule: it fetches, and notes behind the answer which key was used.
 """
 
 import asyncio
