@@ -1,5 +1,6 @@
 """`python -m ui`: the screens, on `TAILORBIRD_HOST` and `TAILORBIRD_UI_PORT`."""
 
+import gc
 import os
 
 import uvicorn
@@ -13,8 +14,11 @@ def main() -> None:
     from ui.app import create_app
 
     settings = Settings.of(os.environ)
+    app = create_app(settings)
+    gc.collect()
+    gc.freeze()  # what was imported and built stays: to look through it again would hold every screen up
     uvicorn.run(
-        create_app(settings), host=settings.host, port=settings.port, log_level="warning", access_log=False,
+        app, host=settings.host, port=settings.port, log_level="warning", access_log=False,
         timeout_graceful_shutdown=3, proxy_headers=settings.public_url is not None,
     )  # fmt: skip
 

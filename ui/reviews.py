@@ -9,6 +9,7 @@ from typing import cast, get_args
 from pydantic import ValidationError
 
 from service.contract.reviews import (
+    LAST_VERDICTS,
     Agreement,
     Criterion,
     Mark,
@@ -43,7 +44,7 @@ def drawn(
 
 def figures(w: Words, agreement: Agreement) -> str:
     """How alike people judge, as HTML; nothing before anybody has judged."""
-    return render("agreement", w, agreement=agreement) if agreement.people else ""
+    return render("agreement", w, agreement=agreement, last=LAST_VERDICTS) if agreement.people else ""
 
 
 def review_of(act: Act) -> ReviewCreate:

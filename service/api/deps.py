@@ -80,12 +80,11 @@ class House:
 
     async def sort_feedback(self, assistant: str) -> None:
         """Take in what was said of an assistant's answers since the last time: in slices, so that others can write."""
-        while True:
-            async with self.database.reading() as session:
-                if not await material.behind(session, self.store, assistant):
-                    return
+        async with self.database.reading() as session:
+            behind = await material.behind(session, self.store, assistant)
+        while behind:
             async with self.database.writing(records=True) as session:
-                await material.take_in(session, self.store, assistant)
+                behind = await material.take_in(session, self.store, assistant)
 
     async def sort_newest(self) -> None:
         """Take in a slice of every assistant's: what was said a moment ago, and not all that waits after an upgrade."""

@@ -14,6 +14,8 @@ SkipReason = Literal["not_my_field", "unclear", "language", "other"]
 Criterion = Literal["accurate", "complete", "clear", "polite"]
 Mark = Literal["yes", "partly", "no"]
 Outcome = Literal["approve", "reject", "correct", "disputed"]
+LAST_VERDICTS = 1000
+"""How alike people judge is told over so many verdicts that stand."""
 
 
 About = Annotated[
@@ -117,7 +119,9 @@ class ReviewQueue(Strict):
 
     item: ReviewItem | None
     waiting: int
-    """Answers that this person could judge now, the one shown included."""
+    """Answers that this person could judge now, the one shown included; counted up to some hundreds."""
+    more: bool
+    """Whether even more wait than were counted."""
     own: int
     """Answers that wait for somebody else, because this person said something of them."""
     judged_this_week: int

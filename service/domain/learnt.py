@@ -9,12 +9,13 @@ from typing import cast
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from service.contract.chat import Message
 from service.contract.feedback import FeedbackType
 from service.contract.learnt import Answered, Learnt, LearntList
 from service.db import tables
-from service.domain import feedback, lineage
+from service.domain import lineage
 from service.domain.conversations import may_train
 from service.domain.keys import Caller
 
@@ -22,14 +23,22 @@ from service.domain.keys import Caller
 async def learnt(session: AsyncSession, caller: Caller, *, limit: int) -> LearntList:
     """What the caller's feedback changed, and how much of it waits."""
     first = await _first_releases(session, caller)
-    own = select(tables.Feedback).where(tables.Feedback.user_id == caller.user_id)
-    in_force = feedback.in_force(list(await session.scalars(own.where(may_train()))))
-    waiting = [row for row in in_force if row.id not in first and row.assistant is not None]
-    rows = list(
-        await session.scalars(own.where(tables.Feedback.id.in_(first)).order_by(tables.Feedback.at.desc()))
-    )
-    found = [await _one(session, caller, row, first[row.id]) for row in rows[:limit]]
-    return LearntList(learnt=found, waiting=len(waiting))
+    row = tables.Feedback
+    learned = select(row).where(row.user_id == caller.user_id, row.id.in_(first)).order_by(row.at.desc())
+    found = [
+        await _one(session, caller, one, first[one.id]) for one in await session.scalars(learned.limit(limit))
+    ]
+    return LearntList(learnt=found, waiting=len(await _standing(session, caller) - first.keys()))
+
+
+async def _standing(session: AsyncSession, caller: Caller) -> set[str]:
+    """Ids of the caller's feedback that a round may learn from: not replaced, not taken back, not kept private."""
+    row, later = tables.Feedback, aliased(tables.Feedback)
+    gone = select(later.id).where(later.supersedes == row.id)
+    query = select(row.id).where(
+        row.user_id == caller.user_id, row.assistant.is_not(None), row.type != "retraction", ~gone.exists(), may_train()
+    )  # fmt: skip
+    return set(await session.scalars(query))
 
 
 async def _first_releases(session: AsyncSession, caller: Caller) -> dict[str, int]:

@@ -90,14 +90,14 @@ async def waiting(session: AsyncSession) -> list[str]:
     return list(await session.scalars(known))
 
 
-async def take_in(session: AsyncSession, store: Store, name: str) -> None:
-    """Take in the next slice of an assistant's feedback."""
+async def take_in(session: AsyncSession, store: Store, name: str) -> bool:
+    """Take in the next slice of an assistant's feedback. Whether there may be more."""
     # The row's lock: elsewhere than on SQLite, two slices at once would count the same people twice.
     assistant = await session.scalar(
         select(tables.Assistant).where(tables.Assistant.name == name).with_for_update()
     )
     if assistant is None:
-        return
+        return False
     cases, blocklist = await blocklist_of(session, store, assistant)
     known = await tallies.cases_of(session, name)
     if known is not None and known != cases:
@@ -107,13 +107,15 @@ async def take_in(session: AsyncSession, store: Store, name: str) -> None:
         await session.flush()
     events = await _events(session, name)
     if not events:
-        return
-    leaving, coming = await _moves(session, events, blocklist)
-    await _exchange(session, name, leaving, coming)
+        return False
     answers = {id_ for event in events for id_ in (event.completion_id, event.preferred_completion_id) if id_}
-    await review_queue.keep(session, answers)
+    items = await review_queue.items_of(session, answers, deleted=True)
+    leaving, coming = await _moves(session, events, blocklist, items)
+    await _exchange(session, name, leaving, coming)
+    await review_queue.keep(session, answers, items)
     taken = [event.id for event in events]
     await session.execute(update(_FEEDBACK).where(_FEEDBACK.c.id.in_(taken)).values(sorted=True))
+    return len(events) == SLICE
 
 
 async def blocklist_of(
@@ -161,9 +163,9 @@ async def _events(session: AsyncSession, name: str) -> Sequence[Any]:
 
 
 async def _moves(
-    session: AsyncSession, events: Sequence[Any], blocklist: Blocklist
+    session: AsyncSession, events: Sequence[Any], blocklist: Blocklist, items: dict[str, review_queue.Item]
 ) -> tuple[list[Piece], list[Piece]]:
-    """What these events take out of the material, and what they bring in."""
+    """What these events take out of the material, and what they bring in. `items` are those of their answers."""
     replaced = [event.supersedes for event in events if event.supersedes]
     # An event that was taken in before comes again when what its answers may be used for has changed.
     leaving = await _pieces(session, [*replaced, *(event.id for event in events)])
@@ -171,7 +173,7 @@ async def _moves(
     gone = set(await session.scalars(query))
     standing = [event for event in events if event.type != "retraction" and event.id not in gone]
     ids = [id_ for event in standing for id_ in (event.completion_id, event.preferred_completion_id) if id_]
-    answers, withheld = await answers_of(session, ids), await _withheld(session, ids)
+    answers, withheld = await answers_of(session, ids), await _withheld(session, ids, items)
     about = await topics.topics_of(session, ids)
     coming: list[Piece] = []
     for event in standing:
@@ -183,10 +185,12 @@ async def _moves(
     return leaving, coming
 
 
-async def _withheld(session: AsyncSession, completion_ids: Sequence[str]) -> dict[str | None, Withheld]:
+async def _withheld(
+    session: AsyncSession, completion_ids: Sequence[str], items: dict[str, review_queue.Item]
+) -> dict[str | None, Withheld]:
     """What people keep from training: by the id of an answer, or of one piece of feedback."""
     kept = await conversations.kept_from_training(session, completion_ids)
-    found = {**await reviews.withheld(session, completion_ids), **dict.fromkeys(kept, "kept_private")}
+    found = {**reviews.withheld(items.values()), **dict.fromkeys(kept, "kept_private")}
     return cast(dict[str | None, Withheld], found)
 
 

@@ -13,12 +13,12 @@ nobody.
 
 import hashlib
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
-from sqlalchemy import ColumnElement, CompoundSelect, Select, Table, delete, func, insert, select, union
+from sqlalchemy import ColumnElement, Table, delete, insert, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
@@ -38,6 +38,8 @@ GOLDEN_EVERY = 5
 """A golden answer comes after so many others, where there is one left."""
 FEW = 10
 """The next answers that are looked at: more than people who ask at the same moment."""
+PAGE = 200
+"""Waiting answers of which it is asked at once whether this person may judge them, and counted up to."""
 ORDER: tuple[Why, ...] = ("disagreement", "correction", "low_rated", "preference", "audit", "golden")
 
 
@@ -52,6 +54,8 @@ class Item:
     """Not undone, oldest first."""
     undone_by: set[str] = field(default_factory=set)
     golden: tables.GoldenItem | None = None
+    hidden: bool = False
+    """What its owner deleted or keeps from training, as far as somebody said something of it."""
 
     @cached_property
     def at(self) -> float:
@@ -115,9 +119,11 @@ class Waiting:
     items: list[tuple[Item, Why]]
     """The next few that this person may judge, in order; what they have reserved is among them."""
     count: int
-    """How many there are of them in all."""
+    """How many there are of them, as far as was looked."""
     own: int
-    """What waits for somebody else, as this person said something of it."""
+    """What waits for somebody else, as this person said something of it, as far as was looked."""
+    more: bool
+    """Whether there is more than was looked at."""
 
 
 async def items_of(
@@ -134,7 +140,7 @@ async def items_of(
     query = (
         select(
             given.id, given.completion_id, given.user_id, given.type, given.rating, given.supersedes, given.at,
-            given.preference,
+            given.preference, or_(completion.deleted_at.is_not(None), _kept_private()).label("hidden"),
         )
         .join(completion, completion.id == given.completion_id)
         .where(completion.status == "complete", completion.assistant.is_not(None), ~gone.exists())
@@ -150,7 +156,9 @@ async def items_of(
     found: dict[str, Item] = {}
     for row in feedback.in_force(cast(list[tables.Feedback], list(await session.execute(query)))):
         if row.id not in written:
-            found.setdefault(row.completion_id, Item(row.completion_id)).said.append(row)
+            item = found.setdefault(row.completion_id, Item(row.completion_id))
+            item.said.append(row)
+            item.hidden = cast(Any, row).hidden
     for row in await session.scalars(fixed):
         found.setdefault(row.completion_id, Item(row.completion_id)).golden = row
     for row in reviews:
@@ -171,11 +179,11 @@ def _kept_private() -> ColumnElement[bool]:
     return select(talk.id).where(private).exists()
 
 
-async def keep(session: AsyncSession, completion_ids: Collection[str]) -> None:
-    """Bring up to date which of these answers wait. Golden ones are few, and are found without it."""
+async def keep(session: AsyncSession, completion_ids: Collection[str], found: dict[str, Item]) -> None:
+    """Bring up to date which of these answers wait; `found` are the items of them, deleted ones too. Golden ones are
+    few, and are found without it."""
     row = cast(Table, tables.WaitingAnswer.__table__)
-    found = await items_of(session, completion_ids)
-    reasons = [(item, item.why()) for item in found.values()]
+    reasons = [(item, item.why()) for item in found.values() if not item.hidden]
     rows = [
         {"completion_id": item.completion_id, "rank": ORDER.index(why), "at": item.at}
         for item, why in reasons
@@ -186,24 +194,29 @@ async def keep(session: AsyncSession, completion_ids: Collection[str]) -> None:
 
 
 async def waiting_for(session: AsyncSession, caller: Caller) -> Waiting:
-    """What waits for this person, and how much must wait for others. Looks at what this person or anybody else has to
-    do with, and at the next few of all the rest."""
-    row = tables.WaitingAnswer
-    own, taken = set(await session.scalars(_own(caller))), await _taken(session, caller)
-    near = set(await session.scalars(_near(caller))) - own
+    """What waits for this person, and how much must wait for others: looked at in pages, until there are a few that
+    this person may judge. So it costs the same however much waits."""
+    held = tables.ReviewReservation
+    reserved = set(await session.scalars(select(held.completion_id).where(held.user_id == caller.user_id)))
     golden = set(await session.scalars(select(tables.GoldenItem.completion_id)))
-    mine = await _to_judge(session, caller, near | golden, taken)
-    known = own | near | golden
-    others = await session.scalar(select(func.count()).select_from(row)) or 0
-    count = others - len(own | near) + len(mine)
-    next_ones = select(row.completion_id).order_by(row.rank, row.at, row.completion_id)
-    first = await session.scalars(next_ones.limit(len(known) + FEW))
-    mine |= await _to_judge(session, caller, [id_ for id_ in first if id_ not in known][:FEW], taken)
+    taken, looked = await _taken(session, caller), golden | reserved
+    found = await _to_judge(session, caller, looked, taken)
+    count, own, rows, more = len(found), 0, await _page(session, caller, None), False
+    while rows:
+        page, more = rows[:PAGE], len(rows) > PAGE
+        own += sum(one.own for one in page)
+        left = [one for one in page if not (one.own or one.done) and one.completion_id not in looked | taken]
+        # One that this person judged and somebody spoke of since, or whose verdict was taken back: its rows decide.
+        free, unsure = [one for one in left if not one.judged], [one for one in left if one.judged]
+        shown = await _to_judge(session, caller, [one.completion_id for one in (*unsure, *free[:FEW])], taken)
+        found |= shown
+        count += len(shown) + len(free[FEW:])
+        rows = [] if len(found) >= FEW or not more else await _page(session, caller, page[-1])
     due = await _golden_is_due(session, caller)
     items = sorted(
-        mine.values(), key=lambda one: (-1 if due and one[1] == "golden" else ORDER.index(one[1]), one[0].at)
+        found.values(), key=lambda one: (-1 if due and one[1] == "golden" else ORDER.index(one[1]), one[0].at)
     )
-    return Waiting(items, count, len(own))
+    return Waiting(items, count, own, more)
 
 
 async def waits_for(session: AsyncSession, caller: Caller, completion_id: str) -> tuple[Item, Why] | None:
@@ -259,7 +272,7 @@ async def _to_judge(
     session: AsyncSession, caller: Caller, completion_ids: Collection[str], taken: set[str]
 ) -> dict[str, tuple[Item, Why]]:
     """Those of these that wait and that this person may judge."""
-    found = await items_of(session, completion_ids)
+    found = await items_of(session, completion_ids) if completion_ids else {}
     return {
         id_: (item, why)
         for id_, item in found.items()
@@ -267,24 +280,29 @@ async def _to_judge(
     }
 
 
-def _own(caller: Caller) -> Select[str]:
-    """What waits and this person said something of: in force, and not in a verdict."""
+async def _page(session: AsyncSession, caller: Caller, after: Any) -> Sequence[Any]:
+    """The waiting answers after this one, in order; whether this person said something of each (`own`), judged it ever
+    (`judged`), or gave a verdict that saw all that was said (`done`). One more than a page, where there is one."""
     row, given, later, review = tables.WaitingAnswer, tables.Feedback, aliased(tables.Feedback), tables.Review
     gone = select(later.id).where(later.supersedes == given.id)
-    written = select(review.id).where(review.feedback_id == given.id, review.user_id == caller.user_id)
-    return (
-        select(row.completion_id)
-        .join(given, given.completion_id == row.completion_id)
-        .where(given.user_id == caller.user_id, given.type != "retraction", ~gone.exists(), ~written.exists())
+    written = select(review.feedback_id).where(
+        review.user_id == caller.user_id, review.feedback_id.is_not(None)
     )
-
-
-def _near(caller: Caller) -> CompoundSelect[str]:
-    """What waits and this person judged, or anybody has reserved."""
-    row, review, held = tables.WaitingAnswer, tables.Review, tables.ReviewReservation
-    judged = select(row.completion_id).join(review, review.completion_id == row.completion_id)
-    reserved = select(row.completion_id).join(held, held.completion_id == row.completion_id)
-    return union(judged.where(review.user_id == caller.user_id), reserved)
+    own = select(given.id).where(
+        given.completion_id == row.completion_id, given.user_id == caller.user_id, given.type != "retraction",
+        ~gone.exists(), given.id.not_in(written),
+    )  # fmt: skip
+    judged = select(review.id).where(
+        review.completion_id == row.completion_id, review.user_id == caller.user_id
+    )
+    done = judged.where(review.undone_at.is_(None), review.at >= row.at)
+    place = (row.rank, row.at, row.completion_id)
+    query = select(
+        *place, own.exists().label("own"), judged.exists().label("judged"), done.exists().label("done")
+    )
+    if after is not None:
+        query = query.where(tuple_(*place) > tuple_(after.rank, after.at, after.completion_id))
+    return (await session.execute(query.order_by(*place).limit(PAGE + 1))).all()
 
 
 async def _golden_is_due(session: AsyncSession, caller: Caller) -> bool:

@@ -6,12 +6,11 @@ The topic of an answer is as `topics` has it, or else its assistant. Reads the r
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
-from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.contract.reviews import Agreement, Pair, Reviewer, Topic
+from service.contract.reviews import LAST_VERDICTS, Agreement, Pair, Reviewer, Topic
 from service.db import tables
 from service.domain import topics
 from service.domain.agreement import cohen_kappa, krippendorff_alpha
@@ -21,32 +20,50 @@ Verdicts = dict[str, dict[str, str]]
 
 
 async def agreement(session: AsyncSession, *, assistant: str | None) -> Agreement:
-    """The figures over every verdict that stands. One that skipped is none."""
-    row, completion, user = tables.Review, tables.Completion, tables.User
-    # Plain rows: there may be tens of thousands.
-    query = (
-        select(
-            row.completion_id, row.verdict, row.expected, row.assistant, row.topic, user.name,
-            completion.conversation_id, completion.metadata_["topic"].as_string().label("noted"),
-        )
-        .join(completion, completion.id == row.completion_id).join(user, user.id == row.user_id)
-        .where(row.undone_at.is_(None), row.verdict != "skip").order_by(row.at)
-    )  # fmt: skip
+    """The figures over the last verdicts that stand, so that they tell of today and cost the same after years. One
+    that skipped is none; a topic of which nothing was judged twice has none."""
+    row = tables.Review
+    stands = [row.undone_at.is_(None), row.verdict != "skip"]
     if assistant is not None:
-        query = query.where(row.assistant == assistant)
-    rows = (await session.execute(query)).all()
-    verdicts: Verdicts = defaultdict(dict)
-    by_topic: dict[str, set[str]] = defaultdict(set)
-    about = topics.settled((one.completion_id, one.conversation_id, one.noted, one.topic) for one in rows)
-    for one in rows:
-        verdicts[one.completion_id][one.name] = one.verdict
-        by_topic[about.get(one.completion_id) or str(one.assistant)].add(one.completion_id)
+        stands.append(row.assistant == assistant)
+    last = select(row.id).where(*stands).order_by(row.at.desc()).limit(LAST_VERDICTS)
+    stands.append(row.id.in_(last))
+    verdicts, named = await _judged_twice(session, stands)
+    about = await topics.topics_of(session, verdicts.keys())
+    by_topic: dict[str, Verdicts] = defaultdict(dict)
+    for id_, given in verdicts.items():
+        by_topic[about.get(id_) or named[id_]][id_] = given
     overall = _topic("", verdicts)
     return Agreement(
         items=overall.items, alpha=overall.alpha, pairs=_pairs(verdicts),
-        topics=[_topic(name, {id_: verdicts[id_] for id_ in ids}) for name, ids in sorted(by_topic.items())],
-        people=_people(rows),
+        topics=[_topic(*one) for one in sorted(by_topic.items())], people=await _people(session, stands),
     )  # fmt: skip
+
+
+async def _judged_twice(
+    session: AsyncSession, stands: Sequence[ColumnElement[bool]]
+) -> tuple[Verdicts, dict[str, str]]:
+    """The verdicts on answers that two people or more judged, and the assistant of each: most are judged once, and
+    say nothing of how alike people judge."""
+    row, user = tables.Review, tables.User
+    twice = (
+        select(row.completion_id)
+        .where(*stands)
+        .group_by(row.completion_id)
+        .having(func.count(row.user_id.distinct()) > 1)
+    )
+    query = (
+        select(row.completion_id, row.verdict, row.assistant, user.name)
+        .join(user, user.id == row.user_id)
+        .where(*stands, row.completion_id.in_(twice))
+        .order_by(row.at)
+    )
+    verdicts: Verdicts = defaultdict(dict)
+    named: dict[str, str] = {}
+    for id_, verdict, assistant, name in await session.execute(query):
+        verdicts[id_][name] = verdict
+        named[id_] = str(assistant)
+    return verdicts, named
 
 
 def _topic(name: str, verdicts: Verdicts) -> Topic:
@@ -69,11 +86,18 @@ def _pairs(verdicts: Verdicts) -> list[Pair]:
     return sorted(found, key=lambda pair: (-pair.items, pair.names))
 
 
-def _people(rows: Sequence[Any]) -> list[Reviewer]:
-    found: dict[str, Reviewer] = {}
-    for review in rows:
-        one = found.setdefault(review.name, Reviewer(name=review.name, judged=0, golden=0, as_expected=0))
-        one.judged += 1
-        one.golden += review.expected is not None
-        one.as_expected += review.expected == review.verdict
-    return sorted(found.values(), key=lambda one: (-one.judged, one.name))
+async def _people(session: AsyncSession, stands: Sequence[ColumnElement[bool]]) -> list[Reviewer]:
+    """Everybody, those who judged most first."""
+    row, user = tables.Review, tables.User
+    as_expected = func.coalesce(func.sum(case((row.expected == row.verdict, 1), else_=0)), 0)
+    query = (
+        select(user.name, func.count(), func.count(row.expected), as_expected)
+        .join(user, user.id == row.user_id)
+        .where(*stands)
+        .group_by(user.name)
+    )
+    found = [
+        Reviewer(name=name, judged=judged, golden=golden, as_expected=right)
+        for name, judged, golden, right in await session.execute(query)
+    ]
+    return sorted(found, key=lambda one: (-one.judged, one.name))

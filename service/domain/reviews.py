@@ -5,10 +5,10 @@ leads back to who wrote it.
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Iterable
 from typing import Any, cast
 
-from sqlalchemy import select
+from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.chat import Message
@@ -40,12 +40,11 @@ async def next_item(
 ) -> ReviewQueue:
     """The first of what waits for the caller, reserved for them. `waiting` may be a moment old."""
     held = await review_queue.reserve(session, caller, waiting)
-    mine = [one for one in await _own(session, caller) if one.undone_at is None]
+    judged, this_week = await _judged(session, caller)
     by_id: dict[str, tuple[Item, Why]] = {item.completion_id: (item, why) for item, why in waiting.items}
     return ReviewQueue(
         item=await _item(session, store, held, *by_id[held.completion_id]) if held else None,
-        waiting=waiting.count, own=waiting.own, judged=len(mine),
-        judged_this_week=sum(one.at > time.time() - WEEK for one in mine),
+        waiting=waiting.count, more=waiting.more, own=waiting.own, judged=judged, judged_this_week=this_week,
     )  # fmt: skip
 
 
@@ -108,18 +107,21 @@ async def own_review(session: AsyncSession, caller: Caller, review_id: str) -> t
 
 async def list_reviews(session: AsyncSession, caller: Caller, *, limit: int) -> list[tables.Review]:
     """The caller's own, newest first: nobody reads others' verdicts but beside their own."""
-    return (await _own(session, caller))[:limit]
+    row = tables.Review
+    query = select(row).where(row.user_id == caller.user_id).order_by(row.at.desc()).limit(limit)
+    return list(await session.scalars(query))
 
 
-async def withheld(session: AsyncSession, completion_ids: Collection[str]) -> dict[str, str]:
-    """What must not be learnt from among these answers and what was said of them, by id, and why.
+def withheld(items: Iterable[Item]) -> dict[str, str]:
+    """What must not be learnt from among these answers and what was said of them, by id, and why. For items with those
+    that were deleted.
 
     The id of a completion withholds all feedback on it, and every pair it stands in: `golden`, `personal_data`,
     `rejected`, or `disputed` until a third person has decided. The id of one feedback withholds that alone:
     `replaced`, a correction beside the one that the verdict wrote or kept.
     """
     found: dict[str, str] = {}
-    for item in (await review_queue.items_of(session, completion_ids, deleted=True)).values():
+    for item in items:
         if (reason := _reason(item)) is not None:
             found[item.completion_id] = reason
         found |= dict.fromkeys(_replaced(item), "replaced")
@@ -181,9 +183,13 @@ async def _said(session: AsyncSession, feedback_id: str) -> Said:
     )  # fmt: skip
 
 
-async def _own(session: AsyncSession, caller: Caller) -> list[tables.Review]:
-    query = select(tables.Review).where(tables.Review.user_id == caller.user_id)
-    return list(await session.scalars(query.order_by(tables.Review.at.desc())))
+async def _judged(session: AsyncSession, caller: Caller) -> tuple[int, int]:
+    """How many verdicts of the caller stand, and how many of them are of the last seven days."""
+    row = tables.Review
+    lately = func.count(case((row.at > time.time() - WEEK, 1)))
+    query = select(func.count(), lately).where(row.user_id == caller.user_id, row.undone_at.is_(None))
+    judged, this_week = (await session.execute(query)).one()
+    return judged, this_week
 
 
 def _opinion(row: tables.Review, name: str) -> Opinion:

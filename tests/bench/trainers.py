@@ -7,7 +7,6 @@ It makes a pass over the rows when it is told to, so that the two take turns on 
 import importlib
 import math
 import os
-import resource
 import time
 import warnings
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 
 from service.contract.jobs import TrainingSpec
 from tests.bench.runs import spec_of
+from training import memory
 
 READY, GO = "ready", "go"
 
@@ -56,7 +56,7 @@ def run(side: str, job: Path, held_out: Path, log: Path, way: Connection) -> Non
     warnings.simplefilter("ignore")
     trainer, learned, seconds = (_ours if side == "ours" else _trl)(job, spec_of(job), way)
     assert way.recv() == GO  # the other may still be timed
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = memory.peak() or 0
     loss = _losses(trainer.model, _tokens(held_out, spec_of(held_out)))
     read, carry = sum(row.read for row in learned), sum(row.learned for row in learned)
     way.send(Ended(seconds, read, carry, *loss, peak))

@@ -7,7 +7,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from service.db.tables.table import Table
 
-_UNSORTED = text("NOT sorted")
+_UNSORTED = {"sqlite_where": text("sorted = 0"), "postgresql_where": text("NOT sorted")}
+"""In the words in which SQLAlchemy asks: else SQLite does not take the index."""
 
 
 class Assistant(Table):
@@ -125,5 +126,5 @@ class Feedback(Table):
         Index(None, "user_id", "at"),
         Index(None, "at"),
         Index(None, "type"),
-        Index("ix_feedback_unsorted", "assistant", "at", sqlite_where=_UNSORTED, postgresql_where=_UNSORTED),
+        Index("ix_feedback_unsorted", "assistant", "at", **_UNSORTED),
     )

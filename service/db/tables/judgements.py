@@ -40,7 +40,7 @@ class Review(Table):
 
     __tablename__ = "reviews"
     id: Mapped[str] = mapped_column(primary_key=True)
-    completion_id: Mapped[str] = mapped_column(ForeignKey("completions.id"), index=True)
+    completion_id: Mapped[str] = mapped_column(ForeignKey("completions.id"))
     assistant: Mapped[str | None] = mapped_column(index=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
     key_id: Mapped[str]
@@ -56,6 +56,7 @@ class Review(Table):
     feedback_id: Mapped[str | None]
     at: Mapped[float]
     undone_at: Mapped[float | None]
+    __table_args__ = (Index(None, "completion_id", "user_id"), Index(None, "at"))
 
 
 class WaitingAnswer(Table):

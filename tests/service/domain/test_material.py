@@ -162,7 +162,7 @@ async def waiting(world: World, *, anew: bool = False) -> set[tuple[str, int, fl
     row, ids = tables.WaitingAnswer, [f"chatcmpl-{n}" for n in range(14)]
     async with world.database.writing() as session:
         if anew:
-            await review_queue.keep(session, ids)
+            await review_queue.keep(session, ids, await review_queue.items_of(session, ids, deleted=True))
         return set(await session.execute(select(row.completion_id, row.rank, row.at)))
 
 

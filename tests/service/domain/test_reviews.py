@@ -121,6 +121,30 @@ async def test_what_may_teach_most_comes_first(world: World, team: list[Caller])
     assert await shown_next(world, team[0]) is None
 
 
+async def test_much_is_looked_through_in_pages_and_what_is_beyond_is_told_but_not_counted(
+    world: World, team: list[Caller], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(review_queue, "PAGE", 2)
+    monkeypatch.setattr(review_queue, "FEW", 1)
+    mine, others = ONCE[:5], ONCE[5:8]
+    for (
+        number
+    ) in mine:  # said first, so it comes first, and two pages and a half of it are not for this person
+        await correct(world, number, team[0])
+    for number in others:
+        await correct(world, number)
+    found = await queue(world, team[0])
+    assert found.item is not None
+    assert found.item.completion_id == f"chatcmpl-{others[0]}"
+    assert (found.waiting, found.own, found.more) == (1, 5, True)
+    found = await queue(world, team[1])
+    assert (found.waiting, found.own, found.more) == (2, 0, True)
+    for number in others:
+        await judge(world, team[0], number, "approve")
+    found = await queue(world, team[0])
+    assert (found.item, found.waiting, found.own, found.more) == (None, 0, 5, False)
+
+
 async def test_one_in_a_few_of_those_rated_up_is_judged_at_random(world: World, team: list[Caller]):
     drawn = [n for n in range(1, 12) if review_queue._one_in(review_queue.AUDIT, "audit", f"chatcmpl-{n}")]
     for number in range(1, 12):
@@ -445,6 +469,25 @@ async def test_agreement_is_told_over_all_by_topic_and_by_pair(world: World, tea
     (pair,) = found.pairs
     # Both agree on 3 of 4; by chance 2/4 * 3/4 + 2/4 * 1/4 = 1/2.
     assert (pair.names, pair.items, pair.same, pair.kappa) == (["Rita", "Sam"], 4, 3, pytest.approx(0.5))
+
+
+async def test_agreement_is_of_the_last_verdicts_alone(
+    world: World, team: list[Caller], monkeypatch: pytest.MonkeyPatch
+):
+    verdicts: list[Verdict] = ["reject", "approve"]
+    for number, second in zip(TWICE, verdicts, strict=False):
+        await correct(world, number)
+        await judge(world, team[0], number, "approve")
+        await judge(world, team[1], number, second)
+    async with world.database.reading() as session:
+        everything = await reviewers.agreement(session, assistant="desk")
+        monkeypatch.setattr(reviewers, "LAST_VERDICTS", 2)
+        last = await reviewers.agreement(session, assistant="desk")
+    assert [(pair.items, pair.same) for found in (everything, last) for pair in found.pairs] == [
+        (2, 1),
+        (1, 1),
+    ]
+    assert [sum(one.judged for one in found.people) for found in (everything, last)] == [4, 2]
 
 
 async def test_nothing_waits_says_what_was_done(world: World, team: list[Caller]):
