@@ -42,7 +42,8 @@ def item(**more: Any) -> ReviewItem:
 
 
 def queue(one: ReviewItem | None, **more: Any) -> ReviewQueue:
-    return ReviewQueue(item=one, **{"waiting": 1, "own": 0, "judged_this_week": 0, "judged": 0} | more)
+    fields: dict[str, Any] = {"waiting": 1, "more": False, "own": 0, "judged_this_week": 0, "judged": 0}
+    return ReviewQueue(item=one, **fields | more)
 
 
 def review(**more: Any) -> Review:
@@ -52,6 +53,12 @@ def review(**more: Any) -> Review:
         "expected": None, "outcome": "approve", "others": [], "feedback_id": None, "undone": False, "created_at": 1,
     }  # fmt: skip
     return Review(**fields | more)
+
+
+def test_more_than_was_counted_is_told_as_that():
+    page = drawn(words("en"), queue(item(), waiting=200, more=True))
+    assert "More than 200 answers wait for you" in page
+    assert "200 answers wait for you" in drawn(words("en"), queue(item(), waiting=200))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
