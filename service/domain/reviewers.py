@@ -21,18 +21,19 @@ Verdicts = dict[str, dict[str, str]]
 
 async def agreement(session: AsyncSession, *, assistant: str | None) -> Agreement:
     """The figures over the last verdicts that stand, so that they tell of today and cost the same after years. One
-    that skipped is none; a topic of which nothing was judged twice has none."""
+    that skipped is none. Topics are those of what was judged twice, and those that the verdicts name."""
     row = tables.Review
     stands = [row.undone_at.is_(None), row.verdict != "skip"]
     if assistant is not None:
         stands.append(row.assistant == assistant)
     last = select(row.id).where(*stands).order_by(row.at.desc()).limit(LAST_VERDICTS)
     stands.append(row.id.in_(last))
-    verdicts, named = await _judged_twice(session, stands)
+    verdicts, assistants = await _judged_twice(session, stands)
     about = await topics.topics_of(session, verdicts.keys())
-    by_topic: dict[str, Verdicts] = defaultdict(dict)
+    named_topics = await session.scalars(select(row.topic).where(*stands, row.topic.is_not(None)).distinct())
+    by_topic: dict[str, Verdicts] = defaultdict(dict, {str(topic): {} for topic in named_topics})
     for id_, given in verdicts.items():
-        by_topic[about.get(id_) or named[id_]][id_] = given
+        by_topic[about.get(id_) or assistants[id_]][id_] = given
     overall = _topic("", verdicts)
     return Agreement(
         items=overall.items, alpha=overall.alpha, pairs=_pairs(verdicts),

@@ -46,10 +46,14 @@ async def test_a_reviewer_says_what_an_answer_is_about_and_its_conversation_with
     item = (await queue(world, rita)).item
     assert item is not None
     assert (item.topic, item.topics) == ("boat hire", ["boat hire", "tax"])
+    async with world.database.reading() as session:
+        once = await reviewers.agreement(session, assistant="desk")
     await judge(world, await reviewer(world, "Sam"), 0, "approve")
     async with world.database.reading() as session:
-        agreed = await reviewers.agreement(session, assistant="desk")
-    assert [one.topic for one in agreed.topics] == ["boat hire"]
+        twice = await reviewers.agreement(session, assistant="desk")
+    assert [(one.topic, one.items) for found in (once, twice) for one in found.topics] == [
+        ("boat hire", 0), ("boat hire", 1),
+    ]  # fmt: skip
     await undo(world, rita, given)
     assert (await world.readiness()).without_topic == 3
 
