@@ -76,10 +76,15 @@ async def test_a_reader_who_leaves_frees_the_engine_and_leaves_an_interrupted_re
         wait_until(
             lambda: http.get("/api/status").json()["chats_under_way"] == 0, 3, "a place is still taken"
         )
+    newest = "select status, messages from completions order by rowid desc"
     with closing(sqlite3.connect(service.home / "tailorbird.db")) as records:
-        newest = records.execute("select status, messages from completions order by rowid desc").fetchone()
-    assert newest[0] == "interrupted"
-    assert f"I leave {how}." in newest[1]
+        # Written after the place was given back.
+        wait_until(
+            lambda: records.execute(newest).fetchone()[0] != "running", 3, "how it ended is not recorded"
+        )
+        status, messages = records.execute(newest).fetchone()
+    assert status == "interrupted"
+    assert f"I leave {how}." in messages
 
 
 def test_a_job_whose_worker_is_killed_is_taken_up_again_and_succeeds(service: Running):
