@@ -7,8 +7,9 @@ import time
 from collections.abc import Collection
 from typing import cast
 
-from sqlalchemy import Select, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, exists, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from service.contract.feedback import Feedback, FeedbackCreate, FeedbackType, Outcome, Preference, Standing
 from service.db import tables
@@ -127,6 +128,13 @@ def in_force(rows: list[tables.Feedback]) -> list[tables.Feedback]:
     """The rows that no later row replaced or took back, oldest first."""
     gone = {row.supersedes for row in rows if row.supersedes}
     return sorted((r for r in rows if r.id not in gone and r.type != "retraction"), key=lambda r: r.at)
+
+
+def is_standing() -> ColumnElement[bool]:
+    """The same of a row of `feedback`, asked by the database: it need not have read the later one."""
+    later = aliased(tables.Feedback)
+    superseded = select(later.id).where(later.supersedes == tables.Feedback.id).exists()
+    return ~superseded & (tables.Feedback.type != "retraction")
 
 
 def shown(row: tables.Feedback) -> Feedback:

@@ -9,13 +9,12 @@ from typing import cast
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from service.contract.chat import Message
 from service.contract.feedback import FeedbackType
 from service.contract.learnt import Answered, Learnt, LearntList
 from service.db import tables
-from service.domain import lineage
+from service.domain import feedback, lineage
 from service.domain.conversations import may_train
 from service.domain.keys import Caller
 
@@ -33,11 +32,10 @@ async def learnt(session: AsyncSession, caller: Caller, *, limit: int) -> Learnt
 
 async def _standing(session: AsyncSession, caller: Caller) -> set[str]:
     """Ids of the caller's feedback that a round may learn from: not replaced, not taken back, not kept private."""
-    row, later = tables.Feedback, aliased(tables.Feedback)
-    gone = select(later.id).where(later.supersedes == row.id)
+    row = tables.Feedback
     query = select(row.id).where(
-        row.user_id == caller.user_id, row.assistant.is_not(None), row.type != "retraction", ~gone.exists(), may_train()
-    )  # fmt: skip
+        row.user_id == caller.user_id, row.assistant.is_not(None), feedback.is_standing(), may_train()
+    )
     return set(await session.scalars(query))
 
 

@@ -21,7 +21,6 @@ from typing import Any, cast
 from sqlalchemy import ColumnElement, Table, delete, insert, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from service.contract.reviews import Outcome, Why
 from service.db import bulk, tables
@@ -133,9 +132,9 @@ async def items_of(
 
     What its owner deleted or keeps from training is nobody's to read, and left out unless `deleted`.
     """
-    completion, given, later = tables.Completion, tables.Feedback, aliased(tables.Feedback)
+    completion, given = tables.Completion, tables.Feedback
     # By the database: two answers may be compared again the other way round, which is a word on the other answer.
-    gone = select(later.id).where(later.supersedes == given.id)
+    standing = feedback.is_standing()
     # Plain rows: nobody needs the texts nor objects.
     query = (
         select(
@@ -143,7 +142,7 @@ async def items_of(
             given.preference, or_(completion.deleted_at.is_not(None), _kept_private()).label("hidden"),
         )
         .join(completion, completion.id == given.completion_id)
-        .where(completion.status == "complete", completion.assistant.is_not(None), ~gone.exists())
+        .where(completion.status == "complete", completion.assistant.is_not(None), standing)
     )  # fmt: skip
     judged = select(tables.Review).join(completion).order_by(tables.Review.at)
     fixed = select(tables.GoldenItem).join(completion)
@@ -283,14 +282,13 @@ async def _to_judge(
 async def _page(session: AsyncSession, caller: Caller, after: Any) -> Sequence[Any]:
     """The waiting answers after this one, in order; whether this person said something of each (`own`), judged it ever
     (`judged`), or gave a verdict that saw all that was said (`done`). One more than a page, where there is one."""
-    row, given, later, review = tables.WaitingAnswer, tables.Feedback, aliased(tables.Feedback), tables.Review
-    gone = select(later.id).where(later.supersedes == given.id)
+    row, given, review = tables.WaitingAnswer, tables.Feedback, tables.Review
     written = select(review.feedback_id).where(
         review.user_id == caller.user_id, review.feedback_id.is_not(None)
     )
     own = select(given.id).where(
-        given.completion_id == row.completion_id, given.user_id == caller.user_id, given.type != "retraction",
-        ~gone.exists(), given.id.not_in(written),
+        given.completion_id == row.completion_id, given.user_id == caller.user_id, feedback.is_standing(),
+        given.id.not_in(written),
     )  # fmt: skip
     judged = select(review.id).where(
         review.completion_id == row.completion_id, review.user_id == caller.user_id

@@ -127,9 +127,8 @@ async def test_much_is_looked_through_in_pages_and_what_is_beyond_is_told_but_no
     monkeypatch.setattr(review_queue, "PAGE", 2)
     monkeypatch.setattr(review_queue, "FEW", 1)
     mine, others = ONCE[:5], ONCE[5:8]
-    for (
-        number
-    ) in mine:  # said first, so it comes first, and two pages and a half of it are not for this person
+    # Said first, so it comes first, and two pages and a half of it are not for this person.
+    for number in mine:
         await correct(world, number, team[0])
     for number in others:
         await correct(world, number)
