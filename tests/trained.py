@@ -77,11 +77,13 @@ class Ended:
     place: Path
 
 
-def ended_training(home: Path, trainer: Trainer, *, seed: int, rank: int = 8) -> Ended:
+def ended_training(
+    home: Path, trainer: Trainer, *, seed: int, rank: int = 8, strength: float = 0.04
+) -> Ended:
     """Lay out its run folder in the service at `home`. Nobody looks at it before `hand_over`."""
     job_id = new_id("ftjob-")
     place = home / "jobs" / job_id
-    write_adapter(place / folder.ADAPTER, trainer.model, seed=seed, rank=rank)
+    write_adapter(place / folder.ADAPTER, trainer.model, seed=seed, rank=rank, strength=strength)
     manifest = Manifest(
         kind="sft", base_model=trainer.model.name, base_sha256=base_sha256(trainer.model),
         template_sha256=template_sha256(trainer.model), train_sha256="0" * 64, parent=None, job=job_id,

@@ -31,6 +31,8 @@ EVERY, SAMPLE = 30.0, 5.0
 """Seconds between two adapters, and between two looks at the processes."""
 RANK = 1
 """Of the adapters: the engine keeps all of them in memory, which is no leak and should not look like one."""
+STRENGTH = 0.3
+"""Of the adapters: each answers `FIXED` otherwise, which of rank 1 needs much."""
 PROCESSES = {
     "gateway": ("service", "gateway"), "worker": ("service", "worker"), "screens": ("-m", "ui"),
     "engine": ("vllm.entrypoints.openai.api_server",),
@@ -76,7 +78,10 @@ def measure(home: Path, minutes: float = MINUTES) -> list[Figure]:
     with running_service(home) as service:
         trainer = Trainer(base_model())
         count = int(minutes * 60 / EVERY)
-        ended = [ended_training(home, trainer, seed=number, rank=RANK) for number in range(count)]
+        ended = [
+            ended_training(home, trainer, seed=number, rank=RANK, strength=STRENGTH)
+            for number in range(count)
+        ]
         del trainer
         seen, samples = Seen(), {name: [] for name in PROCESSES}
         asyncio.run(_soak(service, seen, samples, ended, minutes * 60))
@@ -262,8 +267,7 @@ def _figures(service: Running, seen: Seen, samples: dict[str, list[Sample]], min
     running = sum(status == "running" for status in kept.values())
     told = [(adapter, answer) for adapter, answer in seen.told if adapter in seen.known]
     mixed = sum(seen.known[adapter] != answer for adapter, answer in told)
-    if len(set(seen.known.values())) < len(seen.known):
-        raise RuntimeError("Two adapters answer alike, so a mixed answer could not be told.")
+    alike = len(seen.known) - len(set(seen.known.values()))
     engine_busy = asyncio.run(_under_way(service))
     failed = sum(seen.failures.values())
     why = "; ".join(f"{count} x {what}" for what, count in seen.failures.most_common(3))
@@ -275,6 +279,7 @@ def _figures(service: Running, seen: Seen, samples: dict[str, list[Sample]], min
              f"published, {seen.moves} moves of what is live"),
         _one("answers to a known question by another adapter than the header named", mixed,
              f"of {len(told)}, by {len(seen.known)} adapters"),
+        _one("adapters that answer it as another does, so that a mixed answer could not be told", alike, ""),
         _one("records still open when all is quiet", running, ""),
         _one("answers that the engine still works on when all is quiet", engine_busy, ""),
     ]  # fmt: skip

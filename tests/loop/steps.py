@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -104,12 +103,3 @@ def child(service: Running, word: str) -> psutil.Process:
             if word in process.cmdline():
                 return process
     raise AssertionError(f"no process '{word}'")
-
-
-def wait_until(true: Callable[[], object], seconds: float, what: str) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if true():
-            return
-        time.sleep(0.2)
-    raise AssertionError(what)

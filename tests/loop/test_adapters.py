@@ -8,10 +8,11 @@ import httpx
 import pytest
 
 from service.settings import EMBEDDED
-from tests.loop.steps import answer, child, finished, release_of, sdk, wait_until
+from tests.loop.steps import answer, child, finished, release_of, sdk
 from tests.running import Running
 from tests.service.engine.adapters import write_adapter
 from tests.trained import Trainer, ended_training, hand_over
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.heavy
 

@@ -19,8 +19,9 @@ import pytest
 from service import sample
 from service.engine.server import socket_path
 from service.settings import EMBEDDED, Settings
-from tests.loop.steps import answer, child, examples, finished, sdk, upload, wait_until
+from tests.loop.steps import answer, child, examples, finished, sdk, upload
 from tests.running import ROOT, Running, start_service
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.heavy
 

@@ -8,8 +8,9 @@ import pytest
 from pydantic import BaseModel
 
 from service.settings import EMBEDDED
-from tests.loop.steps import sdk, wait_until
+from tests.loop.steps import sdk
 from tests.running import Running
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.heavy
 

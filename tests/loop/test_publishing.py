@@ -19,9 +19,10 @@ import pytest
 
 from service.engine.server import socket_path
 from service.settings import EMBEDDED
-from tests.loop.steps import child, finished, release_of, sdk, wait_until
+from tests.loop.steps import child, finished, release_of, sdk
 from tests.running import Running
 from tests.trained import Trainer, ended_training, hand_over
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.heavy
 

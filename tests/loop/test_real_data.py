@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.loop.steps import answer, evaluated, finished, jsonl, release_of, sdk, upload, wait_until
+from tests.loop.steps import answer, evaluated, finished, jsonl, release_of, sdk, upload
 from tests.running import Running
+from tests.waiting import wait_until
 
 DATA = Path(os.environ.get("TAILORBIRD_REAL_DATA", "/nonexistent")) / "medquad-niddk-cdc.jsonl"
 pytestmark = [

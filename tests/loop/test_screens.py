@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.loop.steps import child, wait_until
+from tests.loop.steps import child
 from tests.running import Running
 from tests.ui.browsing import PATIENCE, Watched, ask, chromium, no_sideways_scroll
+from tests.waiting import wait_until
 from ui.words import words
 
 pytestmark = pytest.mark.heavy

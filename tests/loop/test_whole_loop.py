@@ -16,9 +16,9 @@ from tests.loop.steps import (
     release_of,
     sdk,
     upload,
-    wait_until,
-)  # fmt: skip
+)
 from tests.running import Running
+from tests.waiting import wait_until  # fmt: skip
 
 pytestmark = pytest.mark.heavy
 FACTS = 6

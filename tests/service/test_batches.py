@@ -12,9 +12,10 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -30,6 +31,7 @@ from service.settings import Settings
 from service.storage.results import Results
 from tests.fake_engine import create_fake_engine
 from tests.serving import free_port, serving
+from tests.waiting import wait_until
 
 CHAT = "/v1/chat/completions"
 
@@ -126,11 +128,7 @@ def place(tmp_path: Path, schema: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
         yield Place(settings, engine, engine_url)
 
 
-def until(true: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.05)
+until = partial(wait_until, every=0.05)
 
 
 def begin(client: httpx.Client, count: int, **more) -> str:

@@ -4,9 +4,10 @@ sent again, and nothing is charged that was not answered, or twice."""
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from tests.gateway_process import GatewayProcess, gateway_process
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.heavy  # gateways that are started and killed
 
@@ -59,11 +61,7 @@ def rate(http: httpx.Client, completion: str) -> str:
     return given.raise_for_status().json()["id"]
 
 
-def until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to that"
-        time.sleep(0.005)
+until = partial(wait_until, every=0.005)
 
 
 def charged_what_was_answered(gateway: GatewayProcess) -> None:

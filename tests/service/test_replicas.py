@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.fake_engine import create_fake_engine
 from tests.gateway import Gateway
 from tests.service.api.test_models import DIGEST, MODEL, tuned
 from tests.serving import free_port, serving
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.heavy  # engines that are ended and come back
 
@@ -62,8 +63,8 @@ def pair(tmp_path: Path, schema: Path) -> Iterator[tuple[Gateway, list[Replica]]
         for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
             (folder / name).write_bytes(b"of an adapter")
         tuned(gateway, "admin")
-        _until(lambda: all(DIGEST in replica.app.state.loaded for replica in replicas))
-        _until(lambda: _status(gateway, MODEL) == 200)
+        wait_until(lambda: all(DIGEST in replica.app.state.loaded for replica in replicas))
+        wait_until(lambda: _status(gateway, MODEL) == 200)
         yield gateway, replicas
 
 
@@ -88,7 +89,7 @@ def test_an_engine_that_comes_back_is_asked_only_for_what_it_has_loaded_again(pa
     gateway, replicas = pair
     for replica in replicas:  # each in turn: which of them a model prefers is a matter of its name
         replica.end()
-        _until(lambda: all(_status(gateway, MODEL) == 200 for _ in range(5)))
+        wait_until(lambda: all(_status(gateway, MODEL) == 200 for _ in range(5)))
         replica.come_back()
         while DIGEST not in replica.app.state.loaded:
             assert _status(gateway, MODEL) == 200
@@ -99,10 +100,3 @@ def test_an_engine_that_comes_back_is_asked_only_for_what_it_has_loaded_again(pa
 def _status(gateway: Gateway, model: str) -> int:
     body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
     return gateway.admin.post("/v1/chat/completions", json=body).status_code
-
-
-def _until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

@@ -9,9 +9,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -32,6 +32,7 @@ from tests.fake_engine import create_fake_engine
 from tests.gateway import Gateway
 from tests.receiver import SAID, Receiver, receiving
 from tests.serving import free_port, serving
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.heavy  # deliveries, which are waited for
 
@@ -51,11 +52,7 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-def until(true: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not come to that in time"
-        time.sleep(0.02)
+until = partial(wait_until, every=0.02)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pytest
 from service.contract.fingerprint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, adapter_sha256
 from tests.gateway import Gateway
 from tests.service.storage.adapters import adapter
+from tests.waiting import wait_until
 
 MANIFEST = {
     "kind": "sft", "base_model": "b", "base_sha256": "b5" * 32, "template_sha256": "7e" * 32, "train_sha256": "da" * 32,
@@ -143,6 +144,8 @@ def test_a_release_whose_files_are_gone_is_refused_at_the_next_request_and_the_o
         assert answering(gateway) == "fanal@1"
     finally:
         file.with_suffix(".aside").rename(file)
+    # A look at the store while they were away has it refused until the next look, a second later.
+    wait_until(lambda: gateway.admin.post("/v1/chat/completions", json=body).status_code == 200)
     assert answering(gateway, model="fanal@2") == "fanal@2"
 
 
