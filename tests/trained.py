@@ -37,7 +37,7 @@ class Trainer:
         self.model = model
         self._dtype = torch.bfloat16 if multiplies_bf16() else torch.float32
         self._base = AutoModelForCausalLM.from_pretrained(model, dtype=self._dtype)
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        tokenizer: Any = AutoTokenizer.from_pretrained(model)
         self._prompt = tokenizer.apply_chat_template(QUESTION, add_generation_prompt=True, return_dict=False)
         self._answer = tokenizer(ANSWER).input_ids
         self._without = self._logprobs(self._base)

@@ -73,6 +73,6 @@ def _json(value: dict[str, Any]) -> bytes:
 
 
 if __name__ == "__main__":
-    length = [kind(value) for kind, value in zip((int, float), sys.argv[2:], strict=False)]
-    app = create_instant(*length)
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_config=None, lifespan="off")
+    port, words, *pace = sys.argv[1:]
+    app = create_instant(int(words), *map(float, pace))
+    uvicorn.run(app, host="127.0.0.1", port=int(port), log_config=None, lifespan="off")

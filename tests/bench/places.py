@@ -157,5 +157,5 @@ async def _answers(url: str, route: str) -> bool:
         async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(5)) as session:
             async with session.get(("http://engine" if socket else url) + route) as response:
                 return response.status == 200
-    except (aiohttp.ClientError, OSError, TimeoutError):
+    except (aiohttp.ClientError, OSError):
         return False

@@ -292,11 +292,10 @@ async def _under_way(service: Running) -> int:
     """Requests that the engine works on or keeps waiting, by its own count."""
     engine = Engine(f"unix:{server.socket_path(service.home)}")
     try:
-        lines = (await engine.metrics()).splitlines()
+        figures = await engine.figures()
     finally:
         await engine.close()
-    counts = ("vllm:num_requests_running{", "vllm:num_requests_waiting{")
-    return int(sum(float(line.split()[-1]) for line in lines if line.startswith(counts)))
+    return int(figures["vllm:num_requests_running"] + figures["vllm:num_requests_waiting"])
 
 
 def _growth(name: str, looks: list[Sample]) -> list[Figure]:

@@ -95,9 +95,10 @@ def _trl(job: Path, spec: TrainingSpec, way: Connection) -> tuple[Any, list[Any]
         def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 
-    trainer_of, config_of = {
+    sides: dict[str, tuple[Any, Any]] = {
         "sft": (trl.SFTTrainer, trl.SFTConfig), "dpo": (Tokenised, trl.DPOConfig),
-    }[spec.kind]  # fmt: skip
+    }  # fmt: skip
+    trainer_of, config_of = sides[spec.kind]
     trainer = trainer_of(
         model=spec.base_model,
         args=config_of(
@@ -107,8 +108,8 @@ def _trl(job: Path, spec: TrainingSpec, way: Connection) -> tuple[Any, list[Any]
         ),
         train_dataset=rows,
         peft_config=LoraConfig(
-            r=settings.lora_rank, lora_alpha=settings.lora_alpha, target_modules="all-linear",
-            task_type="CAUSAL_LM",
+            r=settings.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM",
+            lora_alpha=settings.lora_alpha,  # pyrefly: ignore[bad-argument-type]  PEFT takes a fraction as well
         ),
         callbacks=[_turns(way)],
     )  # fmt: skip

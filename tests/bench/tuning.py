@@ -110,7 +110,7 @@ def _started(stack: ExitStack, home: Path, side: Side) -> Connection:
 def _figures(story: str, name: str, target: float, race: Race) -> list[Figure]:
     ours, trl = race.ended["ours"], race.ended["trl"]
 
-    def ratio(what: str, value: float, rounds: list[float], detail: str, **bounds: float) -> Figure:
+    def ratio(what: str, value: float, rounds: list[float], detail: str, **bounds: Any) -> Figure:
         low, high = min([value, *rounds]), max([value, *rounds])
         return Figure(story, f"{name}: {what}", value, low, high, len(rounds) or 1, detail=detail, **bounds)
 
