@@ -73,6 +73,7 @@ def _json(value: dict[str, Any]) -> bytes:
 
 
 if __name__ == "__main__":
-    port, words, *pace = sys.argv[1:]
-    app = create_instant(int(words), *map(float, pace))
+    port, *length = sys.argv[1:]
+    words, seconds = length or (WORDS, 0.0)
+    app = create_instant(int(words), float(seconds))
     uvicorn.run(app, host="127.0.0.1", port=int(port), log_config=None, lifespan="off")
