@@ -21,7 +21,7 @@ class Message(Wire):
     def text(self) -> str:
         """The message as plain text: parts of type `text` are joined, others are refused earlier."""
         if isinstance(self.content, list):
-            return "".join(str(part.get("text", "")) for part in self.content)
+            return "".join(str(part.get("text") or "") for part in self.content)
         return self.content or ""
 
     @model_validator(mode="after")

@@ -68,8 +68,13 @@ class Example(Wire):
         _only_conversation_roles(self.messages)
         if self.messages[-1].role != "assistant":
             raise ValueError("the last message must be of role 'assistant': it is what the model learns")
-        if not self.messages[-1].text().strip():
-            raise ValueError("the last message of role 'assistant' is empty")
+        for at, message in enumerate(self.messages, 1):
+            learned = (message.model_extra or {}).get("weight") != 0
+            if message.role == "assistant" and not message.text().strip() and learned:
+                raise ValueError(
+                    f"message {at}, of role 'assistant', is empty: the model would learn to say nothing. Write it, or "
+                    'give it "weight": 0'
+                )
         return self
 
 

@@ -17,6 +17,8 @@ GateCode = Literal[
     "no_rival", "unanswered", "too_few_cases", "worse_than_live", "maybe_worse_than_live", "worse_than_base",
     "not_better_than_base", "worse_in_language", "found", "better", "not_worse", "small_loss",
 ]  # fmt: skip
+OutdatedCode = Literal["another_live", "other_questions"]
+"""Why a pass is none any more."""
 
 
 class Case(Wire):
@@ -141,7 +143,7 @@ class Difference(Strict):
 class Reason(Strict):
     """Why the gate says what it says, by a code with its figures: for who says it in another language."""
 
-    code: GateCode
+    code: GateCode | OutdatedCode
     values: dict[str, str | int | float] = {}
     """Scores and differences are shares, 0 to 1; `who` and `against` are contestants."""
 

@@ -36,7 +36,8 @@ class ReviewCreate(Strict):
     rubric: dict[Criterion, Mark] = Field(default_factory=dict)
     comment: str | None = Field(default=None, max_length=4000)
     personal_data: bool = False
-    """Whether question, answer or feedback names or describes a private person; then nothing is learnt from it."""
+    """Whether question, answer or feedback names or describes a private person; then nothing is learnt from it, nor
+    from the later answers of its conversation, which were given with it in view."""
     topic: About = None
     """What the answer is about; it holds for the other answers of its conversation too, until they are said to be about
     something else."""

@@ -5,6 +5,7 @@ Knows no row and no file.
 
 import math
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
@@ -41,8 +42,9 @@ class Near:
 
 
 def words(text: str) -> list[str]:
-    """Words in order, without case and punctuation."""
-    return WORD.findall(text.casefold())
+    """Words in order, without case and punctuation. An accent is a part of its letter, whichever way it is written: a
+    Mac's file names and many PDFs write it behind the letter, where it would end the word."""
+    return WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def runs(found: list[str], length: int) -> set[str]:

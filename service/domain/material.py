@@ -190,7 +190,12 @@ async def _withheld(
 ) -> dict[str | None, Withheld]:
     """What people keep from training: by the id of an answer, or of one piece of feedback."""
     kept = await conversations.kept_from_training(session, completion_ids)
-    found = {**reviews.withheld(items.values()), **dict.fromkeys(kept, "kept_private")}
+    personal = await reviews.after_personal_data(session, completion_ids)
+    found = {
+        **dict.fromkeys(personal, "personal_data"),
+        **reviews.withheld(items.values()),
+        **dict.fromkeys(kept, "kept_private"),
+    }
     return cast(dict[str | None, Withheld], found)
 
 

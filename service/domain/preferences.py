@@ -1,7 +1,8 @@
 """The rules by which feedback becomes rows that train, and the reasons why some of it does not.
 
 - A correction, and a preference for one of two answers to one prompt, makes a preference pair (`dpo`) and an
-  example of the better answer (`sft`). A thumb makes a rated completion (`kto`), never a pair.
+  example of the better answer (`sft`), with earlier answers to be read and not learned from. A thumb makes a rated
+  completion (`kto`), never a pair.
 - A tie trains nothing, nor does it when both answers are bad; they count where agreement is measured.
 - Left out for what it is, see `Fault`: what was broken off, cut off, bound to a form, or asks a held-out question.
 - Left out because people keep it from training, see `Withheld`.
@@ -131,7 +132,7 @@ def row_of(kind: Kind, said: Said, answer: Answer, other: Answer | None) -> dict
         return {"prompt": answer.messages, "completion": [given], "label": label, "tailorbird": origin}
     better = {"role": "assistant", "content": _better(said, other)}
     if kind == "sft":
-        return {"messages": [*answer.messages, better], "tailorbird": origin}
+        return {"messages": [*map(_unlearned, answer.messages), better], "tailorbird": origin}
     return {
         "input": {"messages": answer.messages},
         "preferred_output": [better],
@@ -193,6 +194,11 @@ def _piece(
         voice=_digest(kind, subject, said.user_id) if counts else None,
         draw=draw_of(said.feedback_id), ratio=None, adapters=answer.adapter, left=None,
     )  # fmt: skip
+
+
+def _unlearned(message: dict[str, Any]) -> dict[str, Any]:
+    """An earlier message as it is read and not learned from: nobody said that an earlier answer was good."""
+    return message | {"weight": 0} if message["role"] == "assistant" else message
 
 
 def _better(said: Said, other: Answer | None) -> str:

@@ -10,11 +10,10 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.contract.evaluations import EvaluationReport
 from service.contract.jobs import TrainingReport
 from service.contract.releases import Adapter, Manifest, Promotion, Release, ReleaseState, ServingProof
 from service.db import tables
-from service.domain import assistants
+from service.domain import assistants, gates
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
 from service.errors import Conflict, NotFound
@@ -86,16 +85,9 @@ async def promote(
 async def check_allowed(session: AsyncSession, release: tables.Release, override_reason: str | None) -> None:
     """Raise `Conflict` unless the release may answer people: its gate passed, or somebody answers for it."""
     await check_served(session, release)
-    evaluation = (
-        await session.get(tables.Evaluation, release.evaluation_id) if release.evaluation_id else None
-    )
-    report = EvaluationReport.model_validate(evaluation.report) if evaluation and evaluation.report else None
-    if (report is None or report.gate.verdict != "pass") and override_reason is None:
-        why = (
-            "it was not evaluated"
-            if report is None
-            else "its evaluation says hold: " + report.gate.reasons[0]
-        )
+    gate = await gates.gate_of(session, release, await assistants.get_assistant(session, release.assistant))
+    if (gate is None or gate.verdict != "pass") and override_reason is None:
+        why = "it was not evaluated." if gate is None else "its evaluation says hold: " + gate.reasons[0]
         raise Conflict(
             f"Release {release.number} of '{release.assistant}' is held: {why} "
             "Send 'override_reason' to let it answer all the same; your name and reason are kept.",
@@ -159,9 +151,6 @@ async def shown(session: AsyncSession, release: tables.Release) -> Release:
     """The release as the contract shows it; its state follows from the assistant's pointer and history."""
     assistant = await assistants.get_assistant(session, release.assistant)
     adapter = await session.get_one(tables.Adapter, release.adapter)
-    evaluation = (
-        await session.get(tables.Evaluation, release.evaluation_id) if release.evaluation_id else None
-    )
     promotion = await session.scalar(
         select(tables.Move)
         .where(tables.Move.to_release_id == release.id, tables.Move.kind != "staging")
@@ -176,7 +165,7 @@ async def shown(session: AsyncSession, release: tables.Release) -> Release:
         id=release.id, assistant=release.assistant, number=release.number, adapter=release.adapter,
         model=adapter.model, job=release.job_id,
         state=state,
-        gate=evaluation.report["gate"] if evaluation and evaluation.report else None,
+        gate=await gates.gate_of(session, release, assistant),
         evaluation=release.evaluation_id, created_at=release.created_at,
         promoted_at=promotion.created_at if promotion else None, promoted_by=by.name if by else None,
         override_reason=promotion.reason if promotion and promotion.kind == "promotion" else None,

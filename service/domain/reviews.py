@@ -5,11 +5,12 @@ leads back to who wrote it.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, cast
 
 from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from service.contract.chat import Message
 from service.contract.feedback import FeedbackCreate
@@ -93,8 +94,10 @@ async def undo(session: AsyncSession, caller: Caller, review_id: str) -> tables.
 
 
 async def sort_again(session: AsyncSession, row: tables.Review) -> None:
-    """What was said of the answer, and, where the verdict says what it is about, of those of its conversation."""
-    wanted = await topics.near(session, row.completion_id) if row.topic else [row.completion_id]
+    """What was said of the answer, and, where the verdict says what it is about or that it holds personal data, of
+    those of its conversation."""
+    wide = row.topic or row.personal_data
+    wanted = await topics.near(session, row.completion_id) if wide else [row.completion_id]
     await feedback.sort_again(session, wanted)
 
 
@@ -126,6 +129,24 @@ def withheld(items: Iterable[Item]) -> dict[str, str]:
             found[item.completion_id] = reason
         found |= dict.fromkeys(_replaced(item), "replaced")
     return found
+
+
+async def after_personal_data(session: AsyncSession, completion_ids: Collection[str]) -> set[str]:
+    """Those of these answers that come after one with personal data in their conversation: it was read with their
+    question, so it would stand in what they teach."""
+    row, earlier, review = tables.Completion, aliased(tables.Completion), tables.Review
+    query = (
+        select(row.id)
+        .join(earlier, earlier.conversation_id == row.conversation_id)
+        .join(review, review.completion_id == earlier.id)
+        .where(
+            row.id.in_(completion_ids),
+            earlier.created_at <= row.created_at,
+            review.personal_data,
+            review.undone_at.is_(None),
+        )
+    )
+    return set(await session.scalars(query))
 
 
 async def shown(session: AsyncSession, rows: list[tables.Review]) -> list[Review]:

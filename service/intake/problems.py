@@ -26,7 +26,7 @@ MENDS = {
 
 FROM_CONTRACT = (
     ("role 'tool'", "tool_message"),
-    ("the last message of role 'assistant' is empty", "empty_field"),
+    ("of role 'assistant', is empty", "empty_field"),
     ("last message", "last_message"),
     ("are the same", "same_answers"),
     ("needs content", "empty_field"),

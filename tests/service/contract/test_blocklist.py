@@ -1,3 +1,5 @@
+import unicodedata
+
 import pytest
 
 from service.contract.blocklist import Blocklist
@@ -33,6 +35,17 @@ CASES = Blocklist(
 def test_a_text_that_repeats_a_held_out_question_is_known_by_its_name(text: str, name: str | None):
     found = CASES.match(text)
     assert (found.name if found else None) == name
+
+
+@pytest.mark.parametrize("question", ["À quelle heure part le ferry préféré ?", "Où est le café ?"])
+def test_an_accent_written_behind_its_letter_hides_no_question(question: str):
+    """As files from a Mac and many PDFs have it."""
+    cases = Blocklist([Case(id="one", question=question, facts=["x"])])
+    behind = unicodedata.normalize("NFD", question)
+    assert behind != question
+    found = cases.match(behind)
+    assert found is not None
+    assert (found.name, found.how) == ("one", "same")
 
 
 def test_of_several_texts_one_that_asks_is_enough():

@@ -236,6 +236,31 @@ async def test_a_reviewers_verdict_counts_for_what_was_taken_in_before_it(world:
     assert (await world.readiness()).rated == 1
 
 
+async def test_personal_data_keeps_the_later_answers_of_its_conversation_from_training_too(world: World):
+    """They were given with it in view, so it would stand in their rows, whoever is asked to judge them."""
+    for number in (1, 2, 3):
+        given = await world.answer(number, conversation_id="talk" if number < 3 else "another")
+        await world.say(given, type="correction", correction="better")
+    before = await world.answer(0, conversation_id="talk")
+    await world.say(before, type="correction", correction="better")
+    assert (await world.readiness()).pairs == 4
+
+    async with world.database.writing() as session:
+        session.add(
+            tables.Review(
+                id="rev_1", completion_id="chatcmpl-1", assistant="desk", user_id=world.admin.user_id, key_id="k",
+                verdict="reject", why="correction", rubric={}, personal_data=True, at=1.0, topic=None,
+            )
+        )  # fmt: skip
+        await session.flush()
+        await reviews.sort_again(session, await session.get_one(tables.Review, "rev_1"))
+    found = await world.readiness()
+    assert (found.pairs, found.excluded) == (2, {"personal_data": 2})
+    async with world.database.writing() as session:
+        await reviews.undo(session, world.admin, "rev_1")
+    assert (await world.readiness()).pairs == 4
+
+
 async def test_the_gateway_takes_in_what_waits_without_being_asked(world: World, monkeypatch):
     monkeypatch.setattr("service.upkeep.SOON", 0.001)
     await world.say(await world.answer(1), type="correction", correction="better")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from service.contract.blocklist import Blocklist
+from service.contract.datasets import Example
 from service.contract.evaluations import Case
 from service.domain.preferences import Answer, Said, draw_of, pieces, row_of, verdicts
 
@@ -75,6 +76,19 @@ def test_a_tie_never_trains_but_speaks_where_agreement_is_measured(outcome: str)
     assert [one.subject is not None for one in found if one.kind == "dpo"] == [True]
     decided = pieces(PREFERENCE, ANSWER, OTHER, NONE)
     assert found[0].subject == decided[0].subject
+
+
+def test_an_example_teaches_its_own_answer_and_none_of_those_before_it():
+    """Earlier answers may have been broken off, corrected or disliked; they are there to be read."""
+    before = [*QUESTION, {"role": "assistant", "content": "At te"}, {"role": "user", "content": "And back?"}]
+    row = row_of("sft", CORRECTION, replace(ANSWER, messages=before), None)
+    learned = [
+        one["content"] for one in row["messages"] if one["role"] == "assistant" and one.get("weight") != 0
+    ]
+    assert learned == ["At nine."]
+    assert [one["content"] for one in row["messages"]] == [*(one["content"] for one in before), "At nine."]
+    assert Example.model_validate(row)
+    assert before[1] == {"role": "assistant", "content": "At te"}, "what was recorded stays as it was"
 
 
 def test_opposite_preferences_are_on_one_subject_and_on_two_sides():

@@ -3,7 +3,7 @@ from sqlalchemy import select
 
 from service.contract.releases import Promotion
 from service.db import tables
-from service.domain import chat, models, releases, timeline
+from service.domain import assistants, chat, models, releases, timeline
 from service.domain.identity import now
 from service.domain.keys import Caller
 from service.errors import Conflict, NotAllowed, NotFound
@@ -32,18 +32,20 @@ async def offer(world: World, number: int) -> str:
         return (await releases.offer(session, "desk", digest, job.id)).id
 
 
-async def evaluate(world: World, release: str, verdict: str) -> None:
+async def evaluate(world: World, release: str, verdict: str, against: str | None = None) -> None:
+    """`against` is what was live then, as evaluations call it: `desk@1`."""
     async with world.database.writing() as session:
         row = await releases.get_release(session, release)
+        held = {"live": against} if against else {}
         report = {
-            "cases": 1, "languages": {"en": 1}, "contestants": {}, "primary": "chrf", "scores": [], "differences": [],
+            "cases": 1, "languages": {"en": 1}, "contestants": held, "primary": "chrf", "scores": [], "differences": [],
             "gate": {"verdict": verdict, "reasons": ["It is 3 points worse."]}, "seconds": 1,
         }  # fmt: skip
         evaluation = tables.Evaluation(
             id=f"eval-{release}", job_id=row.job_id or "", assistant="desk", release_id=release,
             cases_file=await _a_file(session), report=report, created_at=1, finished_at=2,
         )  # fmt: skip
-        session.add(evaluation)
+        await session.merge(evaluation)
         row.evaluation_id = evaluation.id
 
 
@@ -78,6 +80,41 @@ async def test_a_release_that_passed_goes_live_and_one_that_is_held_needs_a_reas
         retired = await releases.shown(session, await releases.get_release(session, good))
     assert (shown.state, shown.promoted_by, shown.override_reason) == ("live", "Ada", REASON)
     assert retired.state == "retired"
+
+
+async def test_a_pass_is_none_any_more_once_another_release_answers_than_the_one_it_was_held_against(
+    world: World,
+):
+    await world.add_file(b"{}\n", "cases")
+    first, second, third = [await offer(world, number) for number in (1, 2, 3)]
+    await promote(world, first, REASON)
+    await evaluate(world, second, "pass", against="desk@1")
+    await evaluate(world, third, "pass", against="desk@1")
+    await promote(world, third)
+    with pytest.raises(
+        Conflict, match="before release 3 went live, and was not held against that. Evaluate it again"
+    ):
+        await promote(world, second)
+    async with world.database.reading() as session:
+        gates = [
+            (await releases.shown(session, await releases.get_release(session, one))).gate
+            for one in (second, third)
+        ]
+    assert [gate and gate.verdict for gate in gates] == ["hold", "pass"]
+    await evaluate(world, second, "pass", against="desk@3")
+    await promote(world, second)
+    assert (await live(world)).release == "desk@2"
+
+
+async def test_a_pass_on_other_questions_than_the_assistants_is_none(world: World):
+    await world.add_file(b"{}\n", "cases")
+    release = await offer(world, 1)
+    await evaluate(world, release, "pass")
+    others = await world.add_file(b'{"question": "Where?"}\n', "cases")
+    async with world.database.writing() as session:
+        (await assistants.get_assistant(session, "desk")).cases_file = others
+    with pytest.raises(Conflict, match="other questions than the assistant has now"):
+        await promote(world, release)
 
 
 async def test_a_release_never_evaluated_is_held(world: World):

@@ -108,6 +108,8 @@ SENTENCES: dict[str, str] = {
     "gate_of_base": "the base model",
     "gate_difference": "{mean} points (95% interval: {low} to {high}; {n} questions)",
     "gate_difference_one": "{mean} points (95% interval: {low} to {high}; 1 question)",
+    "gate_another_live": "It passed before release {live} went live, and was not held against that. Measure again.",
+    "gate_other_questions": "It passed on other questions than the assistant has now. Measure again.",
     "gate_no_rival": "There is no live release and no base model to compare the candidate with.",
     "gate_unanswered": "{n} of the {planned} planned questions got no valid answer or score for {who}. Nothing can pass "
     "before every question counts: remove the cause and measure again.",
