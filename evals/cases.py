@@ -1,10 +1,9 @@
 """Held-out cases: reading them, checking them, naming the nameless.
 
-Owns what makes a file of cases fit for measuring. Knows no metric and no gateway.
+Owns how a file of cases is read for measuring. Knows no metric and no gateway.
 """
 
 import hashlib
-import json
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -34,20 +33,13 @@ def read_cases(path: Path, sha256: str) -> list[Case]:
         )
     cases = [
         _case(number, line)
-        for number, line in enumerate(content.decode("utf-8", "replace").split("\n"), start=1)
+        for number, line in enumerate(content.decode("utf-8-sig", "replace").split("\n"), start=1)
         if line.strip()
     ]
     if not cases:
         raise Refused("no_cases", "The file of cases is empty. Add at least one question.", path.name)
     _refuse_doubles(cases)
     return cases
-
-
-def stable_id(case: Case) -> str:
-    """An id that depends on what the case says and on nothing else, so that reports can be compared."""
-    said = case.model_dump(mode="json", exclude={"id"}, exclude_none=True)
-    canonical = json.dumps(said, ensure_ascii=False, sort_keys=True)
-    return "case-" + hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 def question_of(case: Case) -> str:
@@ -71,14 +63,9 @@ def _case(number: int, line: str) -> Case:
             "Correct the line and start again.",
             f"line {number}",
         ) from error
-    if case.messages is not None and (not case.messages or case.messages[-1].role != "user"):
-        raise Refused(
-            "invalid_case",
-            f"Line {number} of the cases has 'messages' that do not end with the user's question. "
-            "Leave out what follows it.",
-            f"line {number}",
-        )
-    return case if case.id else case.model_copy(update={"id": stable_id(case)})
+    if (why := case.unfit()) is not None:
+        raise Refused("invalid_case", f"Line {number} of the cases: {why}", f"line {number}")
+    return case.model_copy(update={"id": case.name()})
 
 
 def _refuse_doubles(cases: list[Case]) -> None:

@@ -115,9 +115,11 @@ class Batches:
             return
         if batch.status == "validating":
             found = await asyncio.to_thread(batch_lines.check, path, batch.endpoint)
+            async with self._house.database.reading() as session:
+                await batches.look_up_models(session, found, base_name=self._house.settings.model_name)
             async with self._house.database.writing() as session:
                 batch = await batches.get_batch(session, None, batch_id)
-                await batches.begin(session, batch, found, base_name=self._house.settings.model_name)
+                await batches.begin(session, batch, found)
         if batch.status == "failed":
             return
         results = await asyncio.to_thread(Results, self._house.store.batch(batch_id))
@@ -196,11 +198,12 @@ class Batches:
         attempts = 0
         while True:
             response = await self._in_turn(batch, line)
-            attempts += 1
             wait = float(response.headers.get("retry-after", 0))
             if response.status_code == 429 and wait:
                 await asyncio.sleep(min(wait, 60.0))
-            elif response.status_code == 503 and wait and attempts < OUTAGES:
+                continue
+            attempts += 1
+            if response.status_code == 503 and wait and attempts < OUTAGES:
                 await asyncio.sleep(min(wait * 2.0 ** (attempts - 1), 60.0))
             elif response.status_code >= 500 and attempts < ATTEMPTS:
                 await asyncio.sleep(1.0)

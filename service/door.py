@@ -1,8 +1,9 @@
 """Before a body is read: who calls, and how much may come.
 
 FastAPI reads a request's body before any handler asks who sent it, so a stranger could fill the memory or
-the temporary folder. Here a request that may carry a body shows its key first, and a body that grows too
-long is refused where it stands. Knows no route but the one that opens a session and those that take a file.
+the temporary folder. Here a request of a method with a body shows its key first, and a body that grows too
+long, whatever the method, is refused where it stands. Knows no route but the one that opens a session and
+those that take a file.
 """
 
 import re
@@ -11,11 +12,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.deps import House, identify
+from service.api.deps import NO_BODY, identify
 from service.errors import TailorbirdError, TooLarge
 from service.refusals import OUTAGES, answer, of_outage
 
-NO_BODY = {"GET", "HEAD", "OPTIONS"}
 SIGN_IN = "/api/session"
 STRANGERS = 64 << 10
 """Bytes of a body that needs no key."""
@@ -34,14 +34,14 @@ class Door:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] in NO_BODY:
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        request, house = Request(scope), scope["app"].state.house
+        request = Request(scope)
         try:
-            if scope["path"] != SIGN_IN:
-                await identify(request, house)
-            limit = _limit(request, house)
+            if not _of_strangers(scope):
+                await identify(request, request.app.state.house)
+            limit = _limit(request)
             if int(request.headers.get("content-length") or 0) > limit:
                 raise TooLarge(_too_large(limit))
         except TailorbirdError as error:
@@ -53,12 +53,17 @@ class Door:
         await self.app(scope, _counted(receive, limit), send)
 
 
-def _limit(request: Request, house: House) -> int:
-    if request.url.path == SIGN_IN:
+def _of_strangers(scope: Scope) -> bool:
+    """Whether a body of this request needs no key."""
+    return scope["method"] in NO_BODY or scope["path"] == SIGN_IN
+
+
+def _limit(request: Request) -> int:
+    if _of_strangers(request.scope):
         return STRANGERS
     form = request.headers.get("content-type", "").startswith("multipart/form-data")
-    takes_file = form and FILES.fullmatch(request.url.path)
-    return (house.settings.max_upload_mb << 20) + FRAME if takes_file else JSON
+    takes_file = form and FILES.fullmatch(request.scope["path"])
+    return (request.app.state.house.settings.max_upload_mb << 20) + FRAME if takes_file else JSON
 
 
 def _counted(receive: Receive, limit: int) -> Receive:

@@ -14,7 +14,7 @@ from pathlib import Path
 from service import outcomes
 from service.contract import folder
 from service.contract.jobs import Manifest, TrainingReport
-from service.db.session import Database
+from service.db.session import Database, is_held
 from service.domain import adapters, jobs, passes
 from service.errors import EngineTimeout, EngineUnavailable, TailorbirdError
 from service.logs import log
@@ -29,25 +29,35 @@ async def follow(database: Database, parts: outcomes.Parts, job_id: str, place: 
     while True:
         began = time.monotonic()
         for left in _waiting(place)[:1]:
-            await _take_in(database, parts, job_id, left)
+            try:
+                await _take_in(database, parts, job_id, left)
+            except Exception as error:
+                if not is_held(error):
+                    raise
         await asyncio.sleep(POLL + REST * (time.monotonic() - began))
 
 
 async def take_in_rest(database: Database, parts: outcomes.Parts, job_id: str, place: Path) -> None:
-    """Take in what a finished job's passes have left, as many as will be kept beside its own adapter."""
+    """Take in what a finished job's passes have left, as many as will be kept beside its own adapter.
+
+    Raises what says that others hold the database; what is left then may be taken in again.
+    """
     for left in _waiting(place)[-(folder.PASSES - 1) :]:
         await _take_in(database, parts, job_id, left)
 
 
 async def _take_in(database: Database, parts: outcomes.Parts, job_id: str, left: Path) -> None:
-    """One pass; its folder stays when the engine is not to be had now. The broad `except` is the edge of the pass."""
+    """One pass; its folder stays when the engine is not to be had now, or others hold the database, which is raised.
+    The broad `except` is the edge of the pass."""
     step = folder.step(left)
     try:
         await _publish(database, parts, job_id, left)
     except (EngineUnavailable, EngineTimeout) as error:
         log.info("checkpoint waits", extra={"fields": {"job": job_id, "step": step, "why": error.message}})
         return
-    except Exception as error:  # noqa: BLE001 - the edge of the pass
+    except Exception as error:
+        if is_held(error):
+            raise
         if not left.exists():  # the trainer has a newer one in its place
             return
         log.warning("no checkpoint", exc_info=error, extra={"fields": {"job": job_id, "step": step}})

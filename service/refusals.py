@@ -114,7 +114,7 @@ async def _no_route(request: Request, error: Exception) -> JSONResponse:
         takes = ", ".join(_methods(request))
         told = NotTaken(f"{asked} is not served here. This address takes {takes}.")
         return JSONResponse(told.body(), told.status, {"allow": takes})
-    if error.status_code == 400 and "json" in request.headers.get("content-type", ""):
+    if error.status_code == 400 and "json" in request.headers.get("content-type", "").lower():
         return answer(BadInput("The body is not JSON in UTF-8.", code="invalid_json"))
     kind = "invalid_request_error" if error.status_code < 500 else "server_error"
     body = {"error": {"message": str(error.detail), "type": kind, "param": None, "code": None}}

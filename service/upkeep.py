@@ -16,6 +16,7 @@ from service.domain import (
     batches,
     files,
     house_rules,
+    idempotency,
     imports,
     jobs,
     material,
@@ -78,6 +79,7 @@ async def tidy(house: House) -> None:
     async with house.database.writing() as session:
         await uploads.expire(session)
         await webhooks.forget_old(session)
+        await idempotency.forget_old(session)
         removed = await files.forget_needless(session)
         left.parts -= await uploads.pending(session)
         left.answers -= (await batches.unfinished(session)).keys()

@@ -2,8 +2,8 @@
 
 One job at a time. A claim is a lease, renewed while the subprocess lives; a worker that dies lets it
 run out, and the job is claimed again: training goes on from its last checkpoint. The subprocess dies with the
-worker. What it leaves behind is taken in only when `report.json` is there. Knows no torch: the subprocess is named
-by its module.
+worker. What it leaves behind is taken in only when `report.json` is there. A database that others hold is no fault
+of a job: what is to be written waits. Knows no torch: the subprocess is named by its module.
 """
 
 import asyncio
@@ -14,8 +14,10 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from service import outcomes, passes, progress
 from service.contract import folder
@@ -23,7 +25,7 @@ from service.contract.jobs import JobError, Progress
 from service.contract.rendering import Rendered
 from service.curves import Curves
 from service.db import tables
-from service.db.session import Database
+from service.db.session import Database, is_held
 from service.domain import jobs
 from service.domain.keys import Hasher
 from service.engine import rendering
@@ -39,6 +41,8 @@ POLL = 0.5
 """Seconds between two looks at the queue, or at a running job's progress."""
 GRACE = 10.0
 """Seconds a subprocess has to end by itself: a cancelled one, or one to pause because the service stops."""
+
+T = TypeVar("T")
 
 
 class Worker:
@@ -60,16 +64,21 @@ class Worker:
         self.store.prepare()
         log.info("worker ready")
         while not self._stopping.is_set():
-            async with self.database.writing() as session:
-                await jobs.requeue_lost(session, self.settings.job_attempts)
-                job = await jobs.claim(session, self.name)
-            if job is None:
-                await self._pause()
-                continue
-            await self._work(job)
+            try:
+                job = await self._claim()
+                await (self._pause() if job is None else self._work(job))
+            except Exception as error:
+                if not is_held(error):
+                    raise
+                log.warning("others hold the database; a job that is claimed is left to its lease")
         for engine in self.engines:
             await engine.close()
         await self.database.close()
+
+    async def _claim(self) -> tables.Job | None:
+        async with self.database.writing() as session:
+            await jobs.requeue_lost(session, self.settings.job_attempts)
+            return await jobs.claim(session, self.name)
 
     async def _pause(self) -> None:
         try:
@@ -78,13 +87,29 @@ class Worker:
             return
 
     async def _work(self, job: tables.Job) -> None:
-        """One job from claim to end. The broad `except` is the edge of the job: it ends as failed, with its reason."""
+        """One job from claim to end. The broad `except` is the edge of the job: it ends as failed, with its reason.
+
+        Raises what says that others hold the database: the job has not ended, and goes on when its lease has run out.
+        """
         log.info("job begins", extra={"fields": {"job": job.id, "kind": job.kind, "attempt": job.attempts}})
         try:
             await self._execute(job)
-        except Exception as error:  # noqa: BLE001 - the edge of the job
+        except Exception as error:
+            if is_held(error):
+                raise
             log.error("job failed", exc_info=error, extra={"fields": {"job": job.id}})
-            await self._fail(job, _as_error(error))
+            await self._patiently(partial(self._fail, job, _as_error(error)))
+
+    async def _patiently(self, write: Callable[[], Awaitable[T]]) -> T:
+        """Again and again while others hold the database, unless the worker is to stop. Raises what `write` does."""
+        while True:
+            try:
+                return await write()
+            except Exception as error:
+                if not is_held(error) or self._stopping.is_set():
+                    raise
+                log.warning("others hold the database; what is to be written waits")
+                await self._pause()
 
     async def _execute(self, job: tables.Job) -> None:
         place = self.store.job(job.id)
@@ -96,12 +121,12 @@ class Worker:
             _lay_out(place, spec, inputs)
             ended = await self._run(job, place)
             if ended != "done":
-                await self._ended_early(job, place, ended)
+                await self._patiently(partial(self._ended_early, job, place, ended))
                 return
         keep = asyncio.create_task(self._keep_lease(job.id))
         try:
-            await passes.take_in_rest(self.database, self.parts, job.id, place)
-            await outcomes.take_in(self.database, self.parts, job, place)
+            await self._patiently(partial(passes.take_in_rest, self.database, self.parts, job.id, place))
+            await self._patiently(partial(outcomes.take_in, self.database, self.parts, job, place))
         finally:
             keep.cancel()
         log.info("job done", extra={"fields": {"job": job.id}})
@@ -142,7 +167,7 @@ class Worker:
         follow = Follower(place / folder.PROGRESS)
         ends_at, compared = None, False
         while True:
-            wish = await self._step(job, follow.news())
+            wish = await self._patiently(partial(self._step, job, follow.news()))
             if wish in ("cancelled", "lost"):
                 return wish
             if not compared and (place / folder.PROMPTS).exists():
@@ -157,7 +182,7 @@ class Worker:
                 await asyncio.wait_for(process.wait(), POLL)
             except TimeoutError:
                 continue
-            await self._step(job, follow.news())
+            await self._patiently(partial(self._step, job, follow.news()))
             code = process.returncode or 0
             return _ended_together(place, code) if together > 1 else _ended(place, code)
 
@@ -169,8 +194,12 @@ class Worker:
             raise NotServed(found.because, code=rendering.CODE, param=found.row)
         code = "prompts_same" if found.state == "same" else "prompts_unchecked"
         data = {"n": found.prompts, "sha256": (found.sha256 or "")[:12]}
-        async with self.database.writing() as session:
-            await jobs.add_event(session, job.id, found.because, code=code, data=data)
+
+        async def tell() -> None:
+            async with self.database.writing() as session:
+                await jobs.add_event(session, job.id, found.because, code=code, data=data)
+
+        await self._patiently(tell)
 
     async def _step(self, job: tables.Job, news: list[Progress]) -> str:
         """Write the news, keep the lease, and see whether to go on: one transaction."""
@@ -189,9 +218,12 @@ class Worker:
             return "pause" if fresh.pause_requested else "go on"
 
     async def _keep_lease(self, job_id: str) -> None:
-        while True:
+        async def renew() -> None:
             async with self.database.writing() as session:
                 await jobs.renew(session, job_id, self.name)
+
+        while True:
+            await self._patiently(renew)
             await asyncio.sleep(jobs.LEASE / 4)
 
     async def _ended_early(self, job: tables.Job, place: Path, how: str) -> None:

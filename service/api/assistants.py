@@ -82,6 +82,6 @@ async def roll_back(
     name: str, wanted: Rollback, session: WriteDep, caller: ReviewerDep, note: NoteDep
 ) -> Assistant:
     """Go back to what was live before. Answers under way end on the release they began with."""
-    assistant = await releases.roll_back(session, caller, name, wanted.reason)
+    assistant = await releases.roll_back(session, caller, name, wanted.reason, wanted.release)
     await note("release.rolled_back", name, release=assistant.live_release_id, reason=wanted.reason)
     return await assistants.shown(session, assistant)

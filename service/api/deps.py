@@ -5,6 +5,7 @@ saved. Owns no rule: it fetches, and notes behind the answer which key was used.
 """
 
 import asyncio
+import codecs
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable
@@ -17,13 +18,14 @@ import httpx
 import orjson
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.contract.audit import Action
 from service.db.group_commit import GroupCommit
 from service.db.recent import Recent
-from service.db.session import Database
+from service.db.session import Database, is_held
 from service.domain import audit, keys, material
 from service.domain.chat import Route
 from service.domain.hyperparameters import Bounds
@@ -38,6 +40,8 @@ from service.storage.local import Store
 log = logging.getLogger(__name__)
 EVERY = 600.0
 """Seconds between two notes of the use of one key."""
+NO_BODY = {"GET", "HEAD", "OPTIONS"}
+"""Methods whose requests say all in their address: no route reads a body of theirs."""
 
 
 @dataclass
@@ -91,8 +95,14 @@ class House:
         async with self.database.reading() as session:
             behind = await material.waiting(session)
         for assistant in behind:
-            async with self.database.writing(records=True) as session:
-                await material.take_in(session, self.store, assistant)
+            try:
+                async with self.database.writing(records=True) as session:
+                    await material.take_in(session, self.store, assistant)
+            except Exception as error:
+                # Another assistant's can be sorted and reviewed all the same, unless nobody can write at all.
+                if isinstance(error, SQLAlchemyError) and is_held(error):
+                    raise
+                log.error("sorting feedback failed", exc_info=error)
 
 
 async def house_of(request: Request) -> House:
@@ -113,8 +123,8 @@ RetryDep = Annotated[bool, Depends(retried)]
 
 async def must_be_sound(request: Request) -> None:
     """Raise `BadInput` for JSON that Python reads and nothing behind us takes: half a character, a number beyond
-    64 bits, endless nesting. What is no JSON at all is left to the route."""
-    if "json" not in request.headers.get("content-type", ""):
+    64 bits, endless nesting, NaN and Infinity. What is no JSON at all is left to the route."""
+    if request.method in NO_BODY or "json" not in request.headers.get("content-type", "").lower():
         return
     try:
         body = await request.json()
@@ -122,8 +132,16 @@ async def must_be_sound(request: Request) -> None:
         return
     try:
         orjson.dumps(body)
+        # It writes NaN as null, so the bytes themselves are read as strictly.
+        orjson.loads((await request.body()).removeprefix(codecs.BOM_UTF8))
     except TypeError as error:
         raise BadInput(f"The body holds what cannot be passed on: {error}.", code="invalid_json") from None
+    except ValueError as error:
+        raise BadInput(
+            f"The body holds what is no value of JSON, such as NaN or Infinity: {error}. "
+            "Send a number, or leave the field out.",
+            code="invalid_json",
+        ) from None
 
 
 async def reading(house: HouseDep) -> AsyncIterator[AsyncSession]:

@@ -25,7 +25,7 @@ async def list_keys(session: ReadDep, caller: CallerDep) -> dict[str, Any]:
 async def create_key(
     wanted: KeyCreate, session: WriteDep, house: HouseDep, caller: CallerDep, note: NoteDep
 ) -> NewKey:
-    """It may do what the present one may, or less: `role`.
+    """It may do what the present one may, or less: `role`. Where that one expires, it expires no later.
 
     Only an administrator gives a key limits; anybody else's new key spends what the present one may.
     """
@@ -37,7 +37,7 @@ async def create_key(
         session, house.hasher, user_id=caller.user_id, kind="api", name=wanted.name, life=life,
         budget_id=None if caller.may("administrator") else caller.budget_id,
         # A key of less power cannot make one of more, so none is left open.
-        role=wanted.role or cast(Role, caller.role),
+        role=wanted.role or cast(Role, caller.role), until=await keys.end_of(session, caller),
     )  # fmt: skip
     if wanted.limits is not None:
         await limits.set_limits(session, key, wanted.limits)
@@ -62,6 +62,7 @@ async def change_key(
 
 @router.delete("/{key_id}")
 async def revoke_key(key_id: str, session: WriteDep, caller: CallerDep, note: NoteDep) -> Deleted:
+    """Revoke a key; the browser sessions that were opened with it end too. Keys that were made with it stay."""
     await keys.end_key(session, caller, key_id)
     await note("key.revoked", key_id)
     return Deleted(id=key_id, object="key")

@@ -4,6 +4,8 @@ Owns the shapes of a held-out case, an answer, a score and the gate's verdict, a
 spec of an evaluation. Knows no metric's inside.
 """
 
+import hashlib
+import json
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -46,6 +48,26 @@ class Case(Wire):
         if self.messages is not None:
             return [message.model_dump(exclude_none=True) for message in self.messages]
         return [{"role": "user", "content": self.question}]
+
+    def unfit(self) -> str | None:
+        """Why nobody can be asked this, though it is a case: what a file is held to when it comes and when it is used.
+
+        No part of the shape itself, or what was kept before it was asked for could not be read any more.
+        """
+        if self.messages is None:
+            asked = (self.question or "").strip()
+            return None if asked else "'question' is empty. Write what is to be asked."
+        if not self.messages or self.messages[-1].role != "user":
+            return "'messages' do not end with the user's question. Leave out what follows it."
+        return None
+
+    def name(self) -> str:
+        """Its id, else one that depends on what it says and on nothing else, so that reports can be compared."""
+        if self.id:
+            return self.id
+        said = self.model_dump(mode="json", exclude={"id"}, exclude_none=True)
+        canonical = json.dumps(said, ensure_ascii=False, sort_keys=True)
+        return "case-" + hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
 class Judge(Strict):

@@ -101,3 +101,6 @@ class Rollback(Strict):
     model_config = example(reason="it names the wrong pier")
 
     reason: str = Field(min_length=1, max_length=2000)
+    release: str | None = Field(
+        default=None, description="the one that you take to be live; no other is rolled back then"
+    )

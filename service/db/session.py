@@ -14,7 +14,6 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import event, make_url
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoTurn
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionmaker, create_async_engine
 
@@ -107,7 +106,7 @@ class Database:
             self._line.release()
 
 
-def is_held(error: SQLAlchemyError) -> bool:
+def is_held(error: Exception) -> bool:
     """Whether others held the database all the time that a writer waited, whatever it wanted to write."""
     code = getattr(getattr(error, "orig", None), "sqlite_errorcode", sqlite3.SQLITE_OK)
     return isinstance(error, NoTurn) or code & 0xFF == sqlite3.SQLITE_BUSY

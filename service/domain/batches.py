@@ -91,8 +91,9 @@ def cancel(caller: Caller, batch: tables.Batch) -> None:
     move(batch, "cancelling")
 
 
-async def begin(session: AsyncSession, batch: tables.Batch, found: Checked, *, base_name: str) -> None:
-    """From what the reading found to `in_progress`, or to `failed` with every problem by its line."""
+async def look_up_models(session: AsyncSession, found: Checked, *, base_name: str) -> None:
+    """Add to what the reading found which models there are none of. A file may name thousands: not while others wait
+    to write."""
     for model, lines in found.models.items():
         try:
             await chat.resolve(session, model, base_name=base_name)
@@ -101,6 +102,10 @@ async def begin(session: AsyncSession, batch: tables.Batch, found: Checked, *, b
                 BatchError(code=error.code or "", message=error.message, param="body.model", line=line)
                 for line in lines[:MAX_ERRORS]
             ]
+
+
+async def begin(session: AsyncSession, batch: tables.Batch, found: Checked) -> None:
+    """From what the reading found to `in_progress`, or to `failed` with every problem by its line."""
     if batch.status != "validating":
         return
     batch.total = found.total

@@ -60,6 +60,7 @@ async def _texts(session: AsyncSession, caller: Caller, words: str) -> dict[str,
         .where(
             tables.Completion.user_id == caller.user_id,
             tables.Completion.conversation_id.is_not(None),
+            tables.Completion.kind == "chat",
             tables.Completion.deleted_at.is_(None),
             or_(
                 tables.Completion.output.ilike(pattern),

@@ -83,7 +83,9 @@ async def with_turns(session: AsyncSession, caller: Caller, conversation_id: str
 async def turns_of(session: AsyncSession, conversation: tables.Conversation) -> list[Turn]:
     """All its turns in the order they were asked, without anybody's feedback."""
     query = select(tables.Completion).where(
-        tables.Completion.conversation_id == conversation.id, tables.Completion.deleted_at.is_(None)
+        tables.Completion.conversation_id == conversation.id,
+        tables.Completion.kind == "chat",  # older ones may hold a raw prompt, which is nobody's message
+        tables.Completion.deleted_at.is_(None),
     )
     rows = list(await session.scalars(query.order_by(tables.Completion.created_at, tables.Completion.id)))
     turns: dict[str, Turn] = {}

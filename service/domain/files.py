@@ -231,8 +231,18 @@ def _count_requests(path: Path, lines: Iterable[bytes]) -> int:
 
 
 def _read_cases(lines: Iterable[bytes]) -> Iterator[Case]:
+    """Each as an evaluation will have it: one that asks nothing fails it, and a doubled one narrows every interval."""
+    seen: dict[str, int] = {}
     for number, value in read_objects(lines):
         try:
-            yield Case.model_validate(value)
+            case = Case.model_validate(value)
         except ValidationError as error:
             raise BadRow(number, describe(error)) from None
+        if (why := case.unfit()) is not None:
+            raise BadRow(number, why)
+        if (first := seen.setdefault(case.name(), number)) != number:
+            raise BadRow(
+                number,
+                f"the same case as line {first} ('{case.name()}'). Remove one, or give it its own 'id'.",
+            )
+        yield case

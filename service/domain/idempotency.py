@@ -18,7 +18,7 @@ from service.domain.identity import now
 from service.errors import BadInput
 
 KEPT = 7 * 86_400
-"""Seconds an answer is remembered."""
+"""Seconds an answer is remembered, at least."""
 REPEAT = 600
 """Seconds in which a retried create request is taken for the same one."""
 
@@ -67,13 +67,17 @@ async def remember(
 ) -> None:
     if key is None:
         return
-    old = tables.IdempotencyKey.created_at < now() - KEPT
-    await session.execute(delete(tables.IdempotencyKey).where(old))
     row = tables.IdempotencyKey(
         user_id=user_id, key=key, body_sha256=_digest(body), response=response, created_at=now()
     )
     session.add(row)
     await session.flush()
+
+
+async def forget_old(session: AsyncSession) -> None:
+    """Forget the answers that were remembered for long enough."""
+    old = tables.IdempotencyKey.created_at < now() - KEPT
+    await session.execute(delete(tables.IdempotencyKey).where(old))
 
 
 async def recent_same(

@@ -265,4 +265,10 @@ async def training_file(
         raise BadInput(
             f"File '{file_id}' holds {words[file.kind]}; this job needs {words[kind]}.", param=param
         )
+    if param == "training_file" and file.parted is not None:
+        raise BadInput(
+            f"File '{file_id}' is held out of '{file.parted['of']}', to measure by. Train on that one, and give this "
+            "one as 'validation_file'.",
+            param=param, code="held_out_file",
+        )  # fmt: skip
     return file

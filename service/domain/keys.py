@@ -116,16 +116,21 @@ async def create_key(
     life: int | None = None,
     budget_id: str | None = None,
     role: Role | None = None,
+    until: int | None = None,
+    opened_with: str | None = None,
 ) -> tuple[tables.Key, str]:
     """A new key and its secret, which is not kept. `life` in seconds overrides the kind's own.
 
-    It spends from `budget_id`, by default a budget of its own, and may do what its holder may, or less: `role`.
+    It spends from `budget_id`, by default a budget of its own, may do what its holder may, or less: `role`, and lasts
+    no longer than `until`.
     """
     secret = f"tb-{secrets.token_urlsafe(32)}"
     seconds = life if life is not None else LIFE[kind]
+    ends = [end for end in (None if seconds is None else now() + seconds, until) if end is not None]
     key = tables.Key(
         id=new_id("key_"), kind=kind, name=name, hint=secret[:7], digest=hasher.digest(secret), user_id=user_id,
-        budget_id=budget_id, role=role, created_at=now(), expires_at=None if seconds is None else now() + seconds,
+        budget_id=budget_id, role=role, opened_with=opened_with, created_at=now(),
+        expires_at=min(ends, default=None),
     )  # fmt: skip
     session.add(key)
     await session.flush()
@@ -156,13 +161,14 @@ async def sign_in(
         )
         if gone.scalar_one_or_none() is None:
             raise _wrong_key()
+    budget_id = until = opened_with = None
     if key:
         used.last_used_at = now()
-    # A session opened with a key is that key in another form: it gets no budget beside it.
-    budget_id = None if link else used.budget_id or used.id
+        # A session opened with a key is that key in another form: it gets no budget beside it, and ends with it.
+        budget_id, until, opened_with = used.budget_id or used.id, used.expires_at, used.id
     opened, secret = await create_key(
         session, hasher, user_id=user.id, kind="session", name="browser", budget_id=budget_id,
-        role=cast(Role | None, used.role),
+        role=cast(Role | None, used.role), until=until, opened_with=opened_with,
     )  # fmt: skip
     return user, opened, secret
 
@@ -172,6 +178,17 @@ async def create_link(session: AsyncSession, hasher: Hasher, *, user_id: str) ->
     await session.execute(delete(tables.Key).where(tables.Key.user_id == user_id, tables.Key.kind == "link"))
     _, secret = await create_key(session, hasher, user_id=user_id, kind="link", name="sign-in link")
     return secret
+
+
+async def end_of(session: AsyncSession, caller: Caller) -> int | None:
+    """When the API key expires that is in use, or that opened the session in use: what is made with it does not
+    outlast it. Raises `NotSignedIn` when it has ended."""
+    used = await session.get(tables.Key, caller.key_id)
+    if used is not None and used.opened_with is not None:
+        used = await session.get(tables.Key, used.opened_with)
+    if used is None:
+        raise _wrong_key()
+    return used.expires_at if used.kind == "api" else None
 
 
 async def list_keys(session: AsyncSession, *, user_id: str | None) -> list[tables.Key]:
@@ -197,13 +214,17 @@ def shown(key: tables.Key, limits: Limits, tokens_today: int | None = None) -> K
 
 
 async def end_key(session: AsyncSession, caller: Caller, key_id: str) -> None:
-    """Revoke a key: one's own that may do no more than the present one, or anybody's for an administrator."""
+    """Revoke a key, and the sessions that were opened with it: one's own that may do no more than the present one, or
+    anybody's for an administrator."""
     key = await session.get(tables.Key, key_id)
     if key is None or not (key.user_id == caller.user_id or caller.may("administrator")):
         raise NotFound(f"No key '{key_id}'.")
     holder = await session.get_one(tables.User, key.user_id)
     caller.must_be(min(key.role or holder.role, holder.role, key=RANK.__getitem__))
     await session.delete(key)
+    # After the key, so that a session that is just being opened with it is seen, or not opened.
+    await session.flush()
+    await session.execute(delete(tables.Key).where(tables.Key.opened_with == key_id))
 
 
 async def end_keys_of(session: AsyncSession, user_id: str) -> None:

@@ -1,14 +1,14 @@
 """From a person's feedback forward: which release learnt from it, and what it answers now. Never commits.
 
-A release learnt from a feedback when the feedback stands in the training part of the dataset that its job was
-trained on, or in that of a release it went on from: see `lineage`. Knows only the asking person's own feedback
-and answers.
+A release learnt from a feedback when the feedback stands in that file of a dataset whose bytes its job was trained
+on, or those of a release it went on from: see `lineage`. Knows only the asking person's own feedback and answers.
 """
 
 from typing import cast
 
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from service.contract.chat import Message
 from service.contract.feedback import FeedbackType
@@ -41,18 +41,24 @@ async def _standing(session: AsyncSession, caller: Caller) -> set[str]:
 
 async def _first_releases(session: AsyncSession, caller: Caller) -> dict[str, int]:
     """Number of the first release that learnt from each of the caller's feedbacks, by the feedback's id."""
+    given, row, dataset, release = tables.File, tables.DatasetRow, tables.Dataset, tables.Release
+    same = aliased(tables.File)
+    first = (
+        select(same.id.label("file"), release.assistant, func.min(release.number).label("number"))
+        .join(given, given.sha256 == same.sha256)
+        .join(tables.Job, tables.Job.training_file == given.id)
+        .join(release, release.job_id == tables.Job.id)
+        .group_by(same.id, release.assistant)
+        .subquery()
+    )
+    file = case((row.split == "train", dataset.training_file), else_=dataset.validation_file)
     query = (
-        select(tables.DatasetRow.feedback_id, func.min(tables.Release.number))
-        .join(tables.Feedback, tables.Feedback.id == tables.DatasetRow.feedback_id)
-        .join(tables.Dataset, tables.Dataset.id == tables.DatasetRow.dataset_id)
-        .join(tables.Job, tables.Job.training_file == tables.Dataset.training_file)
-        .join(tables.Release, tables.Release.job_id == tables.Job.id)
-        .where(
-            tables.Feedback.user_id == caller.user_id,
-            tables.DatasetRow.split == "train",
-            tables.Release.assistant == tables.Feedback.assistant,
-        )
-        .group_by(tables.DatasetRow.feedback_id)
+        select(row.feedback_id, func.min(first.c.number))
+        .join(tables.Feedback, tables.Feedback.id == row.feedback_id)
+        .join(dataset, dataset.id == row.dataset_id)
+        .join(first, (first.c.file == file) & (first.c.assistant == tables.Feedback.assistant))
+        .where(tables.Feedback.user_id == caller.user_id)
+        .group_by(row.feedback_id)
     )
     return {feedback_id: number for feedback_id, number in await session.execute(query)}
 

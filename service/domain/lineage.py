@@ -1,15 +1,17 @@
 """From a piece of feedback to everything that used it, and from a dataset, an adapter or a release back to people.
 
 The way leads over rows of datasets, the files of jobs, and the adapters that other adapters went on from: those
-inherit what was learned. People are pseudonyms. Never commits.
+inherit what was learned. A file is what its bytes are: the same rows uploaded again are the same rows. People are
+pseudonyms. Never commits.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from service.contract.jobs import JobKind, JobStatus
 from service.contract.lineage import (
@@ -21,6 +23,7 @@ from service.contract.lineage import (
     PersonUse,
     ReleaseUse,
 )
+from service.contract.splits import Side
 from service.db import tables
 from service.domain import datasets, releases
 from service.domain.identity import pseudonym
@@ -29,6 +32,8 @@ from service.errors import NotFound
 
 PEOPLE = 100
 """People that are named, those with the most rows first."""
+SIDES: tuple[Side, ...] = ("train", "held_out")
+"""Of a dataset or a job: its training file, and its validation file."""
 
 
 async def of_feedback(session: AsyncSession, caller: Caller, feedback_id: str) -> Lineage:
@@ -42,9 +47,9 @@ async def of_feedback(session: AsyncSession, caller: Caller, feedback_id: str) -
         .where(tables.DatasetRow.feedback_id == feedback_id)
         .order_by(tables.Dataset.created_at, tables.Dataset.id)
     )
-    found = {dataset: split == "train" for dataset, split in rows}
+    found: dict[tables.Dataset, tuple[str, ...]] = {dataset: (split,) for dataset, split in rows}
     lineage = await _onward(session, found)
-    split = [int(learned) for learned in found.values()]
+    split = [int("train" in sides) for sides in found.values()]
     lineage.people = [
         PersonUse(person=pseudonym(given.user_id), rows=sum(split), held_out=len(split) - sum(split))
     ]
@@ -55,7 +60,7 @@ async def of_feedback(session: AsyncSession, caller: Caller, feedback_id: str) -
 async def of_dataset(session: AsyncSession, dataset_id: str, *, after: str | None, limit: int) -> Lineage:
     """What used a dataset, and whose feedback it holds."""
     dataset = await datasets.get_dataset(session, dataset_id)
-    return await _with_feedback(session, await _onward(session, {dataset: True}), after=after, limit=limit)
+    return await _with_feedback(session, await _onward(session, {dataset: SIDES}), after=after, limit=limit)
 
 
 async def of_release(session: AsyncSession, release_id: str, *, after: str | None, limit: int) -> Lineage:
@@ -92,12 +97,14 @@ async def of_adapter(session: AsyncSession, digest: str, *, after: str | None, l
     return await _with_feedback(session, lineage, after=after, limit=limit)
 
 
-async def _onward(session: AsyncSession, found: dict[tables.Dataset, bool]) -> Lineage:
-    """Everything that these datasets went into; the flag says whether training saw what is asked about."""
-    files = {dataset.training_file for dataset in found} | {dataset.validation_file for dataset in found}
+async def _onward(session: AsyncSession, found: dict[tables.Dataset, tuple[str, ...]]) -> Lineage:
+    """Everything that these datasets went into; of each, the sides that what is asked about stands on."""
     everything = await _training_jobs(session)
-    direct = [job for job in everything if {job.training_file, job.validation_file} & (files - {None})]
-    learned = {dataset.training_file for dataset, in_training in found.items() if in_training}
+    bytes_of = await _digests(session, [*_files(everything), *_files(found)])
+    files = {bytes_of[file] for file in _files(found)}
+    direct = [job for job in everything if not files.isdisjoint(bytes_of[file] for file in _files([job]))]
+    asked = {bytes_of[file] for dataset, sides in found.items() for file in _files([dataset], sides)}
+    learning = {job.id for job in direct if job.training_file and bytes_of[job.training_file] in asked}
     made: dict[str, list[str]] = defaultdict(list)
     for checkpoint, job_id in await _checkpoints(session):
         made[job_id].append(checkpoint)
@@ -107,7 +114,7 @@ async def _onward(session: AsyncSession, found: dict[tables.Dataset, bool]) -> L
     for job in direct:
         for digest in made[job.id]:
             was = adapters.get(digest, (False, False))[0]
-            adapters[digest] = (was or job.training_file in learned, False)
+            adapters[digest] = (was or job.id in learning, False)
     jobs, growing = list(direct), True
     while growing:
         later = [job for job in everything if job.start_adapter in adapters and job not in jobs]
@@ -119,9 +126,9 @@ async def _onward(session: AsyncSession, found: dict[tables.Dataset, bool]) -> L
     uses = await _uses_of(session, jobs)
     for use, job in zip(uses, jobs, strict=True):
         inherits = adapters.get(job.start_adapter or "", (False, False))[0]
-        use.learned = job.training_file in learned or inherits
+        use.learned = job.id in learning or inherits
     return Lineage(
-        datasets=[_dataset(dataset, learned=in_training) for dataset, in_training in found.items()], jobs=uses,
+        datasets=[_dataset(dataset, learned="train" in sides) for dataset, sides in found.items()], jobs=uses,
         documents=[],
         adapters=await _adapters(session, adapters),
         releases=await _releases(session, {digest: seen for digest, (seen, _) in adapters.items()}),
@@ -169,17 +176,23 @@ async def _checkpoints(session: AsyncSession) -> list[tuple[str, str]]:
 
 async def _uses_of(session: AsyncSession, jobs: Iterable[tables.Job]) -> list[JobUse]:
     jobs = list(jobs)
-    files = {file for job in jobs for file in (job.training_file, job.validation_file) if file}
-    row = tables.Dataset
-    query = select(row.id, row.training_file, row.validation_file).where(
-        or_(row.training_file.in_(files), row.validation_file.in_(files))
+    bytes_of = await _digests(session, _files(jobs))
+    row, file = tables.Dataset, tables.File
+    query = (
+        select(row.id, file.id, file.sha256)
+        .join(file, or_(file.id == row.training_file, file.id == row.validation_file))
+        .where(file.sha256.in_(bytes_of.values()))
+        .order_by(row.created_at, row.id)
     )
-    known = {file: id_ for id_, *pair in await session.execute(query) for file in pair if file}
+    frozen, alike = {}, {}
+    for dataset_id, file_id, digest in await session.execute(query):
+        frozen[file_id] = alike[digest] = dataset_id
+    known = {file: frozen.get(file) or alike.get(digest) for file, digest in bytes_of.items()}
     return [
         JobUse(
             id=job.id, kind=cast(JobKind, job.kind), status=cast(JobStatus, job.status),
-            datasets=sorted({known[file] for file in (job.training_file, job.validation_file) if file in known}),
-            file=None if job.training_file in known else job.training_file, start_adapter=job.start_adapter,
+            datasets=sorted({dataset for file in _files([job]) if (dataset := known[file])}),
+            file=None if known.get(job.training_file or "") else job.training_file, start_adapter=job.start_adapter,
             adapter=job.adapter, learned=True,
         )
         for job in jobs
@@ -219,20 +232,55 @@ async def _releases(session: AsyncSession, wanted: dict[str, bool]) -> list[Rele
 async def _documents(session: AsyncSession, jobs: Iterable[JobUse]) -> list[DocumentUse]:
     """What the files of these jobs were made of, where that was documents, and who confirmed it."""
     row, files = tables.DocumentUse, {job.file for job in jobs if job.file}
+    origins = await _origins(session, set((await _digests(session, files)).values()))
+    source = tables.Import
+    made = source.report["sheet", "sha256"].as_string()
     query = (
-        select(row, tables.Import.file_id)
-        .join(tables.Import, tables.Import.id == row.import_id)
-        .where(tables.Import.file_id.in_(files))
+        select(row, source.file_id, made)
+        .join(source, source.id == row.import_id)
+        .where(or_(source.file_id.in_(files), made.in_(origins), source.sha256.in_(origins)))
+        .where(source.file_id.is_not(None))
         .order_by(row.filename, row.first_at)
     )
-    return [
-        DocumentUse(
+    uses: dict[tuple[str, str, str], DocumentUse] = {}
+    for use, file, digest in await session.execute(query):
+        once = (digest or file, use.sha256, use.user_id)  # the same drafts may be made into a file again
+        if once in uses and file not in files:
+            continue
+        uses[once] = DocumentUse(
             document=use.filename, sha256=use.sha256, file=file, confirmed_by=pseudonym(use.user_id), rows=use.rows,
             first_at=use.first_at, last_at=use.last_at,
+        )  # fmt: skip
+    return list(uses.values())
+
+
+async def _origins(session: AsyncSession, digests: set[str]) -> set[str]:
+    """These, and those of what they were parted from, as far back as the held-out files tell."""
+    part, held_out = tables.File, aliased(tables.File)
+    found: set[str] = set()
+    while fresh := digests - found:
+        found |= fresh
+        query = (
+            select(held_out.parted["source_sha256"].as_string())
+            .join(part, part.id == held_out.parted["of"].as_string())
+            .where(or_(part.sha256.in_(fresh), held_out.sha256.in_(fresh)))
         )
-        for use, file in await session.execute(query)
-        if file is not None
-    ]  # fmt: skip
+        digests = set(await session.scalars(query))
+    return found
+
+
+async def _digests(session: AsyncSession, files: Iterable[str]) -> dict[str, str]:
+    """Of each file, its bytes' digest; one without a record is known by its id alone."""
+    found = {file: file for file in files}
+    query = select(tables.File.id, tables.File.sha256).where(tables.File.id.in_(found))
+    return found | {file: digest for file, digest in await session.execute(query)}
+
+
+def _files(rows: Iterable[tables.Job | tables.Dataset], sides: Iterable[str] = SIDES) -> Iterator[str]:
+    """The files that they name: to train on, and to measure by."""
+    for row in rows:
+        pair = zip(SIDES, (row.training_file, row.validation_file), strict=True)
+        yield from (file for side, file in pair if file and side in sides)
 
 
 def _dataset(dataset: tables.Dataset, *, learned: bool) -> DatasetUse:

@@ -12,7 +12,7 @@ from service.errors import BadInput
 
 
 def body_for_engine(route: Route, request: PromptRequest, *, request_id: str, salt: str) -> dict[str, Any]:
-    """The request as the engine gets it. Raises `BadInput` for an assistant and for `echo`."""
+    """The request as the engine gets it. Raises `BadInput` for an assistant, for `echo` and in a conversation."""
     if route.assistant is not None:
         raise BadInput(
             f"'{route.requested}' is an assistant, and its instructions have no place in a raw prompt. "
@@ -24,6 +24,12 @@ def body_for_engine(route: Route, request: PromptRequest, *, request_id: str, sa
             "The prompt is not repeated before the answer. Leave 'echo' out.",
             param="echo",
             code="unsupported_parameter",
+        )
+    if "conversation" in (request.metadata or {}):
+        raise BadInput(
+            "A raw prompt is no turn of a conversation. Leave 'conversation' out of the metadata, or ask at "
+            "/v1/chat/completions.",
+            param="metadata",
         )
     body = request.sampling() | {
         "model": route.engine_model, "prompt": request.prompt, "request_id": request_id, "cache_salt": salt,

@@ -95,16 +95,23 @@ async def check_allowed(session: AsyncSession, release: tables.Release, override
         )
 
 
-async def roll_back(session: AsyncSession, caller: Caller, name: str, reason: str) -> tables.Assistant:
+async def roll_back(
+    session: AsyncSession, caller: Caller, name: str, reason: str, release: str | None = None
+) -> tables.Assistant:
     """Move the pointer to what was live before the present release went live; that may be the base model.
 
-    A trial ends.
+    A trial ends. Raises `Conflict` when `release` is named and another one is live: two who press at once go back once.
     """
     assistant = await assistants.get_assistant(session, name)
     if assistant.live_release_id is None:
         raise Conflict(
             f"'{name}' answers with the base model already; there is nothing to roll back.",
             code="nothing_to_roll_back",
+        )
+    if release not in (None, assistant.live_release_id):
+        raise Conflict(
+            f"Another release of '{name}' is live by now, so nothing was rolled back. Look which one it is first.",
+            code="other_is_live",
         )
     arrival = await session.scalar(
         select(tables.Move)

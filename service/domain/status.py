@@ -129,7 +129,8 @@ def _jobs(status: Status, logs: str) -> list[Told]:
     told = [
         _told(
             "job_failed", f"Job {job.id} ({job.kind}) failed at {_clock(job.at)}: {job.message}",
-            id=job.id, kind=job.kind, at=_clock(job.at), message=job.message, error=job.code or "",
+            id=job.id, kind=job.kind, at=_clock(job.at), finished_at=job.at, message=job.message,
+            error=job.code or "",
         )
         for job in status.jobs_failed
     ]  # fmt: skip

@@ -100,7 +100,7 @@ def messages_of(row: Row) -> list[StoredMessage]:
     first = row.messages[0]
     own = [*row.messages]
     if row.instructions and first["role"] == "system":
-        rest = first["content"].removeprefix(row.instructions).strip()
+        rest = first["content"].removeprefix(row.instructions.strip()).strip()
         own = [first | {"content": rest}, *own[1:]] if rest else own[1:]
     return [_message(f"{row.id}-{number}", message) for number, message in enumerate(own)]
 

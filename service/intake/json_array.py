@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 from service.contract.datasets import MAX_LINE
 from service.intake.problems import BadFile, BadRecord
-from service.intake.sources import Record
+from service.intake.sources import Record, is_text
 
 CHUNK = 1 << 18
 
@@ -20,8 +20,10 @@ def read(file: BinaryIO) -> Iterator[Record]:
     text.skip_space()
     while not text.starts("]"):
         line = text.line
-        value = text.element()
-        if isinstance(value, dict):
+        value, garbled = text.element()
+        if garbled is not None:
+            yield Record(line, refused=BadRecord("not_utf8", garbled))
+        elif isinstance(value, dict):
             yield Record(line, value)
         else:
             yield Record(line, refused=BadRecord("not_an_object", "The row is not a JSON object."))
@@ -59,11 +61,14 @@ class _Text:
             self.line += here == "\n"
             self._at += 1
 
-    def element(self) -> Any:
+    def element(self) -> tuple[Any, str | None]:
+        """The next value, and why its text is none where it holds what no text can."""
         wanted = CHUNK
         while True:
             try:
                 value, end = self._parse(self._text, self._at)
+                written = self._text[self._at : end]
+                garbled = _garbled(written, value)
             except RecursionError:
                 raise self.bad("nested too deeply") from None
             except ValueError as error:
@@ -76,9 +81,9 @@ class _Text:
                 continue
             if end == len(self._text) and self._more(wanted):
                 continue  # a number may go on
-            self.line += self._text.count("\n", self._at, end)
+            self.line += written.count("\n")
             self._at = end
-            return value
+            return value, garbled
 
     def bad(self, what: str) -> BadFile:
         return BadFile(
@@ -93,3 +98,12 @@ class _Text:
         self._text = self._text[self._at :] + self._decode.decode(data, final=not data)
         self._at = 0
         return bool(data)
+
+
+def _garbled(written: str, value: Any) -> str | None:
+    """What is wrong with the characters of an element: bytes of another encoding, or half of a pair that JSON names."""
+    if not is_text(written):
+        return "The row is not UTF-8."
+    if "\\u" in written and not is_text(json.dumps(value, ensure_ascii=False)):
+        return "The row holds half of a character."
+    return None

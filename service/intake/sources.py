@@ -166,3 +166,12 @@ def _delimiter(text: str) -> str:
     """The commonest separator of the header, outside quotes."""
     header = "".join(text.split("\n", 1)[0].split('"')[::2])
     return max(",;\t|", key=header.count)
+
+
+def is_text(said: str) -> bool:
+    """Whether it is made of whole characters: no half of a pair, and no byte that its encoding has no letter for."""
+    try:
+        said.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from service.contract.datasets import MAX_LINE
 from service.intake.problems import BadFile, BadRecord, document
-from service.intake.sources import Record
+from service.intake.sources import Record, is_text
 
 WHOLE = 64 << 20
 """Bytes that a workbook's shared texts may have unpacked: they are in memory while it is read."""
@@ -112,15 +112,18 @@ class Workbook:
 def _row(line: int, header: list[str], cells: list[str]) -> Record:
     if len(cells) > len(header):
         return Record(line, refused=_uneven(f"The row has {len(cells)} cells, the header {len(header)}"))
-    try:
-        "".join(cells).encode()
-    except UnicodeEncodeError:
+    if not is_text("".join(cells)):
         return Record(line, refused=BadRecord("not_utf8", "The row is not in the file's encoding."))
     return Record(line, dict(zip(header, cells + [""] * (len(header) - len(cells)), strict=True)))
 
 
 def _header(cells: list[str]) -> list[str]:
     """Names of columns: each its own, none empty."""
+    if not is_text("".join(cells)):
+        raise BadFile(
+            "wrong_encoding",
+            "The first row, which names the columns, is not in the file's encoding. Name another encoding, or none.",
+        )
     if len(cells) > MAX_COLUMNS:
         raise BadFile("bad_header", f"The first row has {len(cells)} columns. Leave the needed ones only.")
     names: list[str] = []

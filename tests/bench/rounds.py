@@ -167,6 +167,13 @@ def figures(looks: dict[str, Look]) -> list[Figure]:
             f"{100 * ours.mean():.0f} / {100 * theirs.mean():.0f} %", at_least=0.1,
         ),
     ]  # fmt: skip
+    found += [
+        _figure(
+            f"{name}, held-out answers won against {before}", interval_of(won(name, before)), looks[name], "%",
+            f"{looks[name].told} / {looks[before].told}",
+        )
+        for name, before in ((DPO, ZERO), (NOISY, ZERO), (NOISY_DPO, ZERO), (NOISY, NOISY_DPO))
+    ]  # fmt: skip
     if ROBUST in looks:
         found += [
             _figure(

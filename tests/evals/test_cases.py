@@ -23,6 +23,11 @@ def test_a_nameless_case_gets_the_same_id_wherever_it_stands(tmp_path: Path) -> 
     assert first[1].id == "two"
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_case(tmp_path: Path) -> None:
+    row = {"question": "One?", "facts": ["1"]}
+    assert read(tmp_path, "\ufeff" + json.dumps(row)) == read(tmp_path, row)
+
+
 def test_a_conversation_asks_what_its_last_message_asks(tmp_path: Path) -> None:
     messages = [
         {"role": "user", "content": "A lamp?"},
@@ -47,6 +52,7 @@ def test_a_conversation_asks_what_its_last_message_asks(tmp_path: Path) -> None:
             "end",
         ),
         ({"messages": [], "facts": ["f"]}, "end"),
+        ({"question": " ", "facts": ["f"]}, "Line 2 of the cases: 'question' is empty"),
         ({"question": "Fine?", "facts": ["1"]}, "the same"),
     ],
 )

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -25,7 +26,7 @@ from starlette.responses import JSONResponse
 import service.batches as running
 from service import first_start
 from service.app import create_app
-from service.domain import batches
+from service.domain import batches, chat
 from service.errors import EngineUnavailable
 from service.settings import Settings
 from service.storage.results import Results
@@ -354,6 +355,41 @@ def test_an_outage_is_waited_out_and_one_without_end_becomes_the_lines_answer(
             "engine_unavailable"
         }
         assert place.engine.refused == 2 * running.OUTAGES
+
+
+def test_a_line_that_waited_for_a_limit_is_asked_again_after_an_outage_all_the_same(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    statuses = iter([429] * running.OUTAGES + [503, 200])
+
+    async def ask(*_: object) -> httpx.Response:
+        return httpx.Response(next(statuses), headers={"retry-after": "0.01"}, json={})
+
+    monkeypatch.setattr(running.Batches, "_ask", ask)
+    with place.gateway() as client:
+        last = ended(client, begin(client, 1))
+        assert last["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+
+
+def test_others_write_while_the_models_of_a_batch_are_looked_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+):
+    looking, written = threading.Event(), threading.Event()
+
+    async def resolve(session, model: str, *, base_name: str) -> chat.Route:
+        looking.set()
+        assert await asyncio.to_thread(written.wait, 30)
+        return await chat.resolve(session, model, base_name=base_name)
+
+    monkeypatch.setattr(batches, "chat", SimpleNamespace(resolve=resolve))
+    with place.gateway() as client:
+        batch_id = begin(client, 1)
+        assert looking.wait(30)
+        try:
+            client.post("/api/keys", json={"name": "meanwhile"}, timeout=5).raise_for_status()
+        finally:
+            written.set()
+        assert ended(client, batch_id)["status"] == "completed"
 
 
 def test_a_batch_that_our_own_failure_stops_again_and_again_is_given_up(

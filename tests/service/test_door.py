@@ -2,10 +2,12 @@
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from starlette.exceptions import HTTPException
 
 from service import door
 from tests.gateway import Gateway
@@ -65,6 +67,30 @@ def test_a_body_that_does_not_say_its_length_is_cut_at_the_limit(
     )
     assert refused.status_code == 413
     assert "Send less at once" in refused.json()["error"]["message"]
+
+
+def test_a_stranger_who_asks_with_a_method_that_has_no_body_is_answered_without_reading_one(gateway: Gateway):
+    head = "GET /healthz HTTP/1.1\r\ncontent-type: application/json\r\ncontent-length: "
+    assert answer_to(gateway, f"{head}1000").startswith(b"HTTP/1.1 200"), "before the body came"
+    assert answer_to(gateway, f"{head}{door.STRANGERS + 1}").startswith(b"HTTP/1.1 413")
+
+
+async def test_a_body_that_such_a_method_brings_is_counted_all_the_same():
+    came = 0
+
+    async def reads_all(_: Any, receive: Any, __: Any) -> None:
+        while came <= 2 * door.STRANGERS:
+            await receive()
+
+    async def receive() -> dict[str, Any]:
+        nonlocal came
+        came += 1000
+        return {"type": "http.request", "body": b"x" * 1000, "more_body": True}
+
+    scope = {"type": "http", "method": "GET", "path": "/healthz", "headers": []}
+    with pytest.raises(HTTPException, match="Send less at once"):
+        await door.Door(reads_all)(scope, receive, receive)
+    assert came <= door.STRANGERS + 1000
 
 
 def test_a_session_is_opened_without_a_key_and_with_little(gateway: Gateway):

@@ -15,7 +15,7 @@ from service.contract.fingerprint import template_sha256
 from service.contract.jobs import JobEvent, Manifest
 from service.contract.users import UserCreate
 from service.db import tables
-from service.db.session import Database
+from service.db.session import Database, NoTurn
 from service.domain import jobs, users
 from service.domain import passes as records
 from service.domain.keys import Hasher
@@ -168,3 +168,22 @@ async def test_a_pass_waits_for_an_engine_that_is_gone_and_a_job_that_ends_leave
     monkeypatch.setattr(outcomes, "prove", hangs)
     await world.follow(lambda: asked == 0)
     assert (left.exists(), world.double.loaded, await world.events()) == (True, {}, [])
+
+
+async def test_a_pass_waits_for_a_database_that_others_hold(world: World, monkeypatch: pytest.MonkeyPatch):
+    asked = 0
+
+    async def held(*_: Any, **__: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        raise NoTurn("others write")
+
+    left, publish = world.leave(8), records.publish
+    monkeypatch.setattr(records, "publish", held)
+    await world.follow(lambda: asked > 1)
+    assert (left.exists(), await world.events()) == (True, [])
+    with pytest.raises(NoTurn):
+        await passes.take_in_rest(world.database, world.parts, JOB, world.place)
+    monkeypatch.setattr(records, "publish", publish)
+    await world.follow(lambda: not left.exists())
+    assert await world.steps() == [8]

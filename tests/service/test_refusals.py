@@ -77,6 +77,37 @@ def test_json_that_nothing_behind_us_can_take_is_refused_by_name(gateway: Gatewa
     assert "cannot be passed on" in refused.json()["error"]["message"]
 
 
+def talk(extra: str) -> str:
+    """A request whose message has a field of the caller's own."""
+    return f'{{"model": "fanal", "messages": [{{"role": "user", "content": "a", "extra": {extra}}}]}}'
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/JSON", "Application/Json; charset=utf-8", "application/LD+JSON"]
+)
+def test_json_is_looked_at_as_strictly_however_its_type_is_written(gateway: Gateway, kind: str):
+    refused = gateway.admin.post(
+        "/v1/chat/completions", content=talk('"\\ud800"'), headers={"content-type": kind}
+    )
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_json")
+    assert "cannot be passed on" in refused.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_a_number_that_is_no_value_of_json_is_refused_with_its_place(gateway: Gateway, number: str):
+    content, headers = talk(f'{{"weight": [{number}]}}'), {"content-type": "application/json"}
+    refused = gateway.admin.post("/v1/chat/completions", content=content, headers=headers)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "invalid_json")
+    assert "NaN or Infinity" in refused.json()["error"]["message"]
+    assert "line 1 column" in refused.json()["error"]["message"]
+
+
+def test_a_byte_order_mark_and_words_like_nan_in_a_text_are_no_mistake(gateway: Gateway):
+    content = b"\xef\xbb\xbf" + talk('"NaN and Infinity"').encode()
+    headers = {"content-type": "application/json"}
+    gateway.admin.post("/v1/chat/completions", content=content, headers=headers).raise_for_status()
+
+
 @pytest.mark.parametrize(
     "path",
     [

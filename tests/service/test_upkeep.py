@@ -13,7 +13,7 @@ from service.contract.uploads import UploadCreate
 from service.contract.users import UserCreate
 from service.db import tables
 from service.db.session import Database
-from service.domain import batches, files, imports, passes, uploads, users
+from service.domain import batches, files, idempotency, imports, passes, uploads, users
 from service.domain.keys import Caller, Hasher
 from service.settings import Settings
 from service.storage.local import YOUNG, Store
@@ -183,3 +183,18 @@ async def test_the_files_of_a_checkpoint_go_an_hour_after_it_when_no_engine_has_
     house.engines.append(SimpleNamespace(models={"b" * 64}, in_use=lambda digest: False))
     await tidy(house)
     assert "".join(sorted(path.name[0] for path in (house.store.home / "adapters").iterdir())) == "1bcdef"
+
+
+async def test_the_answers_to_idempotency_keys_are_forgotten_after_a_week(house):
+    async with house.database.writing() as session:
+        for key, age in (("fresh", 0), ("late", idempotency.KEPT + 9)):
+            session.add(
+                tables.IdempotencyKey(
+                    user_id=house.admin.user_id, key=key, body_sha256="s", response={},
+                    created_at=int(time.time()) - age,
+                )
+            )  # fmt: skip
+    await tidy(house)
+    async with house.database.reading() as session:
+        assert await session.get(tables.IdempotencyKey, (house.admin.user_id, "fresh")) is not None
+        assert await session.get(tables.IdempotencyKey, (house.admin.user_id, "late")) is None

@@ -2,7 +2,8 @@ import asyncio
 import json
 import shutil
 import signal
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,10 +12,14 @@ import psutil
 import pytest
 from openai.types.fine_tuning import FineTuningJob
 
+from service import outcomes
 from service.contract import folder
+from service.contract.jobs import Progress
 from service.contract.rendering import Rendered
 from service.contract.users import UserCreate
+from service.db import session as sessions
 from service.db import tables
+from service.db.session import Database
 from service.domain import jobs as records
 from service.domain import users
 from service.engine.client import Engine
@@ -125,6 +130,96 @@ async def test_a_training_ends_where_the_engine_reads_its_prompts_otherwise_and_
         told = await records.list_events(session, "ftjob-1", after=None, limit=9)
     assert [event.data["code"] for event in told[0]] == ["prompts_same"]
     await worker.database.close()
+
+
+@pytest.fixture
+async def impatient(tmp_path: Path, schema: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Worker]:
+    """A worker with a job in its queue, that soon gives up to wait for a database that others hold."""
+    monkeypatch.setattr(sessions, "PATIENCE", 0.1)
+    shutil.copy(schema, tmp_path / "tailorbird.db")
+    worker = Worker(Settings(home=tmp_path), [])
+    async with worker.database.writing() as session:
+        ada = await users.create_user(session, UserCreate(name="Ada", role="administrator"))
+        job = tables.Job(
+            id="ftjob-1", kind="sft", status="queued", user_id=ada.id, request={}, settings={}, model="base",
+            created_at=1,
+        )  # fmt: skip
+        session.add(job)
+    place = worker.store.job(job.id)
+    place.mkdir(parents=True)
+    (place / folder.REPORT).touch()
+    yield worker
+    await worker.database.close()
+
+
+def hold(worker: Worker, seconds: float) -> sqlite3.Connection:
+    """Others have the database for themselves, as a backup may, this long."""
+    other = sqlite3.connect(worker.settings.home / "tailorbird.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    asyncio.get_running_loop().call_later(seconds, other.close)
+    return other
+
+
+async def state(worker: Worker) -> tuple[str, list[str]]:
+    """Of the job: its status, and what was told of it, oldest first."""
+    async with worker.database.reading() as session:
+        job = await records.get_job(session, None, "ftjob-1")
+        told, _ = await records.list_events(session, job.id, after=None, limit=99)
+        return job.status, [event.message for event in reversed(told)]
+
+
+async def test_a_job_runs_on_while_others_hold_the_database_and_all_it_said_is_told_once(impatient: Worker):
+    job = await impatient._claim()
+    assert job is not None
+    place = impatient.store.job(job.id)
+    said = [Progress(at=1, message=f"word {n}") for n in range(3)]
+    (place / folder.PROGRESS).write_text("".join(line.model_dump_json() + "\n" for line in said))
+    process = await asyncio.create_subprocess_exec("true")
+    hold(impatient, 1)
+    assert await asyncio.wait_for(impatient._follow(job, place, process, 1), 20) == "done"
+    assert await state(impatient) == ("running", ["word 0", "word 1", "word 2"])
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed"])
+async def test_how_a_job_ended_is_told_when_others_let_the_database_go(
+    impatient: Worker, monkeypatch: pytest.MonkeyPatch, status: str
+):
+    tries = 0
+
+    async def take_in(database: Database, _: Any, job: tables.Job, __: Path) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            hold(impatient, 1)
+        loop.call_later(2, impatient.stop)
+        if status == "failed":
+            raise BadInput("Nothing of it can be used.")
+        async with database.writing() as session:
+            await records.end(session, await records.get_job(session, None, job.id), status, "Done.")
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(outcomes, "take_in", take_in)
+    hold(impatient, 1)  # which ends no worker that has nothing to do
+    await asyncio.wait_for(impatient.run(), 20)
+    said = "Done." if status == "succeeded" else "Nothing of it can be used."
+    assert await state(impatient) == (status, [said])
+
+
+async def test_a_worker_that_is_to_stop_while_others_hold_the_database_leaves_its_job_to_the_lease(
+    impatient: Worker, monkeypatch: pytest.MonkeyPatch
+):
+    others: list[sqlite3.Connection] = []
+
+    async def take_in(database: Database, *_: Any) -> None:
+        others.append(hold(impatient, 60))
+        impatient.stop()
+        async with database.writing() as session:
+            await records.add_event(session, "ftjob-1", "Trained.")
+
+    monkeypatch.setattr(outcomes, "take_in", take_in)
+    await asyncio.wait_for(impatient.run(), 20)
+    others[0].close()
+    assert await state(impatient) == ("running", [])
 
 
 @pytest.fixture

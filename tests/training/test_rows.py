@@ -190,6 +190,25 @@ def test_held_out_questions_that_are_missing_or_others_stop_the_run(make_run: Ma
     [
         ({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": " "}]}, "is empty"),
         (
+            {
+                "messages": [
+                    *examples(1)[0]["messages"][:1],
+                    {"role": "assistant"},
+                    *examples(1)[0]["messages"],
+                ]
+            },
+            "message 2, of role 'assistant', is empty",
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "user", "content": "q"},
+                    {"role": "assistant", "content": [{"type": "text", "text": None}]},
+                ]
+            },
+            "is empty",
+        ),
+        (
             {"messages": [{"role": "user", "content": ""}, {"role": "assistant", "content": "a"}]},
             "needs content",
         ),

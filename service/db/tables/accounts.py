@@ -32,6 +32,8 @@ class Key(Table):
     created_at: Mapped[int]
     role: Mapped[str | None]
     """What it may do at most; none: all that its holder may."""
+    opened_with: Mapped[str | None]
+    """Of a session: the API key that opened it, with which it ends; none: a link did."""
     expires_at: Mapped[int | None]
     last_used_at: Mapped[int | None]
 
@@ -85,7 +87,7 @@ class IdempotencyKey(Table):
     key: Mapped[str] = mapped_column(String(200), primary_key=True)
     body_sha256: Mapped[str]
     response: Mapped[dict[str, Any]]
-    created_at: Mapped[int]
+    created_at: Mapped[int] = mapped_column(index=True)
 
 
 class AuditEntry(Table):

@@ -1,3 +1,5 @@
+import sqlite3
+
 import httpx
 import pytest
 
@@ -109,6 +111,36 @@ def test_a_deleted_conversation_is_not_listed_found_or_read(person: httpx.Client
     assert found(person, "ibis") == {}
     assert person.get(f"/api/conversations/{conversation}").status_code == 404
     assert conversation not in {one["id"] for one in person.get("/api/conversations").json()["data"]}
+
+
+# Raw prompts
+
+
+def test_a_raw_prompt_is_no_turn_of_a_conversation(gateway: Gateway, person: httpx.Client):
+    conversation = begin(person, "hello")
+    body = {"model": gateway.settings.model_name, "prompt": "x", "metadata": {"conversation": conversation}}
+    refused = person.post("/v1/completions", json=body)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "metadata")
+    assert "/v1/chat/completions" in refused.json()["error"]["message"]
+
+
+def test_one_that_was_recorded_in_a_conversation_before_is_not_seen_there(
+    gateway: Gateway, person: httpx.Client
+):
+    conversation = begin(person, "an old cormorant")
+    body = {"model": gateway.settings.model_name, "prompt": "an old cormorant of mine"}
+    prompt = person.post("/v1/completions", json=body).raise_for_status().json()["id"]
+    with sqlite3.connect(gateway.settings.home / "tailorbird.db") as database:
+        database.execute("update completions set conversation_id = ? where id = ?", (conversation, prompt))
+    second = ask(person, conversation, "and then?")
+    shown = read(person, conversation)
+    assert [turn["question"] for turn in shown["turns"]] == ["an old cormorant", "and then?"]
+    assert shown["path"][-1] == second
+    assert "of mine" not in found(person, "old cormorant")[conversation]
+    assert found(person, "cormorant of mine") == {}
+    assert "of mine" not in person.get(f"/api/conversations/{conversation}/export").raise_for_status().text
+    share = person.post(f"/api/conversations/{conversation}/share").raise_for_status().json()["share"]
+    person.get(f"/api/conversations/shared/{share}").raise_for_status()
 
 
 # Branches

@@ -60,15 +60,19 @@ def test_a_round_on_a_bad_signal_is_held_until_a_reviewer_gives_a_reason(
     gateway.admin.post(f"/v1/fine_tuning/jobs/{started['job']['id']}/cancel").raise_for_status()
 
 
+def uploaded_again(gateway: Gateway, file_id: str) -> str:
+    content = gateway.admin.get(f"/v1/files/{file_id}/content").content
+    form = {"files": {"file": ("again.jsonl", content)}, "data": {"purpose": "fine-tune"}}
+    return gateway.admin.post("/v1/files", **form).raise_for_status().json()["id"]
+
+
 def test_a_job_on_frozen_feedback_is_held_as_its_round_is_and_started_by_the_same_reason(
     gateway: Gateway, corrected: list[str]
 ):
     made = gateway.admin.post("/api/datasets", json={"assistant": NAME, "kind": "dpo"}).json()
-    content = gateway.admin.get(f"/v1/files/{made['training_file']}/content").content
-    form = {"files": {"file": ("again.jsonl", content)}, "data": {"purpose": "fine-tune"}}
-    again = gateway.admin.post("/v1/files", **form).raise_for_status().json()["id"]
+    again, held_out = (uploaded_again(gateway, made[file]) for file in ("training_file", "validation_file"))
     job = {"model": NAME, "method": {"type": "dpo"}}
-    for file in (made["training_file"], made["validation_file"], again):
+    for file in (made["training_file"], again, held_out):
         held = gateway.admin.post("/v1/fine_tuning/jobs", json=job | {"training_file": file})
         assert (held.status_code, held.json()["error"]["code"]) == (409, "round_held")
     job["training_file"] = again

@@ -115,6 +115,33 @@ def test_held_out_questions_need_something_to_be_scored_against(gateway: Gateway
     assert "Line 1: a case needs" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"question": "q", "facts": ["f"]}, "the same case as line 1 ('case-"),
+        ({"question": "other", "facts": ["f"], "id": "one"}, "the same case as line 2 ('one')"),
+        ({"question": " ", "facts": ["f"]}, "'question' is empty"),
+        ({"messages": [], "facts": ["f"]}, "'messages' do not end with the user's question"),
+        (
+            {
+                "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+                "facts": ["f"],
+            },
+            "'messages' do not end with the user's question",
+        ),
+    ],
+)
+def test_held_out_questions_that_no_evaluation_could_ask_are_refused_at_the_door(
+    gateway: Gateway, row: dict, said: str
+):
+    good = [{"question": "q", "facts": ["f"]}, {"question": "another", "facts": ["f"], "id": "one"}]
+    mark = "\ufeff".encode()
+    assert upload(gateway, mark + lines(*good), "evals").json()["rows"] == 2
+    error = upload(gateway, mark + lines(*good, row), "evals").json()["error"]
+    assert (error["code"], error["line"]) == ("invalid_file", 3)
+    assert said in error["message"]
+
+
 def expire(gateway: Gateway, file_id: str) -> None:
     with sqlite3.connect(gateway.settings.home / "tailorbird.db") as database:
         database.execute("update files set expires_at = created_at - 1 where id = ?", (file_id,))

@@ -1,4 +1,4 @@
-"""What a list of keys tells of their use."""
+"""What a list of keys tells of their use, and how long what is made or opened with a key may last."""
 
 import time
 from typing import Any
@@ -52,3 +52,31 @@ def test_what_a_key_spent_today_is_told_where_it_is_counted_and_nowhere_else(gat
     httpx.post(f"{gateway.url}/v1/chat/completions", json=body, headers=header).raise_for_status()
     assert listed(gateway, free)["tokens_today"] is None
     assert listed(gateway, limited)["tokens_today"] > 0
+
+
+def days_left(gateway: Gateway, header: dict[str, str], **more: Any) -> float | None:
+    """How long a key lasts that is made with the key or session in `header`."""
+    made = httpx.post(f"{gateway.url}/api/keys", json={"name": "made", **more}, headers=header)
+    ends = made.raise_for_status().json()["key"]["expires_at"]
+    return ends and round((ends - time.time()) / 86_400, 2)
+
+
+def test_a_key_that_is_made_with_one_that_expires_does_not_outlast_it(gateway: Gateway):
+    _, header = make(gateway, expires_in_days=90)
+    opened = {"key": header["authorization"].removeprefix("Bearer ")}
+    token = httpx.post(f"{gateway.url}/api/session", json=opened).raise_for_status().json()["token"]
+    for holder in (header, {"authorization": f"Bearer {token}"}):
+        assert days_left(gateway, holder) == 90
+        assert days_left(gateway, holder, expires_in_days=365) == 90
+        assert days_left(gateway, holder, expires_in_days=7) == 7
+
+
+def test_a_key_that_is_made_in_a_session_of_a_link_or_with_a_key_without_end_lasts_as_long_as_wanted(
+    gateway: Gateway,
+):
+    user = gateway.admin.post("/api/users", json={"name": gateway.free_name("Lasting")}).json()["id"]
+    link = gateway.admin.post(f"/api/users/{user}/link").json()["link"]
+    token = httpx.post(f"{gateway.url}/api/session", json={"link": link}).json()["token"]
+    for header in ({"authorization": f"Bearer {token}"}, {"authorization": f"Bearer {gateway.key}"}):
+        assert days_left(gateway, header) is None
+        assert days_left(gateway, header, expires_in_days=365) == 365

@@ -1,3 +1,4 @@
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -6,8 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.domain import review_queue
+from service.domain import material, review_queue
+from service.storage.local import Store
 from tests.gateway import Gateway
 
 Corrected = Callable[[], str]
@@ -153,3 +157,25 @@ def test_agreement_is_told_of_one_assistant_or_of_all(reviewer: httpx.Client, co
     found = reviewer.get("/api/reviews/agreement").json()
     assert reviewer.get("/api/me").json()["name"] in [one["name"] for one in found["people"]]
     assert reviewer.get("/api/reviews/agreement", params={"assistant": "none"}).json()["people"] == []
+
+
+def test_an_assistant_whose_feedback_cannot_be_sorted_holds_up_no_review_of_another(
+    gateway: Gateway, reviewer: httpx.Client, corrected: Corrected, monkeypatch: pytest.MonkeyPatch
+):
+    take_in = material.take_in
+
+    async def breaks(session: AsyncSession, store: Store, name: str) -> bool:
+        if name == "broken":
+            raise OperationalError("select", {}, sqlite3.OperationalError("Could not decode to UTF-8 column"))
+        return await take_in(session, store, name)
+
+    monkeypatch.setattr(material, "take_in", breaks)
+    gateway.admin.post("/api/assistants", json={"name": "broken", "title": "B"}).raise_for_status()
+    body = {"model": "broken", "messages": [{"role": "user", "content": "hello"}]}
+    unsorted = gateway.admin.post("/v1/chat/completions", json=body).json()["id"]
+    better = {"completion_id": unsorted, "type": "correction", "correction": "good day"}
+    gateway.admin.post("/api/feedback", json=better).raise_for_status()
+    completion = corrected()
+    found = reviewer.post("/api/reviews/next").raise_for_status().json()
+    assert found["item"]["completion_id"] == completion
+    gateway.admin.delete(f"/v1/chat/completions/{unsorted}").raise_for_status()

@@ -50,6 +50,11 @@ def test_an_uploaded_file_is_parted_once_and_a_job_is_measured_on_the_part_that_
     body = {"model": "fanal", "training_file": training["id"], "validation_file": held_out["id"]}
     job = gateway.admin.post("/v1/fine_tuning/jobs", json=body)
     assert job.status_code == 200, job.text
+    for path_of_job in ("/v1/fine_tuning/jobs", "/api/estimates"):
+        refused = gateway.admin.post(path_of_job, json={"model": "fanal", "training_file": held_out["id"]})
+        error = refused.json()["error"]
+        assert (refused.status_code, error["param"], error["code"]) == (400, "training_file", "held_out_file")
+        assert "Train on that one, and give this one as 'validation_file'" in error["message"]
     gateway.admin.delete(f"/v1/files/{held_out['id']}").raise_for_status()
     assert gateway.admin.post(path).json()["held_out_file"]["id"] != held_out["id"]
 

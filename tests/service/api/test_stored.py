@@ -94,6 +94,19 @@ def test_the_messages_are_the_callers_without_the_assistants_instructions(client
     assert [m.content for m in client.chat.completions.messages.list(ask(client, "alone")).data] == ["alone"]
 
 
+def test_instructions_with_blanks_around_them_are_not_taken_for_the_callers(
+    gateway: Gateway, client: openai.OpenAI
+):
+    assistant = {"name": "blanks", "title": "Blanks", "instructions": "\nBe kind.\n"}
+    gateway.admin.post("/api/assistants", json=assistant).raise_for_status()
+    made = ask(client, "alone", model="blanks")
+    assert [m.content for m in client.chat.completions.messages.list(made).data] == ["alone"]
+    own: Any = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hello"}]
+    made = ask(client, "", model="blanks", messages=own)
+    found = client.chat.completions.messages.list(made).data
+    assert [m.content for m in found] == ["Be brief.", "hello"]
+
+
 def test_deleting_erases_what_was_said(gateway: Gateway, client: openai.OpenAI):
     made = ask(client, "a secret", metadata={"a": "secret"})
     deleted = client.chat.completions.delete(made)

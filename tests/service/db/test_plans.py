@@ -10,11 +10,14 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from service.db.session import Database
+from service.domain import idempotency
 from tests.bench.feedback import QUESTIONS
 from tests.gateway import Gateway
 
 GROWING = (
-    "completions", "conversations", "dataset_rows", "feedback", "material", "reviews", "subjects", "waiting_answers",
+    "completions", "conversations", "dataset_rows", "feedback", "idempotency_keys", "material", "reviews", "subjects",
+    "waiting_answers",
 )  # fmt: skip
 WALK = re.compile(rf"SCAN ({'|'.join(GROWING)})(_\d+)?\b(?! USING INDEX ix_feedback_unsorted)")
 """What waits to be sorted is little, and has an index of its own."""
@@ -47,13 +50,13 @@ def walks(gateway: Gateway, statement: str, parameters: Any) -> list[str]:
     return [one for one in found if WALK.match(one) and not (limited and "INDEX" in one)]
 
 
-def said(gateway: Gateway) -> None:
+def said(gateway: Gateway, **headers: str) -> None:
     """An answer that somebody corrected a moment ago."""
     speaker = gateway.client_of("Speaker")
     body = {"model": "fanal", "messages": [{"role": "user", "content": "hello"}]}
     completion = speaker.post("/v1/chat/completions", json=body).json()["id"]
     better = {"completion_id": completion, "type": "correction", "correction": "good day"}
-    speaker.post("/api/feedback", json=better).raise_for_status()
+    speaker.post("/api/feedback", json=better, headers=headers).raise_for_status()
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -82,3 +85,18 @@ def test_what_waits_to_be_sorted_is_found_by_an_index_of_nothing_else(own_gatewa
     assert len(waits) == 2
     for statement, parameters in waits.items():
         assert any("ix_feedback_unsorted" in step for step in steps(own_gateway, statement, parameters))
+
+
+async def test_no_answer_to_an_idempotency_key_is_looked_for_by_walking_through_all_of_them(
+    own_gateway: Gateway,
+):
+    database = Database(own_gateway.settings.database)
+    with asked() as questions:
+        said(own_gateway, **{"idempotency-key": "once"})
+        async with database.writing() as session:
+            await idempotency.forget_old(session)
+    await database.close()
+    about = {one: given for one, given in questions.items() if "idempotency_keys" in one}
+    assert {one.split()[0] for one in about} == {"SELECT", "INSERT", "DELETE"}
+    found = {one: walks(own_gateway, one, given) for one, given in about.items() if "INSERT" not in one}
+    assert not any(found.values()), found

@@ -65,3 +65,43 @@ async def test_a_closed_account_is_out_at_once_and_the_last_administrator_stays(
     async with world.database.writing() as session:
         with pytest.raises(Conflict):
             await users.change_user(session, world.admin.user_id, UserChange(role="user"))
+
+
+async def opened_with(world: World, secret: str) -> tuple[tables.Key, str]:
+    async with world.database.writing() as session:
+        _, opened, token = await keys.sign_in(session, world.hasher, link=None, key=secret)
+    return opened, token
+
+
+async def test_a_session_that_was_opened_with_a_key_does_not_outlast_it(world: World):
+    short, _ = await opened_with(world, await new_key(world, life=keys.DAY))
+    long, _ = await opened_with(world, await new_key(world, life=365 * keys.DAY))
+    endless, _ = await opened_with(world, await new_key(world))
+    assert [(one.expires_at or 0) - one.created_at for one in (short, long, endless)] == [
+        pytest.approx(life, abs=2) for life in (keys.DAY, 30 * keys.DAY, 30 * keys.DAY)
+    ]
+
+
+async def test_a_revoked_key_takes_the_sessions_with_it_that_were_opened_with_it_and_no_others(world: World):
+    secret, other = await new_key(world), await new_key(world)
+    _, token = await opened_with(world, secret)
+    _, of_other = await opened_with(world, other)
+    async with world.database.writing() as session:
+        link = await keys.create_link(session, world.hasher, user_id=world.user.user_id)
+        _, _, of_link = await keys.sign_in(session, world.hasher, link=link, key=None)
+    key = await find(world, secret)
+    async with world.database.writing() as session:
+        await keys.end_key(session, world.user, key.key_id)
+    for gone in (secret, token):
+        with pytest.raises(NotSignedIn):
+            await find(world, gone)
+    for stays in (other, of_other, of_link):
+        await find(world, stays)
+
+
+async def test_a_session_that_ends_leaves_the_key_that_opened_it(world: World):
+    secret = await new_key(world)
+    opened, _ = await opened_with(world, secret)
+    async with world.database.writing() as session:
+        await keys.end_key(session, world.user, opened.id)
+    await find(world, secret)

@@ -1,7 +1,11 @@
+import asyncio
+
+import pytest
+
 from service.contract.datasets import Kind
 from service.contract.feedback import FeedbackCreate
 from service.contract.learnt import LearntList
-from service.contract.splits import split_of
+from service.contract.splits import Side, split_of
 from service.db import tables
 from service.domain import assistants, feedback
 from service.domain.learnt import learnt
@@ -12,13 +16,22 @@ async def correct(world: World, number: int, text: str = "better") -> str:
     return await world.say(await world.answer(number), type="correction", correction=text)
 
 
-async def release_of(world: World, number: int, kind: Kind = "dpo", *, live: bool = True) -> None:
-    """Freeze the feedback, and write down that a job made a release of it."""
+async def release_of(
+    world: World, number: int, kind: Kind = "dpo", *, live: bool = True, uploaded_again: Side | None = None
+) -> None:
+    """Freeze the feedback, and write down that a job made a release of it, or of one of its files brought again."""
     dataset = await world.freeze(kind)
+    file = dataset.training_file
+    if uploaded_again is not None:
+        named = dataset.validation_file if uploaded_again == "held_out" else file
+        async with world.database.reading() as session:
+            frozen = await session.get_one(tables.File, named)
+        content = await asyncio.to_thread(world.store.file(frozen.sha256).read_bytes)
+        file = await world.add_file(content, kind)
     async with world.database.writing() as session:
         job = tables.Job(
             id=f"ftjob-{number}", kind=kind, status="succeeded", user_id=world.admin.user_id, request={},
-            settings={}, model="base", training_file=dataset.training_file, assistant="desk",
+            settings={}, model="base", training_file=file, assistant="desk",
             adapter=f"digest-{number}", created_at=1,
         )  # fmt: skip
         adapter = tables.Adapter(
@@ -42,7 +55,7 @@ async def release_of(world: World, number: int, kind: Kind = "dpo", *, live: boo
 
 async def changed(world: World) -> LearntList:
     async with world.database.reading() as session:
-        return await learnt(session, world.user, limit=10)
+        return await learnt(session, world.user, limit=20)
 
 
 def in_training(numbers: range) -> list[int]:
@@ -61,6 +74,20 @@ async def test_feedback_waits_until_a_release_has_learnt_from_it(world: World):
     assert (one.feedback_id, one.release, one.live, one.now) == (given, 1, True, None)
     assert one.correction == "the better answer"
     assert one.then.answer == f"answer {number}"
+
+
+@pytest.mark.parametrize("side", ["train", "held_out"])
+async def test_a_release_learnt_from_what_stands_in_the_file_that_its_job_was_given_whoever_brought_it(
+    world: World, side: Side
+):
+    numbers = {number: split_of(f"conv-{number}") for number in range(1, 13)}
+    assert set(numbers.values()) == {"train", "held_out"}
+    given = {number: await correct(world, number) for number in numbers}
+    await release_of(world, 1, uploaded_again=side)
+    found = await changed(world)
+    taught = {given[number] for number, stands in numbers.items() if stands == side}
+    assert {one.feedback_id for one in found.learnt if one.live} == taught
+    assert found.waiting == len(given) - len(taught)
 
 
 async def test_the_answer_now_is_the_newest_of_a_release_that_learnt(world: World):

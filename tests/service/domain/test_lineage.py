@@ -1,8 +1,11 @@
+import asyncio
+
 import pytest
 
 from service.contract.lineage import Lineage
+from service.contract.splits import Part, Split, SplitCreate
 from service.db import tables
-from service.domain import lineage, releases
+from service.domain import files, imports, lineage, releases, splits
 from service.domain.identity import pseudonym
 from service.domain.keys import Caller
 from service.errors import NotFound
@@ -83,6 +86,110 @@ async def test_what_was_learned_from_an_uploaded_file_names_the_file(world: Worl
     async with world.database.reading() as session:
         found = await lineage.of_adapter(session, digest, after=None, limit=100)
     assert ([use.file for use in found.jobs], found.datasets, found.people) == ([file], [], [])
+
+
+async def uploaded_again(world: World, file_id: str | None) -> str:
+    """A file of the same bytes."""
+    async with world.database.reading() as session:
+        frozen = await files.get_file(session, file_id or "")
+    return await world.add_file(await asyncio.to_thread(world.store.file(frozen.sha256).read_bytes), "dpo")
+
+
+@pytest.mark.parametrize("side", ["training_file", "validation_file"])
+async def test_a_frozen_file_that_was_uploaded_again_leads_to_its_dataset_and_tells_what_it_taught(
+    world: World, side: str
+):
+    given = await world.correct(range(12), world.user)
+    dataset = await world.freeze("dpo")
+    assert dataset.held_out
+    digest = await trained(world, 1, await uploaded_again(world, getattr(dataset, side)))
+    for found in [await used_by(world, id_, world.user) for id_ in given]:
+        taught = bool(found.people[0].rows) == (side == "training_file")
+        told = [use.learned for use in (*found.jobs, *found.adapters, *found.releases)]
+        assert told == [taught] * 3
+    async with world.database.reading() as session:
+        back = await lineage.of_adapter(session, digest, after=None, limit=100)
+    assert [use.id for use in back.datasets] == [dataset.id]
+    assert [(use.datasets, use.file) for use in back.jobs] == [([dataset.id], None)]
+    assert sorted(back.feedback) == sorted(given)
+
+
+async def test_of_two_datasets_with_the_same_rows_to_learn_from_the_one_that_the_job_was_given_is_told(
+    world: World,
+):
+    await world.correct(range(5), world.user)
+    first = await world.freeze("dpo")
+    later = {
+        "id": "ds_later", "number": first.number + 1, "created_at": first.created_at + 1,
+        "training_file": await uploaded_again(world, first.training_file), "validation_file": None,
+    }  # fmt: skip
+    async with world.database.writing() as session:
+        same = {name: getattr(first, name) for name in tables.Dataset.__table__.columns.keys()}
+        session.add(tables.Dataset(**(same | later)))
+    digest = await trained(world, 1, first.training_file)
+    async with world.database.reading() as session:
+        back = await lineage.of_adapter(session, digest, after=None, limit=100)
+    assert [use.id for use in back.datasets] == [first.id]
+
+
+async def confirmed_rows(world: World, content: bytes, document: str = "manual.pdf") -> str:
+    """A file that an import made of drafts that somebody confirmed; its id."""
+    file_id = await world.add_file(content, "sft")
+    async with world.database.writing() as session:
+        file = await session.get_one(tables.File, file_id)
+        made = await imports.create_import(
+            session, world.admin, filename="drafts", sha256="5" * 64, size=1, preview=None
+        )
+        made.file_id, made.report = file_id, {"sheet": {"sha256": file.sha256}}
+        session.add(
+            tables.DocumentUse(
+                import_id=made.id, sha256="d" * 64, user_id=world.user.user_id, filename=document, rows=2, first_at=1,
+                last_at=2,
+            )
+        )  # fmt: skip
+    return file_id
+
+
+async def parted(world: World, file_id: str, lines: bytes) -> tuple[str, str]:
+    """The file's two parts: these rows to learn from, and one to measure by."""
+    sides = [Part(sha256=world.store.put_bytes(one), rows=1) for one in (lines, b"held out of " + lines)]
+    async with world.database.writing() as session:
+        file = await session.get_one(tables.File, file_id)
+        split = Split(by="question", column=None, training=sides[0], held_out=sides[1], left_out=0)
+        made = await splits.record(session, world.admin, file, SplitCreate(), split, [1, 1])
+    return made.training_file.id, made.held_out_file.id
+
+
+async def documents_of(world: World, digest: str) -> list[tuple[str, str, str]]:
+    async with world.database.reading() as session:
+        found = await lineage.of_adapter(session, digest, after=None, limit=100)
+    return [(use.document, use.file, use.confirmed_by) for use in found.documents]
+
+
+async def test_what_was_parted_from_a_file_of_confirmed_drafts_leads_to_the_document_and_who_confirmed_it(
+    world: World,
+):
+    file = await confirmed_rows(world, b"a\nb\nc\n")
+    part, held_out = await parted(world, file, b"a\nb\n")
+    smaller, _ = await parted(world, part, b"a\n")
+    told = [("manual.pdf", file, pseudonym(world.user.user_id))]
+    for number, learned in enumerate((part, held_out, smaller, await uploaded_again(world, part))):
+        assert await documents_of(world, await trained(world, number, learned)) == told, number
+    async with world.database.writing() as session:
+        await files.delete_file(session, world.admin, file)
+        assert await files.forget_needless(session) == 1
+    assert await documents_of(world, await trained(world, 7, part)) == told
+    aside = await world.add_file(b"d\n", "sft")
+    assert await documents_of(world, await trained(world, 8, aside)) == []
+
+
+async def test_drafts_that_were_made_into_the_same_file_twice_are_told_once_of_the_one_that_was_learned_from(
+    world: World,
+):
+    first, second = [await confirmed_rows(world, b"a\n") for _ in range(2)]
+    for number, file in enumerate((first, second)):
+        told = await documents_of(world, await trained(world, number, file))
+        assert [file_id for _, file_id, _ in told] == [file]
 
 
 async def test_a_checkpoint_and_what_was_trained_from_it_are_told_of_both_ways(world: World):

@@ -140,6 +140,18 @@ async def test_rolling_back_goes_to_what_was_live_before_and_then_to_the_base(wo
     assert (told[0].reason, told[0].by) == ("it was worse", "Ada")
 
 
+async def test_two_who_roll_the_same_release_back_go_back_once(world: World):
+    one, two = await offer(world, 1), await offer(world, 2)
+    await promote(world, one, REASON)
+    await promote(world, two, REASON)
+    async with world.database.writing() as session:
+        await releases.roll_back(session, world.admin, "desk", REASON, two)
+        with pytest.raises(Conflict) as refused:
+            await releases.roll_back(session, world.admin, "desk", REASON, two)
+    assert refused.value.code == "other_is_live"
+    assert (await live(world)).release == "desk@1"
+
+
 async def test_a_release_can_be_asked_by_number_and_zero_is_the_base(world: World):
     await offer(world, 1)
     async with world.database.reading() as session:

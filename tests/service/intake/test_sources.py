@@ -60,6 +60,32 @@ def test_an_array_names_the_line_of_each_row_and_the_one_it_breaks_at(tmp_path: 
             Brought(tmp_path, broken.encode()).read()
 
 
+def test_an_element_that_holds_what_is_no_text_is_refused_alone_wherever_it_stands(tmp_path: Path):
+    good, half = json.dumps(ROW), '{"prompt": "q", "completion": "\\ud83d"}'
+    named = '{"prompt": "q", "completion": "a", "\\ud83d": 1}'
+    other = '{"prompt": "où", "completion": "a"}'
+    content = f'[{good},\n{half},\n{named},\n{other},\n{{"prompt": "r", "completion": "b"}}]'
+    brought = Brought(tmp_path, content.encode("windows-1252"))
+    assert lines_of(brought) == [(2, "not_utf8"), (3, "not_utf8"), (4, "not_utf8")]
+    look = brought.look()
+    assert (look.columns, [problem.problem for problem in look.problems[1:]]) == (
+        ["prompt", "completion"],
+        ["The row holds half of a character.", "The row is not UTF-8."],
+    )
+    look.model_dump_json()
+    assert (brought.read().taken, brought.read().refused) == (2, {"not_utf8": 3})
+    whole = Brought(tmp_path, b'[{"prompt": "q", "completion": "\\ud83d\\udc26"}]')
+    assert (whole.read().taken, whole.rows()[0]["messages"][1]["content"]) == (1, "🐦")
+
+
+def test_names_of_columns_that_are_no_text_refuse_the_file(tmp_path: Path):
+    content = "prompt,réponse\nq,a\n".encode("windows-1252")
+    assert Brought(tmp_path, content).look().columns == ["prompt", "réponse"]
+    with pytest.raises(BadFile, match="first row, which names the columns") as refused:
+        Brought(tmp_path, content, encoding="utf-8").look()
+    assert refused.value.code == "wrong_encoding"
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_a_csv_is_read_with_whatever_separates_its_cells(tmp_path: Path, delimiter: str):
     content = f'question{delimiter}answer\n"a{delimiter}\nb"{delimiter}c\n\nd{delimiter}"say ""e"""\n'
