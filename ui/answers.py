@@ -53,10 +53,13 @@ class Answers:
         self, token: str, user: str, *, model: str, conversation: str, title: str, messages: list[dict[str, str]],
         follows: str = START, temperature: float | None = None,
     ) -> Answer:  # fmt: skip
-        """Ask, in the background. One answer at a time for a conversation: the one under way is returned."""
-        if (present := self._under_way.get(conversation)) is not None:
-            return present
+        """Ask, in the background. One answer at a time for a conversation: when the same was asked already, the one
+        under way is returned. Raises `Refused` for another question, which would be lost."""
         answer = Answer(user, conversation, messages[-1]["content"], follows, title)
+        if (present := self._under_way.get(conversation)) is not None:
+            if (present.question, present.follows) != (answer.question, answer.follows):
+                raise Refused(409, "answer_under_way", "An answer is being written in this conversation.")
+            return present
         self._under_way[conversation] = answer
         answer.task = asyncio.create_task(self._write(answer, token, model, messages, temperature))
         # Not in the task itself: one that is cancelled before its first step never reaches its `finally`.

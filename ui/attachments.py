@@ -16,7 +16,8 @@ LARGEST = 100_000
 """Bytes of all files of one question together."""
 MOST = 5
 """Files of one question."""
-_ONE = re.compile(r'\n*<document name="([^"\n]*)">\n(.*?)\n</document>', re.DOTALL)
+_LAST = re.compile(r"\n</(document(?:-\d+)?)>\Z")
+"""The end of a message that files go along with."""
 
 
 @dataclass(frozen=True)
@@ -71,19 +72,26 @@ def unpacked(value: str | None) -> list[Attachment]:
 
 
 def joined(question: str, attachments: list[Attachment]) -> str:
-    """The message that asks `question` about the files."""
-    return question + "".join(
-        f'\n\n<document name="{one.name}">\n{one.text}\n</document>' for one in attachments
-    )
+    """The message that asks `question` about the files. The marks around them occur in none of the texts."""
+    texts, mark, number = [question, *(one.text for one in attachments)], "document", 1
+    while any(f"<{mark} " in text or f"</{mark}>" in text for text in texts):
+        number += 1
+        mark = f"document-{number}"
+    return question + "".join(f'\n\n<{mark} name="{one.name}">\n{one.text}\n</{mark}>' for one in attachments)
 
 
 def parted(message: str) -> tuple[str, list[Attachment]]:
     """A message's question and its files."""
-    first = message.find('<document name="')
-    if first < 0 or not message.rstrip().endswith("</document>"):
+    whole = message.rstrip()
+    last = _LAST.search(whole)
+    if last is None:
         return message, []
-    files = [Attachment(name, text) for name, text in _ONE.findall(message[first:])]
-    return (message[:first].rstrip(), files) if files else (message, [])
+    opening, closing = f'\n\n<{last[1]} name="', last[0]
+    question, _, rest = f"\n\n{whole}".partition(opening)
+    pieces = [one.partition('">\n') for one in rest.removesuffix(closing).split(closing + opening)]
+    if not all(cut for _, cut, _ in pieces):
+        return message, []
+    return question.removeprefix("\n\n"), [Attachment(name, text) for name, _, text in pieces]
 
 
 def unmarked(piece: str) -> str:

@@ -46,6 +46,9 @@ def _value(w: Words, name: str, value: Any) -> str:
     if name == "role":
         return w(f"role_{value}")
     if name == "limits":
-        return ", ".join(f"{w(f'limit_{limit}')} {number}" for limit, number in value.items())
+        return ", ".join(
+            f"{w(f'limit_{limit}')} {w('limit_default') if number is None else number}"
+            for limit, number in value.items()
+        )
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"

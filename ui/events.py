@@ -40,7 +40,7 @@ def reason(w: Words, chosen: Chosen | None, sent: str) -> tuple[str, bool]:
 
 
 def _values(w: Words, data: dict[str, Any]) -> dict[str, Any]:
-    values = {name: _value(w, value) for name, value in data.items() if name != "code"}
+    values = {name: told(w, value) for name, value in data.items() if name != "code"}
     if "chosen" in data:
         values["choices"] = " ".join(_choice(w, name, one) for name, one in data["chosen"].items())
     if "finding" in data:
@@ -59,13 +59,13 @@ def _choice(w: Words, name: str, one: dict[str, Any]) -> str:
 
 
 def _why(w: Words, code: str, values: Mapping[str, Any]) -> str:
-    return w(f"chosen_{code}", **{key: _value(w, value) for key, value in values.items()})
+    return w(f"chosen_{code}", **{key: told(w, value) for key, value in values.items()})
 
 
 def _named(w: Words, family: str, code: str) -> str:
     return w(f"{family}_{code}") if w.has(f"{family}_{code}") else code
 
 
-def _value(w: Words, value: Any) -> Any:
-    """A whole number stays one: it chooses between singular and plural."""
+def told(w: Words, value: Any) -> Any:
+    """A value as a sentence takes it. A whole number stays one: it chooses between singular and plural."""
     return figure(w, value) if isinstance(value, bool | float) else value

@@ -11,6 +11,7 @@ from service.contract.releases import Adapter
 from ui import lineage
 from ui.acts import Act
 from ui.client import Gateway, Refused
+from ui.gate import reasons
 from ui.pages import render
 from ui.words import Words
 
@@ -38,10 +39,15 @@ async def listing(gateway: Gateway, token: str, w: Words, assistant: str, kept: 
     trial = None
     if any(release.state == "staged" for release in found):
         trial = await gateway.trial(token, assistant)
+    why = {
+        release.id: reasons(w, release.gate)[0]
+        for release in found
+        if release.gate and release.gate.verdict == "hold" and release.state not in ("live", "deleted")
+    }
     origins = {release.id: lineage.drawn(w, release, kept.lineages[release.adapter]) for release in found}
     return render(
         "releases", w, releases=found, adapters=kept.adapters, origins=origins, live=live, trial=trial,
-        shares=SHARES,
+        shares=SHARES, why=why,
     )  # fmt: skip
 
 
@@ -62,7 +68,7 @@ async def do(gateway: Gateway, token: str, w: Words, assistant: str, act: Act) -
     if act.act == "roll_back":
         if not reason:
             raise Refused(400, "reason_needed", "Say why, in at least ten characters.")
-        now = await gateway.roll_back(token, assistant, reason)
+        now = await gateway.roll_back(token, assistant, act.id, reason)
         return w("rolled_back_to", number=now.live_release) if now.live_release else w("rolled_back_to_base")
     if act.act == "evaluate":
         await gateway.create_evaluation(token, act.id)

@@ -14,7 +14,7 @@ from fastapi.responses import RedirectResponse, Response
 from service.contract.reports import Finding, JobReport
 from ui import evaluations, jobs, lineage
 from ui.client import Refused
-from ui.events import reason
+from ui.events import reason, told
 from ui.failures import failure
 from ui.login import problem
 from ui.pages import alone, render
@@ -106,7 +106,7 @@ def drawn(w: Words, found: JobReport, card: str) -> str:
 def said(w: Words, one: Finding) -> tuple[str, bool]:
     """A finding's sentence, and whether it is in the reader's language; else it is in English."""
     try:
-        return w(f"found_{one.code}", **{name: figure(w, value) for name, value in one.values.items()}), True
+        return w(f"found_{one.code}", **{name: told(w, value) for name, value in one.values.items()}), True
     except KeyError:  # of another version
         return one.because, False
 

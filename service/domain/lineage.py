@@ -175,19 +175,12 @@ async def _checkpoints(session: AsyncSession) -> list[tuple[str, str]]:
 
 
 async def _uses_of(session: AsyncSession, jobs: Iterable[tables.Job]) -> list[JobUse]:
-    jobs = list(jobs)
-    bytes_of = await _digests(session, _files(jobs))
-    row, file = tables.Dataset, tables.File
-    query = (
-        select(row.id, file.id, file.sha256)
-        .join(file, or_(file.id == row.training_file, file.id == row.validation_file))
-        .where(file.sha256.in_(bytes_of.values()))
-        .order_by(row.created_at, row.id)
-    )
-    frozen, alike = {}, {}
-    for dataset_id, file_id, digest in await session.execute(query):
-        frozen[file_id] = alike[digest] = dataset_id
-    known = {file: frozen.get(file) or alike.get(digest) for file, digest in bytes_of.items()}
+    jobs, row = list(jobs), tables.Dataset
+    frozen = list(await session.scalars(select(row).order_by(row.created_at, row.id)))
+    bytes_of = await _digests(session, [*_files(jobs), *_files(frozen)])
+    named = {file: dataset.id for dataset in frozen for file in _files([dataset])}
+    alike = {bytes_of[file]: dataset for file, dataset in named.items()}
+    known = {file: named.get(file) or alike.get(bytes_of[file]) for file in _files(jobs)}
     return [
         JobUse(
             id=job.id, kind=cast(JobKind, job.kind), status=cast(JobStatus, job.status),

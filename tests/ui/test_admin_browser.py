@@ -152,6 +152,42 @@ def change_rules(page: Page, screens: Screens, w: Words, name: str) -> None:
     expect(page.locator("[data-compare=open] h2")).to_be_focused()
 
 
+def test_what_was_saved_is_drawn_and_not_what_was_chosen_before_nor_over_a_colleagues_change(
+    browser: Browser, screens: Screens
+):
+    screens.token_of("Changing", "user")
+    admin = screens.gateway.admin
+    desk = {"name": "quay", "title": "Quay", "temperature": 0.25}
+    admin.post("/api/assistants", json=desk).raise_for_status()
+    watched = signed_in(browser, screens, "Second keeper", "administrator")
+    page = watched.page
+    page.goto(f"{screens.url}/admin/")
+    row = page.locator("#people [data-user='Changing']")
+    for role in ("reviewer", "user"):
+        row.locator("select").select_option(role)
+        row.locator("[data-do=role]").click()
+        expect(row.locator("option[selected]")).to_have_attribute("value", role)
+        expect(row.locator("select")).to_have_value(role)
+    open_tab(page, "Assistants")
+    form = page.locator("#assistants [data-assistant=quay]")
+    form.locator("summary").click()
+
+    def save(field: str, value: str) -> None:
+        form.locator(f"[name={field}]").fill(value)
+        form.locator("[data-do=change]").click()
+        expect(form.locator(f"[name={field}]")).to_have_js_property("defaultValue", value)
+
+    save("title", "North quay")
+    admin.patch("/api/assistants/quay", json={"title": "South quay", "max_tokens": 99}).raise_for_status()
+    save("description", "Ask about berths.")
+    expect(form.locator("[name=title]")).to_have_value("South quay")
+    save("temperature", "0.75")
+    held = admin.get("/api/assistants/quay").json()
+    assert (held["title"], held["max_tokens"]) == ("South quay", 99)
+    assert (held["description"], held["temperature"]) == ("Ask about berths.", 0.75)
+    watched.close()
+
+
 def test_only_administrators_get_the_journal(browser: Browser, screens: Screens):
     watched = signed_in(browser, screens, "Curious reviewer", "reviewer")
     answer = watched.page.request.get(f"{screens.url}/admin/audit.jsonl")

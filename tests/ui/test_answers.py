@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.ui.screens import Screens
-from ui.answers import Answers, later_half
+from ui.answers import Answer, Answers, later_half
 from ui.client import Begun, Gateway, Refused
 
 pytestmark = pytest.mark.heavy  # the screens themselves
@@ -77,6 +77,25 @@ async def test_a_stopped_answer_is_recorded_as_interrupted_with_what_was_written
     status, text = await recorded(gateway, screens.gateway.key, conversation)
     assert status == "interrupted"
     assert 0 < len(text) < 900
+
+
+async def test_a_question_asked_while_another_is_answered_is_refused_and_the_same_one_is_not(
+    screens: Screens, gateway: Gateway
+):
+    answers, conversation = await asked(gateway, screens.gateway.key, "SLOW word word")
+
+    def again(question: str, **more: str) -> Answer:
+        messages = [{"role": "user", "content": question}]
+        return answers.start(
+            screens.gateway.key, "me", model="fanal", conversation=conversation, title="", messages=messages, **more
+        )  # fmt: skip
+
+    assert again("SLOW word word") is answers.of(conversation, "me")
+    for refused in (("Another question", {}), ("SLOW word word", {"follows": "chatcmpl-another"})):
+        with pytest.raises(Refused) as told:
+            again(refused[0], **refused[1])
+        assert told.value.code == "answer_under_way"
+    await answers.close()
 
 
 async def test_an_answer_is_neither_seen_nor_stopped_by_somebody_else(screens: Screens, gateway: Gateway):

@@ -74,6 +74,30 @@ def test_a_message_is_told_apart_into_its_question_and_its_files():
     assert parted('I wrote <document name="x"> myself') == ('I wrote <document name="x"> myself', [])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\n</document>\nb",
+        'a\n</document>\n\n<document name="b.txt">\nb',
+        'one\n\n<document name="b.txt">\ntwo',
+        "</document> and </document-2>\n</document-2>",
+        "ends with\n</document>",
+        '\n\n<document name="',
+    ],
+)
+def test_a_file_that_holds_the_marks_of_files_is_told_apart_whole(text: str):
+    files = [Attachment("a.txt", text), Attachment("b.txt", "plain"), Attachment("c.txt", text)]
+    for question in ("Which?", 'I wrote <document name="x">\n myself', f"Which? {text} or so"):
+        assert parted(joined(question, files)) == (question, files)
+        assert parted(joined(question, files[:1])) == (question, files[:1])
+
+
+def test_a_message_recorded_before_marks_were_told_apart_is_read_as_far_as_it_can_be():
+    before = 'Which?\n\n<document name="a.txt">\none\n</document>\ntwo\n</document>'
+    assert parted(before) == ("Which?", [Attachment("a.txt", "one\n</document>\ntwo")])
+    assert parted(f"{before}\n") == parted(before)
+
+
 def test_the_page_cannot_slip_in_more_than_may_be_attached():
     files = [Attachment("a.txt", "text")]
     assert unpacked(packed(files)) == files

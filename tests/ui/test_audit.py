@@ -34,6 +34,17 @@ async def test_an_act_is_told_in_the_readers_language_and_nothing_in_it_is_marku
     assert "None" not in page
 
 
+@pytest.mark.parametrize(
+    ("language", "said"), [("en", "Tokens a day default"), ("fr", "Jetons par jour par défaut")]
+)
+async def test_a_limit_that_is_left_to_the_house_is_called_the_default(language: str, said: str):
+    limits = {"requests_per_minute": 3, "tokens_per_minute": None, "tokens_per_day": None}
+    gateway = gateway_of({"/api/audit": listed(entry(1, detail={"limits": limits}))})
+    page = await audit.listing(gateway, "token", words(language))
+    assert said in page
+    assert "None" not in page
+
+
 @pytest.mark.parametrize("intact", [True, False])
 async def test_a_check_says_what_it_found(intact):
     checked = {"intact": intact, "entries": 4, "broken_at": None if intact else 3}

@@ -41,6 +41,32 @@ def test_a_reload_in_the_middle_finds_the_answer_still_growing(browser: Browser,
     watched.close()
 
 
+def test_a_question_asked_in_another_window_while_an_answer_is_written_stays_in_its_field(
+    browser: Browser, screens: Screens
+):
+    watched = signed_in(browser, screens, "Two windows")
+    page, other = watched.page, watched.context.new_page()
+    ask(page, "Good morning")
+    expect(page.locator("[data-completion]")).to_have_count(1)
+    expect(page).to_have_url(re.compile(r"\?c=conv_"))
+    other.goto(page.url)
+    expect(other.locator("[data-completion]")).to_have_count(1)
+    ask(page, "SLOW " + "word " * 300)
+    expect(page.locator("#growing .text")).to_contain_text("word")
+    file = {"name": "fares.txt", "mimeType": "text/plain", "buffer": b"Lund;14"}
+    other.locator("#files input[type=file]").set_input_files([file])
+    expect(other.locator("#files")).to_contain_text("fares.txt")
+    ask(other, "Another question")
+    expect(other.get_by_text(words("en")("error_answer_under_way"))).to_be_visible()
+    expect(other.locator("#composer textarea")).to_have_value("Another question")
+    expect(other.locator("#files")).to_contain_text("fares.txt")
+    page.locator("#composer .stop-button").click()
+    expect(page.locator("[data-completion]")).to_have_count(2)
+    ask(other, "Another question")
+    expect(other.locator("[data-completion]")).to_have_count(3)
+    watched.close()
+
+
 def test_a_rating_its_reasons_and_a_correction_are_kept_changed_and_taken_back(
     browser: Browser, screens: Screens
 ):

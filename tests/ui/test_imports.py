@@ -98,6 +98,18 @@ def test_an_import_is_drawn_in_every_state_and_nothing_in_it_is_markup(language:
     assert "<script" not in drawn
 
 
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", "Rows so far: 1,234, refused: 1."),
+        ("fr", "Lignes jusqu’ici\u00a0: 1\u202f234, refusées\u00a0: 1."),
+    ],
+)
+def test_how_far_an_import_is_reads_well_of_one_and_of_many(language: str, said: str):
+    progress = ImportProgress(phase="comparing", share=0.65, rows=1234, refused=1)
+    assert said in draw(words(language), brought("running", progress=progress), [], [])
+
+
 def test_a_refusal_on_the_screen_names_the_line_the_field_and_the_mend_in_both_languages():
     failed = brought("failed", error=ImportError(code="bad_row", message="m", problem=PROBLEM))
     for language, said in (("en", "Line 12, field"), ("fr", "Ligne 12, champ")):

@@ -45,8 +45,10 @@ def status(**more: Any) -> Status:
 def test_all_that_is_wrong_is_said_in_both_languages():
     found = Status.model_validate_json(status().model_dump_json())
     assert {one.code for one in found.coded} == set(get_args(WrongCode))
-    # English as the service has it, French not at all.
-    assert [one.said.rstrip(".") for one in wrong(EN, found)] == [one.rstrip(".") for one in found.wrong]
+    # English as the service has it, but for what is shown of a job; French not at all.
+    of_a_job = [one.code in ("job_failed", "job_silent") for one in found.coded]
+    for one, sentence, job_too in zip(wrong(EN, found), found.wrong, of_a_job, strict=True):
+        assert job_too or one.said.rstrip(".") == sentence.rstrip(".")
     french = wrong(FR, found)
     assert all(one.ours for one in french)
     assert not {one.said for one in french} & set(found.wrong)
@@ -72,9 +74,27 @@ def test_one_waiting_job_is_said_in_the_singular():
 
 def test_why_a_job_failed_is_said_in_the_readers_language():
     found = status(jobs_failed=[job(at=now(), message="The disk is full.", code="disk_full")])
-    (told,) = [one for one in wrong(FR, found) if "ftjob-1 (sft) a échoué" in one.said]
+    (told,) = [one for one in wrong(FR, found) if "ftjob-1 (Exemples) a échoué" in one.said]
     assert told.said.endswith(FR("failed_disk_full"))
     assert told.sent == "The disk is full."
+
+
+def test_when_a_job_failed_is_left_to_the_readers_browser_to_write():
+    found = status(jobs_failed=[job(at=1_771_070_000, message="The disk is full.", code="disk_full")])
+    told = [one for one in wrong(FR, found) if one.at]
+    assert [one.at for one in told] == [1_771_070_000]
+    assert '<time datetime="2026-02-14T' in render("status", FR, told=found, wrong=told)
+    assert "Feb" not in told[0].said
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("sft", "Examples"), ("dpo", "Preference pairs"), ("kto", "Rated answers"), ("evaluation", "Evaluation"),
+     ("import", "Brought from elsewhere"), ("other", "other")],
+)  # fmt: skip
+def test_the_kind_of_a_job_is_said_in_the_readers_words(kind: str, said: str):
+    found = status(jobs_failed=[job(kind=kind, at=now())], jobs_under_way=[job(kind=kind, silent=True)])
+    assert len([one for one in wrong(EN, found) if f"ftjob-1 ({said})" in one.said]) == 2
 
 
 @pytest.mark.parametrize("w", [EN, FR])

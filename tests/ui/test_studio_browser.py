@@ -57,6 +57,10 @@ def history(session: Session, person: str) -> None:
             "method": {"type": method, method: {}},
         }  # fmt: skip
         settings = {"n_epochs": number + 2, "batch_size": 4, "beta": 0.1, "seed": 0}
+        session.add(tables.File(
+            id=f"file-{number}", user_id=person, filename=f"{number}.jsonl", purpose="fine-tune", bytes=1,
+            sha256=str(number) * 64, kind=kind, rows=6 * number, created_at=number,
+        ))  # fmt: skip
         session.add(tables.Dataset(
             id=f"ds_{number}", assistant="fanal", kind=kind, number=number, sha256="0", training_file=f"file-{number}",
             validation_file=None, rows=8 * number, held_out=2, people=1, excluded={}, signal=None, created_at=number,
@@ -103,9 +107,11 @@ def history(session: Session, person: str) -> None:
         attempts=1, created_at=3000, release_id="rel_2",
     ))  # fmt: skip
     session.flush()
+    asked = {"candidate": "fanal@2", "live": "fanal@1", "base": "fanal@0"}
     session.add(tables.Evaluation(
-        id="eval_2", job_id="evaljob-2", assistant="fanal", release_id="rel_2", cases_file="file-c",
-        report=report(changes=changes).model_dump(), created_at=3000, finished_at=3100,
+        id="eval_2", job_id="evaljob-2", assistant="fanal", release_id="rel_2",
+        cases_file=session.scalar(select(tables.Assistant.cases_file)),
+        report=report(changes=changes, contestants=asked).model_dump(), created_at=3000, finished_at=3100,
     ))  # fmt: skip
     for at, kind, before, now, reason in (
         (4000, "promotion", None, "rel_1", None), (5000, "promotion", "rel_1", "rel_2", "It passes on every topic."),

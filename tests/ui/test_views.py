@@ -1,5 +1,6 @@
 """What the sections of the studio and the chat draw from what the gateway says, without a browser."""
 
+import json
 import time
 from typing import Any
 
@@ -7,13 +8,14 @@ import httpx
 import pytest
 
 from service.contract.conversations import ConversationTurns, Turn
-from service.contract.evaluations import Gate
+from service.contract.evaluations import Gate, Reason
 from service.contract.feedback import Standing
 from service.contract.jobs import Job, JobEvent
 from service.contract.lineage import Lineage
 from ui import conversations, evaluations, jobs, releases
-from ui.client import Gateway
-from ui.words import words
+from ui.acts import Act
+from ui.client import Gateway, Refused
+from ui.words import refusal, words
 
 LANGUAGES = ("en", "fr")
 EN = words("en")
@@ -280,6 +282,35 @@ def adapter() -> dict[str, Any]:
 NO_LINEAGE = Lineage(
     datasets=[], jobs=[], documents=[], adapters=[], releases=[], people=[], feedback=[], more=False
 ).model_dump()
+
+
+async def test_a_rollback_names_the_release_that_was_drawn_as_live():
+    sent: list[Any] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(json.loads(request.content))
+        return httpx.Response(409, json={"error": {"message": "m", "type": "t", "code": "other_is_live"}})
+
+    gateway = Gateway("http://gateway", transport=httpx.MockTransport(answer))
+    act = Act(act="roll_back", id="rel_3", fields={"reason": ["It is too slow."]})
+    with pytest.raises(Refused) as refused:
+        await releases.do(gateway, "t", EN, "a", act)
+    assert sent == [{"reason": "It is too slow.", "release": "rel_3"}]
+    assert refusal(EN, refused.value) == EN("error_other_is_live")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_why_a_candidate_is_held_stands_beside_it(language: str):
+    outdated = Reason(code="another_live", values={"live": 3})
+    held = Gate(verdict="hold", reasons=["It passed before release 3 went live."], coded=[outdated])
+    answers = {
+        "/api/releases": listed(release(2, "candidate", held), release(3, "live", held)),
+        f"/api/adapters/{'d' * 64}": adapter(),
+        f"/api/adapters/{'d' * 64}/lineage": NO_LINEAGE,
+    }  # fmt: skip
+    w = words(language)
+    page = await releases.listing(gateway_of(answers), "t", w, "a", releases.Kept())
+    assert page.count(w("gate_another_live", live=3)) == 1, "the live one answers, whatever held it"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

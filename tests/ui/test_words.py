@@ -261,6 +261,12 @@ async def test_a_field_of_an_assistant_that_cannot_be_is_named_in_the_readers_la
     assert refusal(words("fr"), refused.value) == words("fr")(f"error_assistant_{field}")
 
 
+def test_a_release_that_is_not_live_is_not_said_to_be_still_to_come():
+    """It may have answered before, or be on trial."""
+    assert "yet" not in ENGLISH["learnt_not_live"].split()
+    assert "encore" not in FRENCH["learnt_not_live"].split()
+
+
 def test_french_signs_do_not_fall_to_the_next_line():
     assert "\u00a0?" in words("fr")("say_why_bad")
 

@@ -232,9 +232,10 @@ class Training(Door):
                 return None
             raise
 
-    async def roll_back(self, token: str, assistant: str, reason: str) -> Assistant:
+    async def roll_back(self, token: str, assistant: str, release: str, reason: str) -> Assistant:
         path = f"/api/assistants/{part(assistant)}/rollback"
-        return await self.one(Assistant, token, "POST", path, json={"reason": reason})
+        body = {"reason": reason, "release": release}
+        return await self.one(Assistant, token, "POST", path, json=body)
 
     async def timeline(self, token: str, assistant: str, after: str | None) -> tuple[list[Moment], bool]:
         """Newest first, and whether older ones follow."""

@@ -12,6 +12,7 @@ const fieldsOf = (form) => {
 };
 
 const press = (source) => {
+  if (source.getAttribute('aria-busy') === 'true') return;
   if (source.dataset.confirm && !window.confirm(source.dataset.confirm)) return;
   const form = source.closest('form');
   if (form && !source.hasAttribute('formnovalidate') && !form.reportValidity()) return;
@@ -28,7 +29,6 @@ element.addEventListener('click', (event) => {
   const source = event.target.closest('[data-do], [data-copy], [data-copy-code], [data-open]');
   if (!source || !element.contains(source) || modified) return;
   event.preventDefault();
-  if (source.getAttribute('aria-busy') === 'true') return;
   if (source.dataset.copy !== undefined) return copy(source, textOf(source.dataset.copy));
   if (source.dataset.copyCode !== undefined) return copy(source, source.closest('figure').querySelector('code').textContent);
   if (source.dataset.open !== undefined) return open(source);
@@ -108,9 +108,10 @@ const open = (source) => {
 };
 
 // `data-key` is pressed by that key while the focus is in this panel and nobody is writing (WCAG 2.1.4);
-// Ctrl + Enter sends the form from a text field.
+// Ctrl + Enter sends the form from a text field. A key that is held down presses once.
 element.addEventListener('keydown', (event) => {
   const { target, key: pressed } = event;
+  if (event.repeat) return;
   if (pressed === 'Enter' && (event.ctrlKey || event.metaKey) && target.form) return target.form.requestSubmit();
   const writing = target.matches('textarea, select, input:not([type=radio], [type=checkbox])');
   if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -130,15 +131,34 @@ const lead = () => {
   requestAnimationFrame(() => target.focus());
 };
 
-// What is typed but not sent outlives a redraw and a reload: it is kept by the field's `data-draft`, whose name changes
-// when the service has saved a newer version. A reload brings nothing back that was sent.
+// What is typed but not sent outlives a redraw and a reload: it is kept by the field's `data-draft`. What was sent
+// outlives no reload, and is forgotten once the service draws the field otherwise or not at all: then what holds is
+// drawn. In a form with `data-stays` it comes back, as after an undo.
 const drafts = new Map();
+const sent = new Map();
+const drawn = (field) => {
+  if (field.type === 'checkbox' || field.type === 'radio') return field.defaultChecked;
+  if (field.tagName === 'SELECT') return (field.querySelector('[selected]') ?? field.options[0])?.value;
+  return field.defaultValue;
+};
 const draft = ({ dataset }, value) => {
   drafts.set(dataset.draft, value);
+  sent.delete(dataset.draft);
   sessionStorage.setItem(`draft:${dataset.draft}`, JSON.stringify(value));
 };
 const hand = (form) => {
-  for (const { dataset } of form.querySelectorAll('[data-draft]')) sessionStorage.removeItem(`draft:${dataset.draft}`);
+  for (const field of form.querySelectorAll('[data-draft]')) {
+    sessionStorage.removeItem(`draft:${field.dataset.draft}`);
+    if (form.dataset.stays === undefined) sent.set(field.dataset.draft, drawn(field));
+  }
+};
+const forget = () => {
+  const fields = new Map([...element.querySelectorAll('[data-draft]')].map((field) => [field.dataset.draft, field]));
+  for (const [name, was] of sent) {
+    if (fields.has(name) && drawn(fields.get(name)) === was) continue;
+    drafts.delete(name);
+    sent.delete(name);
+  }
 };
 element.addEventListener('input', (event) => {
   const { target } = event;
@@ -159,10 +179,9 @@ const recall = (field) => {
 const reset = (field) => {
   recall(field);
   // A redraw keeps what a field holds, so what was sent would stay in an empty form.
-  const kept = drafts.get(field.dataset.draft);
-  if (field.type === 'checkbox' || field.type === 'radio') field.checked = kept ?? field.defaultChecked;
-  else if (field.tagName === 'SELECT') field.value = kept ?? field.querySelector('[selected]')?.value ?? field.options[0]?.value;
-  else field.value = kept ?? field.defaultValue;
+  const value = drafts.get(field.dataset.draft) ?? drawn(field);
+  if (field.type === 'checkbox' || field.type === 'radio') field.checked = value;
+  else field.value = value;
 };
 element.addEventListener('toggle', (event) => {
   if (event.target.dataset?.keep) drafts.set(`open:${event.target.dataset.keep}`, event.target.open);
@@ -181,6 +200,7 @@ element.addEventListener('toggle', ({ target }) => {
 }, true);
 
 const tidy = () => {
+  forget();
   element.querySelectorAll('[data-draft]').forEach(reset);
   for (const details of element.querySelectorAll('details[data-keep]')) {
     const kept = drafts.get(`open:${details.dataset.keep}`);

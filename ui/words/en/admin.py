@@ -41,6 +41,7 @@ SENTENCES: dict[str, str] = {
     "assistant_max_tokens": "Longest answer, in tokens",
     "assistant_cases": "Questions for evaluation",
     "assistant_no_cases": "none",
+    "assistant_cases_unlisted": "as now (the file is listed no more)",
     "engine": "Engine",
     "engine_ready": "ready",
     "engine_starting": "starting",
@@ -151,7 +152,7 @@ SENTENCES: dict[str, str] = {
     "or delete the model.",
     "wrong_files_gone_live": "Adapter {adapter}, the live release {release}, is not served: Its files are gone from the "
     "store. Put them back from a backup, or delete the model.",
-    "wrong_job_failed": "Job {id} ({kind}) failed at {at}: {message}",
+    "wrong_job_failed": "Job {id} ({kind}) failed: {message}",
     "wrong_job_silent": "Job {id} ({kind}) runs no more: its worker fell silent. Look into {log}.",
     "wrong_jobs_wait": "{n} jobs wait and none runs. Is the worker running? See {log}.",
     "wrong_jobs_wait_one": "1 job waits and none runs. Is the worker running? See {log}.",

@@ -52,7 +52,7 @@ SENTENCES: dict[str, str] = {
     "learnt_waiting": "No release has learnt from {n} of your opinions yet.",
     "learnt_waiting_one": "No release has learnt from one of your opinions yet.",
     "learnt_by": "Release {number} learnt from it.",
-    "learnt_not_live": "It does not answer yet: a reviewer decides when it goes live.",
+    "learnt_not_live": "It is not live at the moment: a reviewer decides which release is.",
     "answer_then": "The answer then",
     "answer_now": "The answer now",
     "ask_now": "Ask it again now",

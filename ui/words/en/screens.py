@@ -55,6 +55,8 @@ SENTENCES: dict[str, str] = {
     "error_no_data": "There is no usable feedback for this yet. Judge or correct some answers, then start again.",
     "error_job_ended": "This job has ended already.",
     "error_nothing_to_roll_back": "The base model answers already; there is nothing to roll back to.",
+    "error_other_is_live": "Another release is live by now, so nothing was done. Look which one answers, then decide.",
+    "error_answer_under_way": "An answer is being written in this conversation, perhaps in another window. Wait for it, or open the conversation again and stop it. What you wrote stays in its field.",
     "error_release_is_live": "This release is live: it answers everybody already.",
     "error_not_on_trial": "This release is not on trial any more. Reload the page.",
     "error_other_on_trial": "Another release is on trial. End its trial first.",

@@ -10,6 +10,7 @@ SENTENCES: dict[str, str] = {
     "method_dpo": "Preference pairs",
     "method_kto": "Rated answers",
     "method_import": "Brought from elsewhere",
+    "method_evaluation": "Evaluation",
     # Studio: training
     "no_jobs_title": "No training yet",
     "no_jobs_text": "Start a training round, or train on a file, under “Next round”.",

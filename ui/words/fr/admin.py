@@ -41,6 +41,7 @@ SENTENCES: dict[str, str] = {
     "assistant_max_tokens": "Réponse la plus longue, en jetons",
     "assistant_cases": "Questions réservées",
     "assistant_no_cases": "aucune",
+    "assistant_cases_unlisted": "comme à présent (le fichier n’est plus listé)",
     "engine": "Moteur",
     "engine_ready": "prêt",
     "engine_starting": "démarre",
@@ -151,7 +152,7 @@ SENTENCES: dict[str, str] = {
     "sauvegarde, ou supprimez le modèle.",
     "wrong_files_gone_live": "L’adaptateur {adapter}, la version en service {release}, n’est pas servi : ses fichiers "
     "ont disparu. Remettez-les depuis une sauvegarde, ou supprimez le modèle.",
-    "wrong_job_failed": "La tâche {id} ({kind}) a échoué ({at}) : {message}",
+    "wrong_job_failed": "La tâche {id} ({kind}) a échoué : {message}",
     "wrong_job_silent": "La tâche {id} ({kind}) ne tourne plus : le processus qui l’exécutait ne répond plus. "
     "Consultez {log}.",
     "wrong_jobs_wait": "{n} tâches attendent et aucune ne tourne. Le processus d’entraînement est-il lancé ? Voir "

@@ -51,7 +51,7 @@ SENTENCES: dict[str, str] = {
     "learnt_waiting": "{n} de vos avis n’ont encore servi à aucune version.",
     "learnt_waiting_one": "Un de vos avis n’a encore servi à aucune version.",
     "learnt_by": "La version {number} en a tenu compte.",
-    "learnt_not_live": "Elle ne répond pas encore : un relecteur décide de sa mise en service.",
+    "learnt_not_live": "Elle n’est pas en service en ce moment : un relecteur décide de la version qui l’est.",
     "answer_then": "La réponse d’alors",
     "answer_now": "La réponse d’aujourd’hui",
     "ask_now": "Reposer la question maintenant",

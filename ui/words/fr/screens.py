@@ -57,6 +57,8 @@ SENTENCES: dict[str, str] = {
     "error_no_data": "Il n’y a pas encore d’avis utilisable. Jugez ou corrigez quelques réponses, puis recommencez.",
     "error_job_ended": "Cet entraînement est déjà terminé.",
     "error_nothing_to_roll_back": "Le modèle de base répond déjà ; il n’y a rien à quoi revenir.",
+    "error_other_is_live": "Une autre version est désormais en service : rien n’a été changé. Regardez laquelle répond, puis décidez.",
+    "error_answer_under_way": "Une réponse est en cours d’écriture dans cette conversation, peut-être dans une autre fenêtre. Attendez-la, ou rouvrez la conversation pour l’arrêter. Ce que vous avez écrit reste dans son champ.",
     "error_release_is_live": "Cette version est en service : elle répond déjà à tout le monde.",
     "error_not_on_trial": "Cette version n’est plus à l’essai. Rechargez la page.",
     "error_other_on_trial": "Une autre version est à l’essai. Mettez d’abord fin à son essai.",

@@ -10,6 +10,7 @@ SENTENCES: dict[str, str] = {
     "method_dpo": "Paires de préférences",
     "method_kto": "Réponses notées",
     "method_import": "Importé d’ailleurs",
+    "method_evaluation": "Évaluation",
     # Atelier : entraînement
     "no_jobs_title": "Pas encore d’entraînement",
     "no_jobs_text": "Commencez un tour, ou entraînez sur un fichier, sous « Prochain tour ».",
