@@ -53,8 +53,8 @@ class Answers:
         self, token: str, user: str, *, model: str, conversation: str, title: str, messages: list[dict[str, str]],
         follows: str = START, temperature: float | None = None,
     ) -> Answer:  # fmt: skip
-        """Ask, in the background. One answer at a time for a conversation: when the same was asked already, the one
-        under way is returned. Raises `Refused` for another question, which would be lost."""
+        """Ask, in the background. One answer at a time for a conversation: when the same is asked after the same turn,
+        the one under way is returned. Raises `Refused` for another question, which would be lost."""
         answer = Answer(user, conversation, messages[-1]["content"], follows, title)
         if (present := self._under_way.get(conversation)) is not None:
             if (present.question, present.follows) != (answer.question, answer.follows):

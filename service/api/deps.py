@@ -5,7 +5,6 @@ saved. Owns no rule: it fetches, and notes behind the answer which key was used.
 """
 
 import asyncio
-import codecs
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable
@@ -133,7 +132,9 @@ async def must_be_sound(request: Request) -> None:
     try:
         orjson.dumps(body)
         # It writes NaN as null, so the bytes themselves are read as strictly.
-        orjson.loads((await request.body()).removeprefix(codecs.BOM_UTF8))
+        orjson.loads((await request.body()).decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise BadInput("The body is not JSON in UTF-8.", code="invalid_json") from None
     except TypeError as error:
         raise BadInput(f"The body holds what cannot be passed on: {error}.", code="invalid_json") from None
     except ValueError as error:

@@ -22,7 +22,9 @@ async def sign_in(wanted: SignIn, session: WriteDep, house: HouseDep) -> Session
         raise BadInput("Send either 'link' or 'key'.")
     user, opened, secret = await keys.sign_in(session, house.hasher, link=wanted.link, key=wanted.key)
     who = Caller(user.id, user.name, user.role, opened.id, opened.kind)
-    await audit.note(session, house.hasher, who, "session.opened", opened.id)
+    # The session ends with its key, and its row with it: the journal remembers which key it was.
+    key = {"opened_with": opened.opened_with} if opened.opened_with else {}
+    await audit.note(session, house.hasher, who, "session.opened", opened.id, **key)
     return Session(token=secret, user=User.model_validate(user), expires_at=opened.expires_at or 0)
 
 

@@ -3,17 +3,20 @@
 Owns when a pass is none any more. The rule that made it is `evals.gate`'s. Never commits.
 """
 
+from typing import get_args
+
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.contract.evaluations import EvaluationReport, Gate, Reason
+from service.contract.evaluations import EvaluationReport, Gate, OutdatedCode, Reason
 from service.db import tables
 
 
 async def gate_of(session: AsyncSession, release: tables.Release, assistant: tables.Assistant) -> Gate | None:
     """The gate of the release's newest finished evaluation; None where it was never measured.
 
-    A pass is shown as `hold` once another release answers than the one it was held against, or the assistant has
-    other questions. The live release itself keeps what it passed by.
+    A pass is shown as `hold` once something else answers than what it was held against, or the assistant has other
+    questions. The live release itself keeps what it passed by.
     """
     row = await session.get(tables.Evaluation, release.evaluation_id) if release.evaluation_id else None
     if row is None or row.report is None:
@@ -21,15 +24,29 @@ async def gate_of(session: AsyncSession, release: tables.Release, assistant: tab
     report = EvaluationReport.model_validate(row.report)
     if report.gate.verdict == "hold" or assistant.live_release_id == release.id:
         return report.gate
-    if assistant.cases_file not in (None, row.cases_file):
-        said = "It passed on other questions than the assistant has now. Evaluate it again."
-        return _held(said, Reason(code="other_questions"))
+    if not await _same_questions(session, row.cases_file, assistant.cases_file):
+        return _outdated(
+            "other_questions",
+            "It passed, but on other questions than the assistant has now. Evaluate it again.",
+        )
     live = await session.get(tables.Release, assistant.live_release_id) if assistant.live_release_id else None
-    if live is not None and report.contestants.get("live") != f"{assistant.name}@{live.number}":
-        said = f"It passed before release {live.number} went live, and was not held against that. Evaluate it again."
-        return _held(said, Reason(code="another_live", values={"live": live.number}))
+    if report.contestants.get("live") != (f"{assistant.name}@{live.number}" if live else None):
+        return _outdated("another_live", "It passed, but not against what answers now. Evaluate it again.")
     return report.gate
 
 
-def _held(said: str, reason: Reason) -> Gate:
-    return Gate(verdict="hold", reasons=[said], coded=[reason])
+def is_outdated(gate: Gate) -> bool:
+    """Whether it passed once, and holds no more."""
+    return any(reason.code in get_args(OutdatedCode) for reason in gate.coded)
+
+
+async def _same_questions(session: AsyncSession, asked: str, wanted: str | None) -> bool:
+    """Whether both files say the same; an assistant without questions of its own is measured on any."""
+    if wanted in (None, asked):
+        return True
+    query = select(tables.File.sha256).where(tables.File.id.in_((asked, wanted)))
+    return len(set(await session.scalars(query))) == 1
+
+
+def _outdated(code: OutdatedCode, said: str) -> Gate:
+    return Gate(verdict="hold", reasons=[said], coded=[Reason(code=code)])

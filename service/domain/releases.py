@@ -87,9 +87,10 @@ async def check_allowed(session: AsyncSession, release: tables.Release, override
     await check_served(session, release)
     gate = await gates.gate_of(session, release, await assistants.get_assistant(session, release.assistant))
     if (gate is None or gate.verdict != "pass") and override_reason is None:
-        why = "it was not evaluated." if gate is None else "its evaluation says hold: " + gate.reasons[0]
+        said = "It was not evaluated." if gate is None else gate.reasons[0]
+        why = said if gate is None or gates.is_outdated(gate) else f"Its evaluation says hold: {said}"
         raise Conflict(
-            f"Release {release.number} of '{release.assistant}' is held: {why} "
+            f"Release {release.number} of '{release.assistant}' is held. {why} "
             "Send 'override_reason' to let it answer all the same; your name and reason are kept.",
             code="release_held",
         )

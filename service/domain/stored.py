@@ -108,7 +108,7 @@ def messages_of(row: Row) -> list[StoredMessage]:
 def _message(id_: str, message: dict[str, Any]) -> StoredMessage:
     content = message.get("content")
     parts = content if isinstance(content, list) else None
-    text = "".join(part.get("text", "") for part in parts) if parts else content
+    text = "".join(str(part.get("text") or "") for part in parts) if parts else content
     return StoredMessage.model_validate(
         message | {"id": id_, "content": text or None, "content_parts": parts}
     )

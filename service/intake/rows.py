@@ -26,7 +26,7 @@ def answers(row: Row, kind: Kind) -> list[Row]:
 def text(message: Row) -> str:
     content = message.get("content")
     if isinstance(content, list):
-        return "".join(str(part.get("text", "")) for part in content)
+        return "".join(str(part.get("text") or "") for part in content)
     return content or ""
 
 

@@ -51,19 +51,19 @@ def test_a_question_asked_in_another_window_while_an_answer_is_written_stays_in_
     expect(page).to_have_url(re.compile(r"\?c=conv_"))
     other.goto(page.url)
     expect(other.locator("[data-completion]")).to_have_count(1)
-    ask(page, "SLOW " + "word " * 300)
-    expect(page.locator("#growing .text")).to_contain_text("word")
+    ask(page, "SLOW " + "word " * 1200)  # a minute, which the other window has time in
+    expect(page.locator("#growing .text")).to_contain_text("word", timeout=PATIENCE)
     file = {"name": "fares.txt", "mimeType": "text/plain", "buffer": b"Lund;14"}
     other.locator("#files input[type=file]").set_input_files([file])
     expect(other.locator("#files")).to_contain_text("fares.txt")
     ask(other, "Another question")
-    expect(other.get_by_text(words("en")("error_answer_under_way"))).to_be_visible()
+    expect(other.get_by_text(words("en")("error_answer_under_way"))).to_be_visible(timeout=PATIENCE)
     expect(other.locator("#composer textarea")).to_have_value("Another question")
     expect(other.locator("#files")).to_contain_text("fares.txt")
     page.locator("#composer .stop-button").click()
-    expect(page.locator("[data-completion]")).to_have_count(2)
+    expect(page.locator("[data-completion]")).to_have_count(2, timeout=PATIENCE)
     ask(other, "Another question")
-    expect(other.locator("[data-completion]")).to_have_count(3)
+    expect(other.locator("[data-completion]")).to_have_count(3, timeout=PATIENCE)
     watched.close()
 
 

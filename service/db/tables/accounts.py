@@ -32,7 +32,7 @@ class Key(Table):
     created_at: Mapped[int]
     role: Mapped[str | None]
     """What it may do at most; none: all that its holder may."""
-    opened_with: Mapped[str | None]
+    opened_with: Mapped[str | None] = mapped_column(index=True)
     """Of a session: the API key that opened it, with which it ends; none: a link did."""
     expires_at: Mapped[int | None]
     last_used_at: Mapped[int | None]

@@ -80,3 +80,19 @@ def test_a_key_that_is_made_in_a_session_of_a_link_or_with_a_key_without_end_las
     for header in ({"authorization": f"Bearer {token}"}, {"authorization": f"Bearer {gateway.key}"}):
         assert days_left(gateway, header) is None
         assert days_left(gateway, header, expires_in_days=365) == 365
+
+
+def test_the_journal_leads_from_a_lost_key_to_the_keys_that_were_made_in_its_sessions(gateway: Gateway):
+    """The session's own row goes with the key."""
+    lost, header = make(gateway)
+    opened = {"key": header["authorization"].removeprefix("Bearer ")}
+    token = httpx.post(f"{gateway.url}/api/session", json=opened).raise_for_status().json()["token"]
+    in_it = {"authorization": f"Bearer {token}"}
+    made = httpx.post(f"{gateway.url}/api/keys", json={"name": "made"}, headers=in_it).json()["key"]["id"]
+    gateway.admin.delete(f"/api/keys/{lost}").raise_for_status()
+    assert httpx.get(f"{gateway.url}/api/me", headers=in_it).status_code == 401
+
+    journal = gateway.admin.get("/api/audit").raise_for_status().json()["data"]
+    of_key = next(entry for entry in journal if (entry["action"], entry["subject"]) == ("key.made", made))
+    of_session = next(entry for entry in journal if entry["detail"].get("opened_with") == lost)
+    assert (of_session["action"], of_session["subject"]) == ("session.opened", of_key["key"])

@@ -3,7 +3,7 @@ from sqlalchemy import select
 
 from service.contract.releases import Promotion
 from service.db import tables
-from service.domain import assistants, chat, models, releases, timeline
+from service.domain import assistants, chat, gates, models, releases, timeline
 from service.domain.identity import now
 from service.domain.keys import Caller
 from service.errors import Conflict, NotAllowed, NotFound
@@ -92,16 +92,22 @@ async def test_a_pass_is_none_any_more_once_another_release_answers_than_the_one
     await evaluate(world, third, "pass", against="desk@1")
     await promote(world, third)
     with pytest.raises(
-        Conflict, match="before release 3 went live, and was not held against that. Evaluate it again"
+        Conflict, match="held. It passed, but not against what answers now. Evaluate it again"
     ):
         await promote(world, second)
     async with world.database.reading() as session:
-        gates = [
+        verdicts = [
             (await releases.shown(session, await releases.get_release(session, one))).gate
             for one in (second, third)
         ]
-    assert [gate and gate.verdict for gate in gates] == ["hold", "pass"]
+    assert [gate and gate.verdict for gate in verdicts] == ["hold", "pass"]
     await evaluate(world, second, "pass", against="desk@3")
+    async with world.database.writing() as session:
+        (await assistants.get_assistant(session, "desk")).live_release_id = None
+    with pytest.raises(Conflict, match="not against what answers now"):
+        await promote(world, second)  # nothing is live: it would have to be better than the base model
+    async with world.database.writing() as session:
+        (await assistants.get_assistant(session, "desk")).live_release_id = third
     await promote(world, second)
     assert (await live(world)).release == "desk@2"
 
@@ -110,9 +116,14 @@ async def test_a_pass_on_other_questions_than_the_assistants_is_none(world: Worl
     await world.add_file(b"{}\n", "cases")
     release = await offer(world, 1)
     await evaluate(world, release, "pass")
-    others = await world.add_file(b'{"question": "Where?"}\n', "cases")
-    async with world.database.writing() as session:
-        (await assistants.get_assistant(session, "desk")).cases_file = others
+    for others, held in ((b"{}\n", False), (b'{"question": "Where?"}\n', True)):
+        file = await world.add_file(others, "cases")
+        async with world.database.writing() as session:
+            assistant = await assistants.get_assistant(session, "desk")
+            assistant.cases_file = file
+            gate = await gates.gate_of(session, await releases.get_release(session, release), assistant)
+        assert gate is not None
+        assert gates.is_outdated(gate) is held, "the same questions in another file are the same"
     with pytest.raises(Conflict, match="other questions than the assistant has now"):
         await promote(world, release)
 

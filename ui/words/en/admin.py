@@ -74,6 +74,7 @@ SENTENCES: dict[str, str] = {
     "detail_dataset": "data",
     "detail_title": "title",
     "detail_url": "address",
+    "detail_opened_with": "with the key",
     "act_session_opened": "signed in",
     "act_user_created": "added a person",
     "act_user_changed": "changed a person",

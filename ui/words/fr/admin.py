@@ -74,6 +74,7 @@ SENTENCES: dict[str, str] = {
     "detail_dataset": "données",
     "detail_title": "titre",
     "detail_url": "adresse",
+    "detail_opened_with": "avec la clé",
     "act_session_opened": "s’est connecté",
     "act_user_created": "a ajouté une personne",
     "act_user_changed": "a modifié une personne",

@@ -109,8 +109,8 @@ SENTENCES: dict[str, str] = {
     "gate_of_base": "le modèle de base",
     "gate_difference": "{mean} points (intervalle à 95 % : de {low} à {high} ; {n} questions)",
     "gate_difference_one": "{mean} points (intervalle à 95 % : de {low} à {high} ; {n} question)",
-    "gate_another_live": "Elle a été admise avant que la version {live} n’entre en service, sans lui avoir été comparée. Mesurez à nouveau.",
-    "gate_other_questions": "Elle a été admise sur d’autres questions que celles de l’assistant aujourd’hui. Mesurez à nouveau.",
+    "gate_another_live": "Elle a été admise, mais pas face à ce qui répond à présent. Mesurez à nouveau.",
+    "gate_other_questions": "Elle a été admise, mais sur d’autres questions que celles de l’assistant aujourd’hui. Mesurez à nouveau.",
     "gate_no_rival": "Il n’y a ni version en service ni modèle de base auxquels comparer la version candidate.",
     "gate_unanswered": "{n} des {planned} questions prévues sont restées sans réponse valable ou sans note pour {who}. Rien ne "
     "peut être admis avant que chaque question compte : supprimez-en la cause et mesurez à nouveau.",
@@ -217,7 +217,7 @@ SENTENCES: dict[str, str] = {
     "promote": "Mettre en service",
     "promote_anyway": "Mettre en service quand même",
     "promote_confirm": "Mettre la version {number} en service ? Les prochaines réponses viendront d’elle.",
-    "promote_held_text": "Son évaluation la bloque. Dites pourquoi la mettre en service ; votre nom et votre motif sont conservés.",
+    "promote_held_text": "Elle est bloquée. Dites pourquoi la mettre en service ; votre nom et votre motif sont conservés.",
     "promote_unmeasured_text": "Elle n’a pas été mesurée. Dites pourquoi la mettre en service ; votre nom et votre motif "
     "sont conservés.",
     "promoted": "La version {number} est en service. Les prochaines réponses viennent d’elle.",

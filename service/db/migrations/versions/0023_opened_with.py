@@ -11,7 +11,9 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("keys", sa.Column("opened_with", sa.String(), nullable=True))
+    op.create_index(op.f("ix_keys_opened_with"), "keys", ["opened_with"])
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_keys_opened_with"), "keys")
     op.drop_column("keys", "opened_with")
