@@ -82,7 +82,7 @@ def test_what_waits_to_be_sorted_is_found_by_an_index_of_nothing_else(own_gatewa
     with asked() as questions:
         own_gateway.admin.get("/api/assistants/fanal/readiness").raise_for_status()
     waits = {one: given for one, given in questions.items() if "sorted = 0" in one}
-    assert len(waits) == 2
+    assert len(waits) >= 2  # and what the gateway's own look asks, where one falls into it
     for statement, parameters in waits.items():
         assert any("ix_feedback_unsorted" in step for step in steps(own_gateway, statement, parameters))
 
