@@ -14,15 +14,20 @@ from service.contract.tools import ResponseFormat, Tool, check_tool_choice, chec
 Role = Literal["system", "developer", "user", "assistant", "tool"]
 
 
+def text_of(content: str | list[dict[str, Any]] | None) -> str:
+    """A message's content as plain text."""
+    if isinstance(content, list):
+        return "".join(str(part.get("text") or "") for part in content)
+    return content or ""
+
+
 class Message(Wire):
     role: Role
     content: str | list[dict[str, Any]] | None = None
 
     def text(self) -> str:
         """The message as plain text: parts of type `text` are joined, others are refused earlier."""
-        if isinstance(self.content, list):
-            return "".join(str(part.get("text") or "") for part in self.content)
-        return self.content or ""
+        return text_of(self.content)
 
     @model_validator(mode="after")
     def _only_text(self) -> "Message":

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Select, String, and_, cast, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.contract.chat import text_of
 from service.contract.stored import StoredMessage
 from service.db import tables
 from service.domain import feedback
@@ -108,9 +109,8 @@ def messages_of(row: Row) -> list[StoredMessage]:
 def _message(id_: str, message: dict[str, Any]) -> StoredMessage:
     content = message.get("content")
     parts = content if isinstance(content, list) else None
-    text = "".join(str(part.get("text") or "") for part in parts) if parts else content
     return StoredMessage.model_validate(
-        message | {"id": id_, "content": text or None, "content_parts": parts}
+        message | {"id": id_, "content": text_of(content) or None, "content_parts": parts}
     )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from service.contract.chat import text_of
 from service.contract.datasets import Kind
 
 Row = dict[str, Any]
@@ -24,10 +25,7 @@ def answers(row: Row, kind: Kind) -> list[Row]:
 
 
 def text(message: Row) -> str:
-    content = message.get("content")
-    if isinstance(content, list):
-        return "".join(str(part.get("text") or "") for part in content)
-    return content or ""
+    return text_of(message.get("content"))
 
 
 def questions(row: Row, kind: Kind) -> list[str]:
