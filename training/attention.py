@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from training import kernel
+
 LONGEST = 1024
 """Tokens of a row up to which this is used: it holds a number for each pair of them, one layer at a time."""
 
@@ -48,9 +50,11 @@ class _Attention(torch.autograd.Function):
         likely = _probabilities(query, key, later, ctx.scaling)
         of_value = torch.bmm(likely.transpose(1, 2), gradient)
         of_likely = torch.bmm(gradient, value.transpose(1, 2))
-        of_scores = torch.ops.aten._softmax_backward_data(of_likely, likely, -1, likely.dtype).mul_(
-            ctx.scaling
-        )
+        if kernel.takes(of_likely) and likely.dtype is of_likely.dtype:
+            of_scores = kernel.causal_softmax_backward(of_likely, likely, ctx.scaling)
+        else:
+            softmax = torch.ops.aten._softmax_backward_data
+            of_scores = softmax(of_likely, likely, -1, likely.dtype).mul_(ctx.scaling)
         of_query = torch.bmm(of_scores, key).view(shape)
         of_key = torch.bmm(of_scores.transpose(1, 2), query)
         return of_query, of_key.unflatten(0, (rows, -1)), of_value.unflatten(0, (rows, -1)), None, None
@@ -58,4 +62,6 @@ class _Attention(torch.autograd.Function):
 
 def _probabilities(query: Any, key: Any, later: Any, scaling: float) -> torch.Tensor:
     with torch.autocast(query.device.type, enabled=False):
+        if kernel.takes(query):
+            return kernel.causal_softmax(torch.bmm(query, key.transpose(1, 2)), scaling)
         return torch.softmax(torch.baddbmm(later, query, key.transpose(1, 2), alpha=scaling), -1)

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from service.contract.jobs import TrainingSettings, TrainingSpec
 from training import start_adapter
+from training.gate import join_gates
 from training.lora_linear import join_adapters
 from training.norm import join_norms
 from training.shared_prefix import share_prefixes
@@ -67,6 +68,7 @@ def load_policy(spec: TrainingSpec) -> PeftModel:
     share_prefixes(policy)
     join_adapters(policy)
     join_norms(policy)
+    join_gates(policy)
     return policy
 
 

@@ -1,13 +1,16 @@
 """Root mean square normalisation as one operation that keeps its input and one number a token for the backward pass.
 
-transformers writes it as seven operations, which autograd keeps in fp32. The same sums in the same precision. Owns
-that operation. Knows no model: a layer that computes something else is left as it is.
+transformers writes it as seven operations, which autograd keeps in fp32. The same sums in the same precision; in bf16
+on a processor by one call (`kernel.py`). Owns that operation. Knows no model: a layer that computes something else is
+left as it is.
 """
 
 import types
 from typing import Any
 
 import torch
+
+from training import kernel
 
 
 def join_norms(model: Any) -> None:
@@ -35,15 +38,21 @@ def _is_plain(layer: Any, weight: torch.Tensor, eps: float) -> bool:
 class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Any, weight: Any, eps: float) -> Any:
-        with torch.autocast(x.device.type, enabled=False):
-            wide = x.float()
-            by = torch.rsqrt(wide.square().mean(-1, keepdim=True).add_(eps))
-            ctx.save_for_backward(x, by, weight)
-            return (wide * by).to(x.dtype).mul(weight)
+        if kernel.takes(x, x.shape[-1]) and weight.dtype is x.dtype:
+            out, by = kernel.norm(x, weight, eps)
+        else:
+            with torch.autocast(x.device.type, enabled=False):
+                wide = x.float()
+                by = torch.rsqrt(wide.square().mean(-1, keepdim=True).add_(eps))
+                out = (wide * by).to(x.dtype).mul(weight)
+        ctx.save_for_backward(x, by, weight)
+        return out
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         x, by, weight = ctx.saved_tensors
+        if by.dim() < x.dim():
+            return kernel.norm_backward(gradients[0], x, weight, by), None, None
         even = x.float() * by
         of_even = (gradients[0] * weight).float()
         of_even -= even.mul_((of_even * even).mean(-1, keepdim=True))

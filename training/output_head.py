@@ -12,6 +12,8 @@ from typing import Any
 import torch
 import trl.trainer.utils as trl_head
 
+from training import kernel
+
 BLOCK = 128
 """Tokens held against the vocabulary at once: 128 of 49 152 words are 25 MB in fp32."""
 
@@ -54,20 +56,17 @@ class _LogProbs(torch.autograd.Function):
         learns = ctx.needs_input_grad[0]
         slope = torch.empty(hidden.shape, dtype=torch.float32) if learns else None
         narrow = torch.empty(min(BLOCK, len(hidden)), len(weight), dtype=weight.dtype)
-        scores = torch.empty(narrow.shape, dtype=torch.float32)
+        word_powers = kernel.word_powers if kernel.takes(narrow) else _word_powers
         with torch.autocast("cpu", enabled=False):
             for at in range(0, len(hidden), BLOCK):
                 block, wanted = slice(at, at + BLOCK), targets[at : at + BLOCK]
-                narrow, scores = narrow[: len(wanted)], scores[: len(wanted)]
+                narrow = narrow[: len(wanted)]
                 torch.mm(hidden[block].to(weight.dtype), weight.T, out=narrow)
-                scores.copy_(narrow)
-                scores -= scores.amax(-1, keepdim=True)  # the likeliest word's is 0
-                told = scores.gather(-1, wanted[:, None])
-                first[block] = told[:, 0] == 0
-                whole = scores.exp_().sum(-1, keepdim=True)
-                found[block] = (told - whole.log())[:, 0]
+                told, whole = word_powers(narrow, wanted)
+                first[block] = told == 0
+                found[block] = told - whole.log()
                 if slope is not None:
-                    mean = (narrow.copy_(scores) @ weight).float() / whole
+                    mean = (narrow @ weight).float() / whole[:, None]
                     slope[block] = weight[wanted].float() - mean
         ctx.save_for_backward(slope)
         ctx.number = hidden.dtype
@@ -78,3 +77,13 @@ class _LogProbs(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         (slope,) = ctx.saved_tensors
         return (slope * gradients[0][:, None]).to(ctx.number), None, None
+
+
+def _word_powers(scores: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `kernel.word_powers`: the likeliest word's score is 0."""
+    wide = scores.float()
+    wide -= wide.amax(-1, keepdim=True)
+    told = wide.gather(-1, targets[:, None])[:, 0]
+    whole = wide.exp_().sum(-1)
+    scores.copy_(wide)
+    return told, whole

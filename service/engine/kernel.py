@@ -1,30 +1,20 @@
-"""Compiles `lora.cpp` for the processor it runs on, and calls it: what adapters add to a linear layer.
+"""Calls `lora.cpp`, compiled for the processor it runs on: what adapters add to a linear layer.
 
-Owns the compiled library, kept under the digest of all that it depends on, and how a layer's weights are laid out for
-it. Knows nothing of vLLM, nor whose adapter is in which slot.
+Owns how a layer's weights are laid out for it. Knows nothing of vLLM, nor whose adapter is in which slot.
 """
 
-import contextlib
 import ctypes
 import functools
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from service.contract import native
+
 SOURCE = Path(__file__).with_name("lora.cpp")
-FLAGS = ("-O3", "-march=native", "-std=gnu++17", "-fopenmp", "-shared", "-fPIC")
-"""GNU's C++, not ISO's: it lets a multiplication and an addition become one instruction."""
 KINDS = ("torch.float32", "torch.bfloat16", "torch.float16")
 """The numbers it knows, in the order of `lora.cpp`."""
 MOST_RANK = 512
 """vLLM's largest; `lora.cpp` has room for it."""
-MINUTES = 5
-"""The compiler may take, on a machine that is busy."""
 
 
 class _Layer(ctypes.Structure):
@@ -67,9 +57,8 @@ class Layer:
 class Kernel:
     """The library, ready to be called."""
 
-    def __init__(self, library: Path) -> None:
-        """Raises `OSError` if it cannot be loaded."""
-        self._add = ctypes.CDLL(str(library)).tailorbird_add
+    def __init__(self, library: ctypes.CDLL) -> None:
+        self._add = library.tailorbird_add
         number, address = ctypes.c_int64, ctypes.c_void_p
         self._add.argtypes = [address, address, number, address, number, address, number, ctypes.c_float]
 
@@ -102,68 +91,6 @@ class Kernel:
 
 
 @functools.cache
-def load(cache: Path) -> Kernel:
-    """The library from the folder `cache`, compiled first if it is not there or does not load: two seconds.
-
-    Raises `RuntimeError` with the next step when there is no compiler, it fails, or the folder cannot be used.
-    """
-    library = cache / f"lora-{_digest()}.so"
-    try:
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = cache.stat()
-        if state.st_uid != os.getuid() or state.st_mode & 0o022:
-            raise RuntimeError(
-                f"{cache} can be written to by others, who could put their code there. Remove it, or set "
-                "VLLM_CACHE_ROOT to a folder of your own."
-            )
-        if library.exists():
-            # One that does not load here, as the libraries it needs are gone, is made anew.
-            with contextlib.suppress(OSError):
-                return Kernel(library)
-        _compile(library)
-        return Kernel(library)
-    except OSError as error:
-        raise RuntimeError(
-            f"The engine's operators for adapters cannot be kept in {cache} ({error}). Free some space there, or "
-            "set VLLM_CACHE_ROOT to a folder that can be written to and executed from."
-        ) from error
-
-
-def _digest() -> str:
-    """Of source and flags, and of the processor, since a home may be shared by machines that differ."""
-    about = Path("/proc/cpuinfo")
-    lines = about.read_text().splitlines() if about.exists() else []
-    able = sorted({line for line in lines if line.lower().startswith(("flags", "features"))})
-    parts = [SOURCE.read_text(), *FLAGS, platform.machine(), *able]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _compile(library: Path) -> None:
-    """Under another name first: a file with the right name is whole."""
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        made = Path(folder) / library.name
-        command = [*_compiler(), *FLAGS, str(SOURCE), "-o", str(made)]
-        try:
-            subprocess.run(command, capture_output=True, text=True, timeout=MINUTES * 60, check=True)
-        except subprocess.SubprocessError as error:
-            lines = str(getattr(error, "stderr", None) or error).splitlines()
-            told = next((line for line in lines if "error" in line or "cannot find" in line), lines[-1])
-            raise RuntimeError(
-                f"{command[0]} could not compile the engine's operators for adapters ({told.strip()}). Install g++ (on "
-                "Debian: apt-get install build-essential), or set CXX to a compiler that knows OpenMP."
-            ) from error
-        with made.open("rb") as whole:
-            os.fsync(whole.fileno())  # a library that a power cut shortened would kill who loads it
-        made.replace(library)
-
-
-def _compiler() -> list[str]:
-    """The command of `CXX`, else the first of the usual ones that is here."""
-    ways = [os.environ.get("CXX", "").split(), ["g++"], ["c++"], ["clang++"]]
-    found = next((way for way in ways if way and shutil.which(way[0])), None)
-    if found is None:
-        raise RuntimeError(
-            "No C++ compiler here: the engine compiles its operators for adapters. On Debian: apt-get install "
-            "build-essential."
-        )
-    return found
+def load(folder: Path) -> Kernel:
+    """The library from `folder`, compiled first if it is not there. Raises `RuntimeError` with the next step."""
+    return Kernel(native.library(SOURCE, folder, "the engine's operators for adapters"))

@@ -4,66 +4,22 @@
 //
 // Tokens of one slot are taken together, so that a weight that was read serves several; tokens of the base model (a slot
 // below 0) are in no group and are never written to. Whatever the weights are, sums are in fp32 and rounded once. The
-// vectors are GCC's and Clang's own extension, so the same lines serve AVX-512, AVX2 and ARM. The idea of one product
-// over many adapters is Punica's (Chen et al., arXiv 2310.18547).
+// idea of one product over many adapters is Punica's (Chen et al., arXiv 2310.18547).
 
 #include <cstdint>
 #include <cstring>
 #include <vector>
 
+#include "vectors.h"
+
 namespace {
 
-constexpr int LANES = 16, QUAD = 4;
+constexpr int QUAD = 4;
 constexpr int64_t FEW = 3;            // rows below which turning a tile of B costs more than it saves
 constexpr int64_t SHARED = 1 << 18;   // multiplications below which waking other threads costs more than it saves
 
-typedef float Floats __attribute__((vector_size(64), aligned(4), may_alias));
 typedef float Eight __attribute__((vector_size(32), aligned(4), may_alias));
 typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
-typedef uint32_t Words __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint16_t Halves __attribute__((vector_size(32), aligned(2), may_alias));
-
-// ------------------------------------------------------------------------------------------- numbers in memory
-
-struct Brain { uint16_t bits; };      // bfloat16: the upper half of a float
-
-inline float wide(float number) { return number; }
-inline float wide(Brain number) {
-    const uint32_t bits = uint32_t(number.bits) << 16;
-    float value;
-    memcpy(&value, &bits, 4);
-    return value;
-}
-
-inline Floats load(const float* from) { return *reinterpret_cast<const Floats*>(from); }
-inline Floats load(const Brain* from) {
-    return (Floats)(__builtin_convertvector(*reinterpret_cast<const Halves*>(from), Words) << 16);  // bits, not values
-}
-
-inline void store(Floats values, float* to) { *reinterpret_cast<Floats*>(to) = values; }
-inline void store(Floats values, Brain* to) {  // to the nearest, halves to even; no number stays none
-    const Words bits = (Words)values, none = (Words)(values != values);
-    const Words nearest = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    *reinterpret_cast<Halves*>(to) = __builtin_convertvector((nearest & ~none) | (none & 0x7fc0), Halves);
-}
-
-#ifdef __FLT16_MAX__                  // IEEE's 16 bits, where the compiler has them
-inline float wide(_Float16 number) { return float(number); }
-inline Floats load(const _Float16* from) {
-    Floats values;
-    for (int i = 0; i < LANES; i++) values[i] = float(from[i]);
-    return values;
-}
-inline void store(Floats values, _Float16* to) {
-    for (int i = 0; i < LANES; i++) to[i] = _Float16(values[i]);
-}
-#endif
-
-template <class T> inline void store_one(float value, T* to) {
-    T row[LANES];
-    store(Floats{value}, row);
-    *to = row[0];
-}
 
 // -------------------------------------------------------------------------------------------------------- sums
 

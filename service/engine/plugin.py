@@ -18,9 +18,9 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from service.contract import native
 from service.engine import kernel, processor
 
 if TYPE_CHECKING:
@@ -68,8 +68,6 @@ def install(wrapper: Any) -> None:
     """Replace the operators of vLLM's class `PunicaWrapperCPU`. Harmless to repeat. Raises as `kernel.load` does."""
     if getattr(wrapper, "tailorbird", False):
         return
-    import vllm.envs
-
     stock_update = wrapper.update_metadata
 
     def update_metadata(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -83,7 +81,7 @@ def install(wrapper: Any) -> None:
     wrapper.add_expand = _add_expand
     wrapper.add_lora_embedding = _add_lora_embedding
     wrapper.add_lora_logits = _add_lora_logits
-    wrapper.tailorbird_kernel = kernel.load(Path(vllm.envs.VLLM_CACHE_ROOT) / "tailorbird")
+    wrapper.tailorbird_kernel = kernel.load(native.cache())
     wrapper.tailorbird = True
 
 

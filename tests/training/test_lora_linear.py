@@ -11,9 +11,12 @@ from training.lora_linear import join_adapters
 pytestmark = pytest.mark.heavy
 
 
-def policy(dtype: torch.dtype, *, bias: bool = False, dropout: float = 0.0) -> Any:
+def policy(dtype: torch.dtype, *, bias: bool = False, dropout: float = 0.0, times: int = 1) -> Any:
     torch.manual_seed(5)
-    layers = torch.nn.Sequential(torch.nn.Linear(24, 40, bias=bias), torch.nn.SiLU(), torch.nn.Linear(40, 8))
+    inner, outer, last = (width * times for width in (24, 40, 8))
+    layers = torch.nn.Sequential(
+        torch.nn.Linear(inner, outer, bias=bias), torch.nn.SiLU(), torch.nn.Linear(outer, last)
+    )
     config = LoraConfig(r=4, lora_alpha=8, target_modules=["0", "2"], lora_dropout=dropout)
     made = get_peft_model(layers.to(dtype), config)
     for name, weight in made.named_parameters():
@@ -31,11 +34,14 @@ def computed(model: Any, x: torch.Tensor, autocast: bool) -> list[torch.Tensor]:
     return [out, x.grad, *(weight.grad for weight in model.parameters() if weight.grad is not None)]
 
 
+@pytest.mark.parametrize("times", [1, 4])  # four times as wide, a matrix unit takes it
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 4e-2)])
-def test_outputs_and_gradients_are_those_of_peft(dtype: torch.dtype, near: float, bias: bool) -> None:
-    x = torch.randn(2, 7, 24, dtype=dtype)
-    plain, joined = policy(dtype, bias=bias), policy(dtype, bias=bias)
+def test_outputs_and_gradients_are_those_of_peft(
+    dtype: torch.dtype, near: float, bias: bool, times: int
+) -> None:
+    x = torch.randn(2, 7 * times**2, 24 * times, dtype=dtype)
+    plain, joined = (policy(dtype, bias=bias, times=times) for _ in range(2))
     join_adapters(joined)
     wanted, found = (computed(model, x, dtype is torch.bfloat16) for model in (plain, joined))
     assert len(found) == len(wanted) == 6
