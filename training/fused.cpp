@@ -82,7 +82,8 @@ extern "C" {
 // ------------------------------------------------------------------------------------------------------------- norm
 
 // y = x / rms(x) * weight for each of `tokens` rows; `by` keeps 1 / rms.
-void tailorbird_norm(int64_t tokens, int64_t width, const Brain* x, const Brain* weight, float eps, Brain* y, float* by) {
+void tailorbird_norm(int64_t tokens, int64_t width, const Brain* x, const Brain* weight, float eps, Brain* y,
+                     float* by) {
     each(tokens, tokens * width, [&](int64_t t) {
         const Brain* row = x + t * width;
         Floats squares = all(0);
@@ -131,6 +132,50 @@ void tailorbird_gated_backward(int64_t count, const Brain* gradient, const Brain
     });
 }
 
+// --------------------------------------------------------------------------------------------- rows and their tree
+
+// to [batch, heads, length, width] = from [nodes, heads, width]: each row's positions, whose nodes are `rows`
+// [batch, length].
+void tailorbird_spread(int64_t batch, int64_t heads, int64_t length, int64_t width, const int64_t* rows,
+                       const Brain* from, Brain* to) {
+    each(batch * heads, batch * heads * length * width, [&](int64_t at) {
+        const int64_t *nodes = rows + at / heads * length, head = at % heads;
+        for (int64_t i = 0; i < length; i++)
+            memcpy(to + (at * length + i) * width, from + (nodes[i] * heads + head) * width, width * sizeof(Brain));
+    });
+}
+
+// to [nodes, heads, width]: of each node the sum over the positions that are it, in their order, in fp32.
+void tailorbird_gather(int64_t batch, int64_t heads, int64_t length, int64_t width, int64_t count, const int64_t* rows,
+                       const Brain* from, Brain* to) {
+    each(heads, batch * heads * length * width, [&](int64_t head) {
+        static thread_local std::vector<float> sums;
+        sums.assign(count * width, 0);
+        for (int64_t b = 0; b < batch; b++)
+            for (int64_t i = 0; i < length; i++) {
+                float* sum = &sums[rows[b * length + i] * width];
+                const Brain* values = from + ((b * heads + head) * length + i) * width;
+                for (int64_t j = 0; j < width; j += LANES) store(load(sum + j) + load(values + j), sum + j);
+            }
+        for (int64_t node = 0; node < count; node++)
+            for (int64_t j = 0; j < width; j += LANES)
+                store(load(&sums[node * width + j]), to + (node * heads + head) * width + j);
+    });
+}
+
+// Between [batch, heads, length, width] and [nodes, heads, width], where each node is at `first` [nodes] of the positions;
+// `back` the other way, into zeros.
+void tailorbird_pick(int64_t count, int64_t heads, int64_t length, int64_t width, const int64_t* first, int64_t back,
+                     Brain* rows, Brain* nodes) {
+    each(count, count * heads * width, [&](int64_t node) {
+        const int64_t b = first[node] / length, i = first[node] % length;
+        for (int64_t head = 0; head < heads; head++) {
+            Brain *row = rows + ((b * heads + head) * length + i) * width, *one = nodes + (node * heads + head) * width;
+            memcpy(back ? row : one, back ? one : row, width * sizeof(Brain));
+        }
+    });
+}
+
 // ---------------------------------------------------------------------------------------------------------- softmax
 
 // Scores [blocks, length, length] to probabilities, in place: row i of a block sees columns 0 to i.
@@ -158,7 +203,8 @@ void tailorbird_causal_softmax(int64_t blocks, int64_t length, float scaling, Br
 }
 
 // The gradient of probabilities to that of scores, in place.
-void tailorbird_causal_softmax_backward(int64_t blocks, int64_t length, float scaling, const Brain* likely, Brain* gradient) {
+void tailorbird_causal_softmax_backward(int64_t blocks, int64_t length, float scaling, const Brain* likely,
+                                        Brain* gradient) {
     each(blocks * length, blocks * length * length, [&](int64_t at) {
         const Brain* p = likely + at * length;
         Brain* row = gradient + at * length;
@@ -174,7 +220,8 @@ void tailorbird_causal_softmax_backward(int64_t blocks, int64_t length, float sc
 
 // Scores [tokens, words] to e to the power of each less the highest, in place. Of each token: `told`, its target's
 // score less the highest; `whole`, the sum of the powers.
-void tailorbird_word_powers(int64_t tokens, int64_t words, const int64_t* targets, Brain* scores, float* told, float* whole) {
+void tailorbird_word_powers(int64_t tokens, int64_t words, const int64_t* targets, Brain* scores, float* told,
+                           float* whole) {
     each(tokens, tokens * words, [&](int64_t t) {
         Brain* row = scores + t * words;
         Floats highest = all(-INFINITY), total = all(0);

@@ -1,8 +1,8 @@
 """Calls `linear.cpp` and `fused.cpp`, compiled for the processor it runs on: what a step computes, in bf16.
 
 `linear.cpp` multiplies an adapted linear layer, where there is a matrix unit; `fused.cpp` does what lies between such
-layers. Owns the two libraries, what they can be given, and the look whether they are right here; where they are not, or
-there is no compiler, who asks computes with torch's own operations. Values are on a processor, and in bf16 where it is
+layers. Owns the two libraries and what they can be given. Where they are not right (`self_test.py`), or there is no
+compiler, who asks computes with torch's own operations. Values are on a processor, and in bf16 where it is
 not said otherwise. Knows no layer and no gradient tape.
 """
 
@@ -22,13 +22,12 @@ MULTIPLE, WIDE = 16, 32
 """What widths are multiples of, for `fused.cpp`; of an adapted layer, for `linear.cpp`."""
 FEW = 32
 """Rows of a block in `linear.cpp`: fewer are left to torch."""
-NEAR = 0.02
-"""How far the self-test's answers may be from torch's, as a share of their norm: bf16 rounds by 0.003."""
 TYPES = {"n": ctypes.c_int64, "f": ctypes.c_float, "p": ctypes.c_void_p}
 """A number, a fraction, an address."""
 ROWS = {
     "norm": "nnppfpp", "norm_backward": "nnppppp", "gated": "nppp", "gated_backward": "nppppp",
     "causal_softmax": "nnfp", "causal_softmax_backward": "nnfpp", "word_powers": "nnpppp",
+    "spread": "nnnnppp", "gather": "nnnnnppp", "pick": "nnnnpnpp",
 }  # fmt: skip
 LAYERS = {"linear": "nnnnpppppfpp", "linear_backward": "nnnnpppppfpppp"}
 """What the functions of the two libraries are given."""
@@ -107,6 +106,39 @@ def word_powers(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return told, whole
 
 
+def spread(nodes: Tensor, rows: Tensor) -> Tensor:
+    """`[batch, heads, length, width]` of `nodes` [count, heads, width]; `rows` [batch, length] says which is where."""
+    nodes = nodes.contiguous()
+    (batch, length), (_, heads, width) = rows.shape, nodes.shape
+    by_row = torch.empty(batch, heads, length, width, dtype=nodes.dtype)
+    _call("spread", batch, heads, length, width, rows, nodes, by_row)
+    return by_row
+
+
+def gather(by_row: Tensor, rows: Tensor, count: int) -> Tensor:
+    """Of each of `count` nodes the sum over its positions: the gradient of `spread`."""
+    by_row, (batch, heads, length, width) = by_row.contiguous(), by_row.shape
+    nodes = torch.empty(count, heads, width, dtype=by_row.dtype)
+    _call("gather", batch, heads, length, width, count, rows, by_row, nodes)
+    return nodes
+
+
+def pick(by_row: Tensor, first: Tensor) -> Tensor:
+    """`[count, heads, width]` of `by_row` [batch, heads, length, width]; `first` [count] is a position of each node."""
+    by_row, (_, heads, length, width) = by_row.contiguous(), by_row.shape
+    nodes = torch.empty(len(first), heads, width, dtype=by_row.dtype)
+    _call("pick", len(first), heads, length, width, first, 0, by_row, nodes)
+    return nodes
+
+
+def put_back(nodes: Tensor, first: Tensor, batch: int, length: int) -> Tensor:
+    """The gradient of `pick`: zeros where no node is."""
+    count, heads, width = nodes.shape
+    by_row = torch.zeros(batch, heads, length, width, dtype=nodes.dtype)
+    _call("pick", count, heads, length, width, first, 1, by_row, nodes.contiguous())
+    return by_row
+
+
 def linear(
     x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scaling: float
 ) -> tuple[Tensor, Tensor]:
@@ -165,7 +197,9 @@ def _call(name: str, *values: Tensor | float | None) -> None:
 @functools.cache
 def _libraries() -> dict[str, Function]:
     """The functions that can be called here, by name, after a look at what they say; none where one is wrong."""
-    if (found := _loaded()) and (wrong := _wrong(found)):
+    from training import self_test
+
+    if (found := _loaded()) and (wrong := self_test.wrong(tiled="linear" in found)):
         log.warning("Compiled operations say something else than torch's here: %s. They are not used.", wrong)
         return {}
     return found
@@ -190,64 +224,3 @@ def _functions(library: ctypes.CDLL, given: dict[str, str]) -> dict[str, Functio
     for name, function in found.items():
         function.argtypes, function.restype = [TYPES[one] for one in given[name]], None
     return found
-
-
-@torch.enable_grad()
-def _wrong(found: dict[str, Function]) -> str:
-    """Which of the functions say something else than torch in fp32, forward or backward; empty where none does."""
-    random = torch.Generator().manual_seed(0)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=random).bfloat16()
-
-    x, up, gradient, weight = draw(21, 64), draw(21, 64), draw(21, 64), draw(64)
-    square, slope = draw(6, 21, 21), draw(6, 21, 21)
-    scores, targets = draw(5, 77), torch.arange(5)
-    y, by = norm(x, weight, 1e-5)
-    likely = causal_softmax(square.clone(), 0.5)
-    powers = scores.clone()
-    ours = {
-        "norm": [y, norm_backward(gradient, x, weight, by)],
-        "gated": [gated(x, up), *gated_backward(gradient, x, up)],
-        "softmax": [likely, causal_softmax_backward(slope.clone(), likely, 0.5)],
-        "words": [*word_powers(powers, targets), powers],
-    }
-    hidden = torch.full((21, 21), -torch.inf).triu(1)
-    told = scores.float() - scores.float().amax(-1, keepdim=True)
-    theirs = {
-        "norm": _torch(lambda x: torch.nn.functional.rms_norm(x, [64], weight.float(), 1e-5), gradient, x),
-        "gated": _torch(lambda x, up: torch.nn.functional.silu(x) * up, gradient, x, up),
-        "softmax": _torch(lambda x: torch.softmax(x * 0.5 + hidden, -1), slope, square),
-        "words": [told[range(5), targets], told.exp().sum(-1), told.exp()],
-    }
-    if "linear" in found:
-        x, slope, frozen, a, b = (
-            draw(45, 64),
-            draw(45, 96),
-            draw(96, 64),
-            draw(8, 64).float(),
-            draw(96, 8).float(),
-        )
-        y, small = linear(x, frozen, frozen[:, 0].contiguous(), a, b, 2.0)
-        of_x, *learned = linear_backward(slope, x, frozen, a, b, 2.0, small, asked=True)
-        assert of_x is not None
-        ours["linear"] = [y, of_x, *learned]
-        wide = frozen.float()
-        theirs["linear"] = _torch(
-            lambda x, a, b: x @ wide.T + wide[:, 0] + 2.0 * (x @ a.T) @ b.T, slope, x, a, b
-        )
-    far = {
-        name: [
-            float((one.float() - other).norm() / other.norm())
-            for one, other in zip(ours[name], theirs[name], strict=True)
-        ]
-        for name in ours
-    }
-    return ", ".join(name for name, each in far.items() if not all(distance < NEAR for distance in each))
-
-
-def _torch(operation: Callable[..., Tensor], gradient: Tensor, *inputs: Tensor) -> list[Tensor]:
-    """What torch says in fp32: the output, and each input's gradient."""
-    wide = [one.detach().float().requires_grad_() for one in inputs]
-    out = operation(*wide)
-    return [out.detach(), *torch.autograd.grad(out, wide, gradient.float())]

@@ -74,7 +74,8 @@ void pairs_of_columns(const float* matrix, int64_t there, int64_t deep, int64_t 
     for (int64_t n = 0; n < columns; n += ROWS)
         for (int64_t k = 0; k < deep; k += 2) {
             const auto column = [&](int64_t at) {
-                return at < there ? narrow(_mm512_i32gather_ps(rows, matrix + n * there + at, 4)) : _mm256_setzero_si256();
+                if (at >= there) return _mm256_setzero_si256();
+                return narrow(_mm512_i32gather_ps(rows, matrix + n * there + at, 4));
             };
             side_by_side(column(k), column(k + 1), to + n * deep / 2 + k / 2 * ROWS);
         }
@@ -99,7 +100,8 @@ void pairs_of_columns(const Brain* weight, int64_t deep, int64_t columns, Pair* 
                 }
             Pair* square = to + n * deep / 2 + k / 2 * ROWS;
             for (int j = 0; j < 4; j++) {
-                const __m512i a = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88), b = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xdd);
+                const __m512i a = _mm512_shuffle_i32x4(r[j], r[4 + j], 0x88);
+                const __m512i b = _mm512_shuffle_i32x4(r[j], r[4 + j], 0xdd);
                 const __m512i c = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0x88);
                 const __m512i d = _mm512_shuffle_i32x4(r[8 + j], r[12 + j], 0xdd);
                 _mm512_storeu_si512(square + j * ROWS, _mm512_shuffle_i32x4(a, c, 0x88));
@@ -295,7 +297,8 @@ int tailorbird_tiles() {
 }
 
 // y [rows, outs] = x [rows, in] @ weight^T + bias + scale * x @ a^T @ b^T, where `weight` is [outs, in], a [rank, in] and
-// b [outs, rank]; `small` keeps scale * x @ a^T, rows and rank rounded up to 32. `in` and `outs` are multiples of 32, the rank of 16.
+// b [outs, rank]; `small` keeps scale * x @ a^T, rows and rank rounded up to 32. `in` and `outs` are multiples of
+// 32, the rank of 16.
 void tailorbird_linear(int64_t rows, int64_t in, int64_t outs, int64_t rank, const Brain* x, const Brain* weight,
                        const Brain* bias, const float* a, const float* b, float scale, Brain* small, Brain* y) {
     static thread_local Scratch scratch;

@@ -18,6 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from transformers.modeling_utils import AttentionInterface
 
+from training import kernel
 from training.attention import LONGEST, attend, hide_later
 
 ATTENTION = "shared_prefix"
@@ -125,11 +126,41 @@ def _attention(
     """
     if tree is None:
         return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
+    if kernel.takes(query, query.shape[-1]) and query.dtype is key.dtype is value.dtype:
+        query, key, value = (_Spread.apply(one, tree.rows) for one in (query, key, value))
+        seen = _by_row(module, query, key, value, masks, kwargs)
+        return _Picked.apply(seen.transpose(1, 2), tree.first)[None], None
     together = torch.cat((query, key, value), dim=1)[0].index_select(1, tree.rows.flatten())
     by_row = together.unflatten(1, tree.rows.shape).transpose(0, 1)
     query, key, value = by_row.split((query.shape[1], key.shape[1], value.shape[1]), dim=1)
     seen = _by_row(module, query, key, value, masks, kwargs)
     return seen.flatten(0, 1).index_select(0, tree.first)[None], None
+
+
+class _Spread(torch.autograd.Function):
+    """`[B, heads, L, d]` of `[1, heads, T, d]`: what the rows of a tree's nodes are."""
+
+    @staticmethod
+    def forward(ctx: Any, nodes: Any, rows: Any) -> Any:
+        ctx.rows, ctx.count = rows, nodes.shape[2]
+        return kernel.spread(nodes[0].transpose(0, 1), rows)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return kernel.gather(gradients[0], ctx.rows, ctx.count).transpose(0, 1)[None], None
+
+
+class _Picked(torch.autograd.Function):
+    """`[T, heads, d]` of `[B, heads, L, d]`: each node where it occurs first."""
+
+    @staticmethod
+    def forward(ctx: Any, by_row: Any, first: Any) -> Any:
+        ctx.first, ctx.batch, ctx.length = first, len(by_row), by_row.shape[2]
+        return kernel.pick(by_row, first)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        return kernel.put_back(gradients[0], ctx.first, ctx.batch, ctx.length), None
 
 
 def _by_row(

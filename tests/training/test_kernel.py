@@ -12,6 +12,7 @@ from torch import Tensor
 
 from service.contract import native
 from training import kernel
+from training.shared_prefix import fold
 
 pytestmark = pytest.mark.heavy
 
@@ -99,6 +100,23 @@ def test_the_words_powers_are_the_plain_formula(words: int) -> None:
     wide = scores.double() - scores.double().amax(-1, keepdim=True)
     told, whole = kernel.word_powers(scores, targets)
     assert near([told, whole, scores], [wide[range(9), targets], wide.exp().sum(-1), wide.exp()])
+
+
+def test_rows_and_their_tree_are_the_plain_indexing() -> None:
+    ids = torch.randint(0, 3, (5, 40), generator=torch.Generator().manual_seed(1))
+    tree = fold(ids, torch.arange(40)[None] < torch.tensor([40, 17, 3, 40, 1])[:, None])
+    count = len(tree.tokens)
+    nodes, by_row = draw(count, 3, 32), draw(5, 3, 40, 32, seed=1)
+    spread = exact(lambda n: n[tree.rows].transpose(1, 2), by_row, nodes)
+    assert torch.equal(kernel.spread(nodes, tree.rows).double(), spread[0])
+    assert near([kernel.gather(by_row, tree.rows, count)], spread[1:])
+    picked = exact(lambda r: r.transpose(1, 2).flatten(0, 1)[tree.first], nodes, by_row)
+    assert torch.equal(kernel.pick(by_row, tree.first).double(), picked[0])
+    assert torch.equal(kernel.put_back(nodes, tree.first, 5, 40).double(), picked[1])
+    shuffled = nodes.transpose(0, 1).contiguous().transpose(0, 1)
+    assert torch.equal(kernel.spread(shuffled, tree.rows), kernel.spread(nodes, tree.rows)), (
+        "however they lie"
+    )
 
 
 def test_large_and_small_values_stay_finite_and_no_number_is_seen() -> None:

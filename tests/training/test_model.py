@@ -9,7 +9,7 @@ import pytest
 
 from service.contract import fingerprint, folder
 from tests.training.conftest import MakeRun, examples
-from training import model, sft
+from training import kernel, model, sft
 from training.progress import StepLines
 from training.refusal import Refused
 
@@ -70,3 +70,39 @@ def test_a_loss_that_is_not_finite_ends_the_run(loss: float, tmp_path: Path) -> 
     with pytest.raises(Refused, match="at step 4") as refusal:
         lines.on_log(None, State(), None, logs={"loss": loss})
     assert refusal.value.code == "loss_not_finite"
+
+
+def test_a_step_in_bf16_is_as_near_to_fp32_as_torchs_own_operations(
+    make_run: MakeRun, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that is compiled together, on rows that begin alike and some that are padded."""
+    import torch
+
+    if not model.multiplies_bf16():
+        pytest.skip("this processor trains in fp32")
+    _, spec = make_run("step", "sft", tiny_base, examples(4))
+    random = torch.Generator().manual_seed(1)
+    ids = torch.randint(3, 40, (6, 30), generator=random)
+    ids[3:, :12] = ids[:3, :12]
+    mask = (torch.arange(30)[None] < torch.tensor([30, 30, 18, 30, 21, 5])[:, None]).long()
+    fitting = model.load_policy(spec)
+    weights = {
+        name: torch.randn(weight.shape, generator=random) * 0.1
+        for name, weight in model.trained_weights(fitting).items()
+    }
+
+    def gradient(policy: Any, *, narrow: bool) -> torch.Tensor:
+        model.set_trained_weights(policy, weights)
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            logits = policy(input_ids=ids, attention_mask=mask, use_cache=False).logits[mask.bool()].float()
+        torch.nn.functional.cross_entropy(logits, ids[mask.bool()]).backward()
+        return torch.cat([one.grad.flatten() for one in policy.parameters() if one.requires_grad])
+
+    compiled = gradient(fitting, narrow=True)
+    monkeypatch.setattr(kernel, "_libraries", dict)
+    by_torch = gradient(model.load_policy(spec), narrow=True)
+    monkeypatch.setattr(model, "multiplies_bf16", lambda: False)
+    wanted = gradient(model.load_policy(spec), narrow=False)
+    far, as_far = ((one - wanted).norm() / wanted.norm() for one in (compiled, by_torch))
+    assert not torch.equal(compiled, by_torch)
+    assert far < 1.2 * as_far < 0.12

@@ -1,16 +1,10 @@
-"""The compiled product of many adapters, against the plain formula in double precision; and compiling it."""
-
-import os
-import subprocess
-import sys
-from pathlib import Path
+"""The compiled product of many adapters, against the plain formula in double precision."""
 
 import pytest
 import torch
 
 from service.engine import kernel
 from service.engine.kernel import Kernel, Layer
-from tests.service.engine.conftest import ROOT
 
 pytestmark = pytest.mark.heavy  # quick in itself, but torch is not
 
@@ -139,55 +133,3 @@ def test_what_lies_otherwise_is_refused_and_never_read(compiled: Kernel):
             Layer(a, b, (32,))
     with pytest.raises(ValueError, match="zip"):
         Layer(layer.a, layer.b, ())
-
-
-def _load(cache: Path, **env: str) -> "subprocess.CompletedProcess[str]":
-    code = f"from pathlib import Path; from service.engine import kernel; kernel.load(Path({str(cache)!r}))"
-    return subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=os.environ | env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_it_is_compiled_once_for_a_processor_and_then_needs_only_to_be_loaded(tmp_path: Path):
-    assert _load(tmp_path).returncode == 0
-    (made,) = tmp_path.iterdir()
-    stamp = made.stat().st_mtime_ns
-    assert _load(tmp_path).returncode == 0
-    assert [(one, one.stat().st_mtime_ns) for one in tmp_path.iterdir()] == [(made, stamp)]
-    (tmp_path / "bin").mkdir()
-    assert _load(tmp_path, PATH=str(tmp_path / "bin")).returncode == 0, "what is there needs no compiler"
-    made.write_text("no library")
-    assert _load(tmp_path).returncode == 0, "what does not load is made anew"
-    assert made.stat().st_size > 1000
-
-
-def test_a_compiler_that_is_missing_or_fails_leaves_nothing_and_says_the_next_step(tmp_path: Path):
-    (tmp_path / "bin").mkdir()
-    missing = _load(tmp_path / "cache", PATH=str(tmp_path / "bin"), CXX="")
-    assert "No C++ compiler here" in missing.stderr
-    assert "apt-get install build-essential" in missing.stderr
-    failing = _load(tmp_path / "cache", CXX="g++ -lnowhere")
-    assert "could not compile the engine's operators for adapters (" in failing.stderr
-    assert "cannot find -lnowhere" in failing.stderr
-    assert "set CXX" in failing.stderr
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
-def test_a_folder_that_cannot_be_written_is_named_with_the_next_step(tmp_path: Path):
-    (tmp_path / "file").write_text("")
-    refused = _load(tmp_path / "file" / "cache")
-    assert "cannot be kept in" in refused.stderr
-    assert "VLLM_CACHE_ROOT" in refused.stderr
-
-
-def test_a_folder_that_others_can_write_to_is_not_loaded_from(tmp_path: Path):
-    (tmp_path / "open").mkdir()
-    (tmp_path / "open").chmod(0o777)
-    refused = _load(tmp_path / "open")
-    assert "can be written to by others" in refused.stderr
-    assert list((tmp_path / "open").iterdir()) == []
