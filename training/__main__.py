@@ -125,6 +125,7 @@ def set_up(threads: int | None) -> None:
         # share when a neighbour wants the core, the engine for one, and each matrix waits for the scheduler: with
         # 100000 turns a step of eight short rows took 13 s beside one busy loop, with 1000 1.6 (alone 1.0 and 1.1).
         GOMP_SPINCOUNT="1000",
+        KMP_BLOCKTIME="0",  # the same of Clang's, where our operations are compiled by it
     )
     if threads:
         os.environ.update(OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))

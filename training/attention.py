@@ -17,9 +17,10 @@ LONGEST = 1024
 
 
 def attend(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, later: torch.Tensor, scaling: float
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, later: torch.Tensor | None, scaling: float
 ) -> torch.Tensor:
-    """`[B, L, heads, d]` for `[B, heads, L, d]`; keys and values may have fewer heads; `later` is a `hide_later`."""
+    """`[B, L, heads, d]` for `[B, heads, L, d]`; keys and values may have fewer heads; `later` is a `hide_later`, which
+    is not asked for where `kernel.takes` the query."""
     return _Attention.apply(query, key, value, later, scaling)
 
 

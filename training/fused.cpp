@@ -1,8 +1,8 @@
-// What lies between the matrices of a training step on a processor, in bf16: norms, gates, softmax.
+// What lies between the matrices of a training step on a processor, in bf16: norms, gates, softmax, rows and their tree.
 //
 // Owns the arithmetic. Knows nothing of Python, layers or models: `kernel.py` hands over addresses and sizes. Sums are in
 // fp32, and rounded where torch's own operations round. Each row is summed by one thread in one order, so a result does
-// not depend on how many threads there are. Widths of norms and gates are multiples of sixteen.
+// not depend on how many threads there are. Widths of norms, gates and heads are multiples of sixteen.
 
 #include <cmath>
 #include <vector>
@@ -40,7 +40,7 @@ inline Floats rounded(Floats values) {
 }
 
 // e to the power of each, at most 2 units in the last place of fp32 off: 2^n times a polynomial on half an octave to
-// either side (Cephes' coefficients). Below -87 it is 0.
+// either side (Cephes' coefficients). Below -87.3 it is 0.
 inline Floats exponential(Floats x) {
     const Floats least = all(-87.3f), highest = all(88.0f);
     const auto low = x < least;

@@ -101,6 +101,8 @@ def causal_softmax_backward(gradient: Tensor, likely: Tensor, scaling: float) ->
 def word_powers(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """`scores` [tokens, words] become e to the power of each less its row's highest, in place. Returns, in fp32, each
     target's score less the highest, and the sum of the powers."""
+    if len(targets) and not 0 <= int(targets.min()) <= int(targets.max()) < scores.shape[1]:
+        raise IndexError(f"A target lies outside the {scores.shape[1]} words.")
     told, whole = (torch.empty(len(scores), dtype=torch.float32) for _ in range(2))
     _call("word_powers", *scores.shape, targets.contiguous(), scores, told, whole)
     return told, whole
@@ -173,13 +175,13 @@ def _like(x: Tensor, other: Tensor) -> Tensor:
 
 
 def _whole_rank(down: Tensor, up: Tensor) -> tuple[Tensor, Tensor]:
-    """Factors of a rank that is a multiple: more of it in zeros change nothing."""
+    """Factors in fp32 of a rank that is a multiple: more of it in zeros change nothing."""
     if missing := -len(down) % MULTIPLE:
         down, up = (
             torch.nn.functional.pad(down, (0, 0, 0, missing)),
             torch.nn.functional.pad(up, (0, missing)),
         )
-    return down.contiguous(), up.contiguous()
+    return down.float().contiguous(), up.float().contiguous()
 
 
 def _whole(number: int) -> int:
@@ -214,6 +216,11 @@ def _loaded() -> dict[str, Function]:
         tiled = native.library(HERE / "linear.cpp", native.cache(), "the trainer's linear layers")
         if tiled.tailorbird_tiles():
             found |= _functions(tiled, LAYERS)
+        elif torch.cpu.get_capabilities().get("amx_bf16"):
+            log.warning(
+                "This processor's matrix unit is not used, and a step takes longer: the compiler did not know it, or "
+                "this process may not. Install GCC 12 or newer, and remove %s.", native.cache(),
+            )  # fmt: skip
     except RuntimeError as error:
         log.warning("%s Until then torch's own operations are used, and a step takes longer.", error)
     return found

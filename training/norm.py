@@ -5,6 +5,7 @@ on a processor by one call (`kernel.py`). Owns that operation. Knows no model: a
 left as it is.
 """
 
+import inspect
 import types
 from typing import Any
 
@@ -20,7 +21,7 @@ def join_norms(model: Any) -> None:
         weight = getattr(layer, "weight", None)
         if eps is None or weight is None or weight.requires_grad or weight.dim() != 1 or weight.is_meta:
             continue
-        if _is_plain(layer, weight, eps):
+        if len(inspect.signature(layer.forward).parameters) == 1 and _is_plain(layer, weight, eps):
             layer.forward = types.MethodType(_forward, layer)
 
 

@@ -1,6 +1,7 @@
 """Whether the compiled operations say here what torch says in fp32, forward and backward: asked before they are used.
 
-What is compiled elsewhere was tested elsewhere. Owns the small cases, which take half a second. Knows how each
+What is compiled elsewhere was tested elsewhere. Owns the small cases, which take half a second and are
+large enough for all threads. Knows how each
 operation is called, and nothing of how it is made.
 """
 
@@ -26,28 +27,28 @@ def wrong(*, tiled: bool) -> str:
 
 
 def _norm() -> Case:
-    x, gradient, weight = _draw(21, 64), _draw(21, 64, seed=1), _draw(64)
+    x, gradient, weight = _draw(300, 64), _draw(300, 64, seed=1), _draw(64)
     y, by = kernel.norm(x, weight, 1e-5)
     theirs = _torch(lambda x: rms_norm(x, [64], weight.float(), 1e-5), gradient, x)
     return [y, kernel.norm_backward(gradient, x, weight, by)], theirs
 
 
 def _gate() -> Case:
-    x, up, gradient = _draw(21, 64), _draw(21, 64, seed=1), _draw(21, 64, seed=2)
+    x, up, gradient = _draw(300, 64), _draw(300, 64, seed=1), _draw(300, 64, seed=2)
     ours = [kernel.gated(x, up), *kernel.gated_backward(gradient, x, up)]
     return ours, _torch(lambda x, up: silu(x) * up, gradient, x, up)
 
 
 def _softmax() -> Case:
-    scores, gradient = _draw(6, 21, 21), _draw(6, 21, 21, seed=1)
-    hidden = torch.full((21, 21), -torch.inf).triu(1)
+    scores, gradient = _draw(6, 60, 60), _draw(6, 60, 60, seed=1)
+    hidden = torch.full((60, 60), -torch.inf).triu(1)
     likely = kernel.causal_softmax(scores.clone(), 0.5)
     theirs = _torch(lambda x: torch.softmax(x * 0.5 + hidden, -1), gradient, scores)
     return [likely, kernel.causal_softmax_backward(gradient.clone(), likely, 0.5)], theirs
 
 
 def _words() -> Case:
-    scores, targets = _draw(5, 77), torch.arange(5)
+    scores, targets = _draw(9, 2001), torch.arange(9)
     wide = scores.float() - scores.float().amax(-1, keepdim=True)
     return [*kernel.word_powers(scores, targets), scores], [
         wide[targets, targets],
@@ -57,18 +58,19 @@ def _words() -> Case:
 
 
 def _tree() -> Case:
-    rows, first = torch.tensor([[0, 1, 3], [0, 2, 0]]), torch.tensor([3, 1, 4, 2])
-    nodes, by_row = _draw(4, 2, 16), _draw(2, 2, 3, 16)
+    random = torch.Generator().manual_seed(0)
+    rows, first = torch.randint(0, 40, (8, 20), generator=random), torch.randperm(160, generator=random)[:40]
+    nodes, by_row = _draw(40, 8, 16), _draw(8, 8, 20, 16)
     ours = [
-        kernel.spread(nodes, rows), kernel.gather(by_row, rows, 4),
-        kernel.pick(by_row, first), kernel.put_back(nodes, first, 2, 3),
+        kernel.spread(nodes, rows), kernel.gather(by_row, rows, 40),
+        kernel.pick(by_row, first), kernel.put_back(nodes, first, 8, 20),
     ]  # fmt: skip
     spread = _torch(lambda nodes: nodes[rows].transpose(1, 2), by_row, nodes)
     return ours, spread + _torch(lambda rows: rows.transpose(1, 2).flatten(0, 1)[first], nodes, by_row)
 
 
 def _linear() -> Case:
-    x, gradient, weight = _draw(45, 64), _draw(45, 96, seed=1), _draw(96, 64)
+    x, gradient, weight = _draw(150, 64), _draw(150, 96, seed=1), _draw(96, 64)
     a, b, wide = _draw(8, 64, seed=2).float(), _draw(96, 8).float(), weight.float()
     y, small = kernel.linear(x, weight, weight[:, 0].contiguous(), a, b, 2.0)
     of_x, *learned = kernel.linear_backward(gradient, x, weight, a, b, 2.0, small, asked=True)

@@ -126,7 +126,8 @@ def _attention(
     """
     if tree is None:
         return sdpa_attention_forward(module, query, key, value, mask, **kwargs)
-    if kernel.takes(query, query.shape[-1]) and query.dtype is key.dtype is value.dtype:
+    widths = [one.shape[-1] for one in (query, key, value)]
+    if kernel.takes(query, *widths) and query.dtype is key.dtype is value.dtype:
         query, key, value = (_Spread.apply(one, tree.rows) for one in (query, key, value))
         seen = _by_row(module, query, key, value, masks, kwargs)
         return _Picked.apply(seen.transpose(1, 2), tree.first)[None], None
@@ -171,9 +172,9 @@ def _by_row(
     if query.device.type != "cpu" or length > LONGEST or scaling is None or kwargs.get("dropout"):
         return sdpa_attention_forward(module, query, key, value, None, **kwargs)[0]
     sharing = query.shape[1] // key.shape[1]
-    if sharing not in masks:
+    if not kernel.takes(query) and sharing not in masks:
         masks[sharing] = hide_later(length, sharing, query.dtype)
-    return attend(query, key, value, masks[sharing], scaling)
+    return attend(query, key, value, masks.get(sharing), scaling)
 
 
 def _attends_to_all(config: Any) -> bool:

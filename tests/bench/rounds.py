@@ -6,6 +6,7 @@ the numbers that a job has when none is given. Owns what is counted on held-out 
 told rightly.
 """
 
+import itertools
 import multiprocessing
 import random
 import sys
@@ -35,11 +36,13 @@ class Size:
     """Of each later round, those included that a job holds out."""
     held_out: int
     """Questions on which everything is judged."""
+    draws: int
+    """How often the pairs that are turned round are drawn anew."""
     second: bool
     """Whether there is a second round, and beside it one that is told of the flips."""
 
 
-WHOLE, SHORT = Size(128, 64, 100, True), Size(24, 15, 24, False)
+WHOLE, SHORT = Size(128, 64, 100, 3, True), Size(24, 15, 24, 1, False)
 LONGEST, TOKENS, BATCH = 240, 64, 25
 """Characters of an opening, tokens of an answer, and questions asked at once."""
 FLIPPED = 0.2
@@ -64,7 +67,8 @@ class Way:
     start: str
     """The round whose adapter it goes on from."""
     pairs: list[Row]
-    noisy: bool = False
+    noisy: int | None = None
+    """By which draw some of its pairs are turned round."""
     given: dict[str, Any] = field(default_factory=dict)
     """What is asked for; everything else is the job's own choice."""
 
@@ -101,14 +105,14 @@ def measure(home: Path, *, short: bool) -> list[Figure]:
         own = say(ZERO, held)
         against = [(*row, said) for row, (said, _) in zip(held, own, strict=True)]
         pairs = corrected(first, say(ZERO, first))[: size.pairs]
-        ways = [
-            Way(FIRST, ZERO, pairs), Way(DPO, ZERO, pairs, given=PLAIN),
-            Way(NOISY, ZERO, pairs, noisy=True), Way(NOISY_DPO, ZERO, pairs, noisy=True, given=PLAIN),
-        ]  # fmt: skip
+        ways = [Way(FIRST, ZERO, pairs), Way(DPO, ZERO, pairs, given=PLAIN)]
+        for draw in range(size.draws):
+            ways.append(Way(drawn(NOISY, draw), ZERO, pairs, noisy=draw))
+            ways.append(Way(drawn(NOISY_DPO, draw), ZERO, pairs, noisy=draw, given=PLAIN))
         _train(home, ways)
         if size.second:
             new = corrected(second, say(FIRST, second))[: size.pairs]
-            later = [Way(SECOND, FIRST, new), Way(ROBUST, ZERO, pairs, noisy=True, given=TOLD)]
+            later = [Way(SECOND, FIRST, new), Way(ROBUST, ZERO, pairs, noisy=0, given=TOLD)]
             _train(home, later)
             ways += later
         looks = {name: _look(pool, home / name, against) for name in (ZERO, *(way.name for way in ways))}
@@ -125,9 +129,14 @@ def corrected(asked: Sequence[Asked], said: Sequence[Said]) -> list[Row]:
     ]
 
 
-def flipped(pairs: Sequence[Row]) -> list[Row]:
+def drawn(name: str, draw: int) -> str:
+    """What a round is called whose pairs were turned round by a draw."""
+    return f"{name}, draw {draw + 1}"
+
+
+def flipped(pairs: Sequence[Row], draw: int) -> list[Row]:
     """The same with so large a share of them the wrong way round."""
-    wrong = set(random.Random(0).sample(range(len(pairs)), round(FLIPPED * len(pairs))))
+    wrong = set(random.Random(draw).sample(range(len(pairs)), round(FLIPPED * len(pairs))))
     turned = {"preferred_output": "non_preferred_output", "non_preferred_output": "preferred_output"}
     return [
         {turned.get(name, name): value for name, value in pair.items()} if at in wrong else pair
@@ -136,57 +145,67 @@ def flipped(pairs: Sequence[Row]) -> list[Row]:
 
 
 def figures(looks: dict[str, Look]) -> list[Figure]:
-    """What the looks say, with 95% intervals over the held-out questions."""
+    """What the looks say, with 95% intervals over the held-out questions; of several draws each question's mean."""
 
-    def won(name: str, against: str) -> Values:
-        return np.sign(looks[name].scores - looks[against].scores) / 2 + 0.5
+    def of(name: str) -> list[Look]:
+        return (
+            [looks[name]]
+            if name in looks
+            else [one for key, one in looks.items() if key.startswith(name + ", draw")]
+        )
 
-    def right(name: str) -> Values:
-        return np.asarray(looks[name].margins > looks[ZERO].margins, float)
+    def mean(name: str, before: str, what: Callable[[Look, Look], Values]) -> Values:
+        pairs = (
+            itertools.product(of(name), of(before))
+            if before in looks
+            else zip(of(name), of(before), strict=True)
+        )
+        return np.mean([what(one, other) for one, other in pairs], axis=0)
+
+    def won(name: str, before: str) -> Values:
+        return mean(name, before, lambda one, other: np.sign(one.scores - other.scores) / 2 + 0.5)
+
+    def lost(name: str, before: str) -> Values:
+        return mean(name, before, lambda one, other: other.margins - one.margins)
+
+    def said(name: str) -> str:
+        right = mean(name, ZERO, lambda one, zero: np.asarray(one.margins > zero.margins, float)).mean()
+        return f"{-lost(name, ZERO).mean():.2f} nats and {100 * right:.0f} %"
+
+    def told(name: str) -> str:
+        return " and ".join(one.told for one in of(name))
 
     found = [
         _figure(
             f"{name}, held-out answers won against {before}", interval_of(won(name, before)), looks[name], "%",
-            f"{looks[name].told} / {looks[before].told}", at_least=50,
+            f"{told(name)} / {told(before)}", at_least=50,
         )
         for name, before in ((FIRST, ZERO), (SECOND, FIRST)) if name in looks
     ]  # fmt: skip
-    rates = {name: 100 * right(name).mean() for name in looks}
-    nats = {name: (one.margins - looks[ZERO].margins).mean() for name, one in looks.items()}
+    cost = bootstrap(lost(NOISY, FIRST) - lost(NOISY_DPO, DPO))
     ours, theirs = won(NOISY, FIRST), won(NOISY_DPO, DPO)
     found += [
-        _figure(
-            "flipped, held-out preferences told rightly that are lost, ours less plain DPO's",
-            bootstrap(right(FIRST) - right(NOISY) - right(DPO) + right(NOISY_DPO)), looks[NOISY], "points",
-            f"{rates[FIRST]:.0f} to {rates[NOISY]:.0f} / {rates[DPO]:.0f} to {rates[NOISY_DPO]:.0f} %, by "
-            f"{nats[FIRST]:.1f} to {nats[NOISY]:.1f} / {nats[DPO]:.1f} to {nats[NOISY_DPO]:.1f} nats", at_most=-0.1,
+        Figure(
+            "T3", "flipped, by how many nats less held-out preferences are told, ours less plain DPO's",
+            cost.mean, cost.low, cost.high, len(ours), unit="nats", at_most=-0.01,
+            detail=f"told by and rightly: {said(FIRST)} to {said(NOISY)} / {said(DPO)} to {said(NOISY_DPO)}",
         ),
         _figure(
             "flipped, held-out answers won against the unflipped round, ours less plain DPO's",
-            bootstrap(ours - theirs), looks[NOISY], "points",
+            bootstrap(ours - theirs), looks[FIRST], "points",
             f"{100 * ours.mean():.0f} / {100 * theirs.mean():.0f} %", at_least=0.1,
         ),
     ]  # fmt: skip
-    found += [
-        _figure(
-            f"{name}, held-out answers won against {before}", interval_of(won(name, before)), looks[name], "%",
-            f"{looks[name].told} / {looks[before].told}",
-        )
-        for name, before in ((DPO, ZERO), (NOISY, ZERO), (NOISY_DPO, ZERO), (NOISY, NOISY_DPO))
-    ]  # fmt: skip
+    beside = [(DPO, ZERO), (NOISY, ZERO), (NOISY_DPO, ZERO), (NOISY, NOISY_DPO)]
     if ROBUST in looks:
-        found += [
-            _figure(
-                "flipped and told so (robust), held-out answers won against ours, flipped",
-                interval_of(won(ROBUST, NOISY)), looks[ROBUST], "%", f"{looks[ROBUST].told} / {looks[NOISY].told}",
-            ),
-            _figure(
-                "the same, held-out preferences told rightly, less ours", bootstrap(right(ROBUST) - right(NOISY)),
-                looks[ROBUST], "points",
-                f"{rates[ROBUST]:.0f} / {rates[NOISY]:.0f} %, by {nats[ROBUST]:.1f} / {nats[NOISY]:.1f} nats",
-            ),
-        ]  # fmt: skip
-    return found
+        beside.append((ROBUST, drawn(NOISY, 0)))
+    return found + [
+        _figure(
+            f"{name}, held-out answers won against {before}", interval_of(won(name, before)), looks[FIRST], "%",
+            f"{told(name)} / {told(before)}; told by and rightly: {said(name)} / {said(before)}",
+        )
+        for name, before in beside
+    ]  # fmt: skip
 
 
 def answer(adapter: Path, questions: list[str]) -> list[Said]:
@@ -229,8 +248,8 @@ def _train(home: Path, ways: Sequence[Way]) -> None:
     for way in ways:
         held_out = [pair for at, pair in enumerate(way.pairs) if at % HELD_OUT_SHARE == 0]
         learned = [pair for at, pair in enumerate(way.pairs) if at % HELD_OUT_SHARE]
-        if way.noisy:
-            held_out, learned = flipped(held_out), flipped(learned)
+        if way.noisy is not None:
+            held_out, learned = flipped(held_out, way.noisy), flipped(learned, way.noisy)
         runs.write(
             home / way.name, "dpo", learned, held_out=held_out, start=home / way.start, threads=1, **way.given
         )

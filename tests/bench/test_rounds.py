@@ -7,7 +7,7 @@ import pytest
 
 from service.contract import folder
 from tests.bench import real_data, rounds, runs
-from tests.bench.rounds import DPO, FIRST, NOISY, NOISY_DPO, ROBUST, ZERO, Look, Way
+from tests.bench.rounds import DPO, FIRST, NOISY, NOISY_DPO, ROBUST, ZERO, Look, Way, drawn
 
 
 def test_only_an_answer_that_ended_and_is_not_the_real_one_makes_a_pair():
@@ -18,12 +18,13 @@ def test_only_an_answer_that_ended_and_is_not_the_real_one_makes_a_pair():
 
 def test_one_pair_in_five_is_turned_round_and_always_the_same():
     pairs = [real_data.pair(f"{n}?", "better", "worse") for n in range(20)]
-    noisy = rounds.flipped(pairs)
+    noisy = rounds.flipped(pairs, 0)
     better = [pair["preferred_output"][0]["content"] for pair in noisy]
     assert better.count("worse") == 4
     assert all(pair["input"] == plain["input"] for pair, plain in zip(noisy, pairs, strict=True))
-    assert rounds.flipped(pairs) == noisy
-    assert rounds.flipped(noisy) == pairs
+    assert rounds.flipped(pairs, 0) == noisy
+    assert rounds.flipped(noisy, 0) == pairs
+    assert rounds.flipped(pairs, 1) != noisy
 
 
 def test_an_opening_is_whole_sentences_and_no_two_questions_share_one(monkeypatch, tmp_path):
@@ -46,8 +47,8 @@ def test_rounds_are_trained_as_a_job_would_and_plain_dpo_with_nothing_beside_its
     pairs = [real_data.pair(f"{n}?", "better", "worse") for n in range(60)]
     runs.write(tmp_path / ZERO, "sft", [real_data.example("a?", "A.")])
     ways = [
-        Way(FIRST, ZERO, pairs), Way(NOISY, ZERO, pairs, noisy=True), Way(DPO, ZERO, pairs, given=rounds.PLAIN),
-        Way(ROBUST, ZERO, pairs, noisy=True, given=rounds.TOLD),
+        Way(FIRST, ZERO, pairs), Way(NOISY, ZERO, pairs, noisy=0), Way(DPO, ZERO, pairs, given=rounds.PLAIN),
+        Way(ROBUST, ZERO, pairs, noisy=0, given=rounds.TOLD),
     ]  # fmt: skip
     rounds._train(tmp_path, ways)
     specs = {way.name: runs.spec_of(tmp_path / way.name) for way in ways}
@@ -70,7 +71,7 @@ def test_rounds_are_trained_as_a_job_would_and_plain_dpo_with_nothing_beside_its
 def test_a_round_wins_what_it_words_nearer_and_ties_count_half():
     start = Look(["x"] * 4, np.array([0.2, 0.2, 0.2, 0.2]), np.zeros(4))
     first = Look(["x y"] * 4, np.array([0.3, 0.3, 0.2, 0.1]), np.ones(4))
-    looks = {ZERO: start, FIRST: first, NOISY: first, DPO: first, NOISY_DPO: first}
+    looks = {ZERO: start, FIRST: first, DPO: first, drawn(NOISY, 0): first, drawn(NOISY_DPO, 0): first}
     found = rounds.figures(looks)
     assert (found[0].value, found[0].samples, found[0].reached) == (pytest.approx(62.5), 4, True)
     assert found[0].low < 62.5 < found[0].high
@@ -81,14 +82,16 @@ def test_a_round_wins_what_it_words_nearer_and_ties_count_half():
     ]  # fmt: skip
 
 
-def test_what_the_flips_cost_is_what_they_cost_plain_dpo_too():
-    scores, rounds_ = np.array([0.2, 0.2]), {ZERO: [0, 0], FIRST: [1, 1], NOISY: [1, -1], DPO: [1, 1]}
-    looks = {name: Look(["x", "x"], scores, np.array(margins)) for name, margins in rounds_.items()}
-    looks[NOISY_DPO] = Look(["x", "x"], np.array([0.1, 0.1]), np.array([-1, -1]))
+def test_what_the_flips_cost_is_what_they_cost_plain_dpo_too_and_draws_are_averaged():
+    def look(score: float, *margins: float) -> Look:
+        return Look(["x", "x"], np.array([score, score]), np.array(margins))
+
+    looks = {ZERO: look(0.2, 0, 0), FIRST: look(0.2, 1, 1), DPO: look(0.2, 1, 1)}
+    looks |= {drawn(NOISY, 0): look(0.2, 1, -1), drawn(NOISY, 1): look(0.1, 0.5, 0.5)}
+    looks |= {drawn(NOISY_DPO, 0): look(0.1, -1, -1), drawn(NOISY_DPO, 1): look(0.1, 0, -1)}
     _, lost, won, *_ = rounds.figures(looks)
-    assert (lost.value, lost.detail, lost.reached) == (
-        -50.0,
-        "100 to 50 / 100 to 0 %, by 1.0 to 0.0 / 1.0 to -1.0 nats",
-        True,
+    assert (lost.value, lost.reached) == (pytest.approx(-1.0), True)
+    assert lost.detail == (
+        "told by and rightly: 1.00 nats and 100 % to 0.25 nats and 75 % / 1.00 nats and 100 % to -0.75 nats and 0 %"
     )
-    assert (won.value, won.detail, won.reached) == (50.0, "50 / 0 %", True)
+    assert (won.value, won.detail, won.reached) == (25.0, "25 / 0 %", True)

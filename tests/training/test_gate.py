@@ -39,9 +39,24 @@ def test_a_layer_that_computes_something_else_is_left_as_it_is() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return 2 * super().forward(x)
 
-    others = [
-        layer(Twice), layer(LlamaMLP, act="gelu"), layer(LlamaMLP, dtype=torch.float32), layer(LlamaMLP, width=40)
-    ]  # fmt: skip
+    class Clamped(LlamaMLP):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            gate = self.act_fn(self.gate_proj(x).clamp(max=10))
+            return self.down_proj(gate * self.up_proj(x).clamp(-10, 10))
+
+    class WithMore(LlamaMLP):
+        def forward(self, x: torch.Tensor, more: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) + more
+
+    class Bare(torch.nn.Module):
+        def __init__(self, config: LlamaConfig) -> None:
+            super().__init__()
+            whole = LlamaMLP(config)
+            self.gate_proj, self.up_proj = whole.gate_proj.weight, whole.up_proj.weight
+            self.down_proj, self.act_fn = whole.down_proj.weight, whole.act_fn
+
+    others = [layer(kind) for kind in (Twice, Clamped, WithMore, Bare)]
+    others += [layer(LlamaMLP, act="gelu"), layer(LlamaMLP, dtype=torch.float32), layer(LlamaMLP, width=40)]
     for made in others:
         join_gates(made)
         assert "forward" not in vars(made)

@@ -157,8 +157,15 @@ def test_a_result_is_the_same_to_the_bit_however_many_threads_there_are() -> Non
 
     def computed() -> list[Tensor]:
         y, by = kernel.norm(x, weight[0], 1e-5)
-        likely = kernel.causal_softmax(draw(2, 120, 60), 1.0)
-        found = [y, by, *kernel.gated_backward(gradient, x, up), likely]
+        likely, powers = kernel.causal_softmax(draw(4, 120, 60), 1.0), draw(40, 1000)
+        found = [y, by, kernel.norm_backward(gradient, x, weight[0], by), kernel.gated(x, up), likely]
+        found += [
+            *kernel.gated_backward(gradient, x, up),
+            *kernel.word_powers(powers, torch.arange(40)),
+            powers,
+        ]
+        found += [kernel.causal_softmax_backward(draw(4, 120, 60, seed=1), likely, 1.0)]
+        found += [kernel.gather(draw(8, 8, 20, 16), torch.arange(160).view(8, 20) % 40, 40)]
         if kernel.takes_linear(x, frozen):
             y, small = kernel.linear(x, frozen, None, a, b, 1.0)
             of_x, *learned = kernel.linear_backward(gradient, x, frozen, a, b, 1.0, small, asked=True)
@@ -171,6 +178,18 @@ def test_a_result_is_the_same_to_the_bit_however_many_threads_there_are() -> Non
     for count in (2, 3, 7):
         torch.set_num_threads(count)
         assert all(torch.equal(one, other) for one, other in zip(alone, computed(), strict=True))
+
+
+def test_an_adapter_in_bf16_is_read_as_what_it_is(tiles: None) -> None:
+    x, weight, a, b = draw(64, 96), draw(64, 96), draw(16, 96), draw(64, 16)
+    found, _ = kernel.linear(x, weight, None, a, b, 1.0)
+    assert torch.equal(found, kernel.linear(x, weight, None, a.float(), b.float(), 1.0)[0])
+
+
+@pytest.mark.parametrize("target", [-100, 77])
+def test_a_target_that_is_no_word_is_refused_and_not_read(target: int) -> None:
+    with pytest.raises(IndexError, match="outside the 77 words"):
+        kernel.word_powers(draw(2, 77), torch.tensor([3, target]))
 
 
 def test_what_cannot_be_given_is_left_to_torch() -> None:

@@ -43,3 +43,16 @@ def test_a_norm_that_computes_something_else_is_left_as_it_is() -> None:
     layer = norm(OneMore, torch.float32)
     join_norms(layer)
     assert "forward" not in vars(layer)
+
+
+def test_a_norm_that_is_given_more_than_its_values_is_left_as_it_is() -> None:
+    """As the gated norms of some models, which a call with one argument would break or take for plain ones."""
+
+    class Gated(LlamaRMSNorm):
+        def forward(self, hidden_states: torch.Tensor, gate: torch.Tensor | None = None) -> torch.Tensor:
+            normed = super().forward(hidden_states)
+            return normed if gate is None else normed * gate
+
+    layer = norm(Gated, torch.float32)
+    join_norms(layer)
+    assert "forward" not in vars(layer)
