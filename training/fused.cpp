@@ -11,7 +11,7 @@
 
 namespace {
 
-constexpr int64_t SHARED = 1 << 14;   // numbers below which waking other threads costs more than it saves
+constexpr int64_t SHARED = 1 << 17;   // numbers below which waking other threads costs more than it saves
 
 // step(0) to step(count - 1), by all threads if it is worth it; `numbers` are all that the steps read.
 template <class Step>

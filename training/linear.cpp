@@ -19,7 +19,7 @@
 
 namespace {
 
-constexpr int64_t SHARED = 1 << 14;   // numbers below which waking other threads costs more than it saves
+constexpr int64_t SHARED = 1 << 22;   // multiplications below which waking other threads costs more than it saves
 
 // A matrix unit's tile holds sixteen rows of 64 bytes. A product takes rows of 32 numbers in bf16 from the left, and
 // from the right "pairs": two numbers that follow each other along what is summed, side by side (Intel's VNNI form).
@@ -306,7 +306,7 @@ void tailorbird_linear(int64_t rows, int64_t in, int64_t outs, int64_t rank, con
     Pair* up = scratch.pairs(2, whole(rank) * outs);
     const std::vector<Brain> last = last_rows(x, rows, in);
     const Sides sides = {rows, in, outs, whole(rank), x, last.data(), right, small, up, bias, y};
-#pragma omp parallel if (rows * (in + outs) > SHARED)
+#pragma omp parallel if (rows * in * outs > SHARED)
     {
         Tiles configured;
         pairs_of_columns(weight, in, outs, right);
@@ -328,7 +328,7 @@ void tailorbird_linear_backward(int64_t rows, int64_t in, int64_t outs, int64_t 
     std::vector<Brain> back(deep * whole(rank)), turned(rank * deep), turned_back(rank * deep);
     const std::vector<Brain> last = last_rows(gradient, rows, outs);
     const Sides sides = {rows, outs, in, whole(rank), gradient, last.data(), right, back.data(), down, nullptr, of_x};
-#pragma omp parallel if (rows * (in + outs) > SHARED)
+#pragma omp parallel if (rows * in * outs > SHARED)
     {
         Tiles configured;
         if (of_x) pairs_of_rows(weight, outs, in, right);

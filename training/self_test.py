@@ -27,28 +27,28 @@ def wrong(*, tiled: bool) -> str:
 
 
 def _norm() -> Case:
-    x, gradient, weight = _draw(300, 64), _draw(300, 64, seed=1), _draw(64)
+    x, gradient, weight = _draw(2100, 64), _draw(2100, 64, seed=1), _draw(64)
     y, by = kernel.norm(x, weight, 1e-5)
     theirs = _torch(lambda x: rms_norm(x, [64], weight.float(), 1e-5), gradient, x)
     return [y, kernel.norm_backward(gradient, x, weight, by)], theirs
 
 
 def _gate() -> Case:
-    x, up, gradient = _draw(300, 64), _draw(300, 64, seed=1), _draw(300, 64, seed=2)
+    x, up, gradient = _draw(2100, 64), _draw(2100, 64, seed=1), _draw(2100, 64, seed=2)
     ours = [kernel.gated(x, up), *kernel.gated_backward(gradient, x, up)]
     return ours, _torch(lambda x, up: silu(x) * up, gradient, x, up)
 
 
 def _softmax() -> Case:
-    scores, gradient = _draw(6, 60, 60), _draw(6, 60, 60, seed=1)
-    hidden = torch.full((60, 60), -torch.inf).triu(1)
+    scores, gradient = _draw(6, 150, 150), _draw(6, 150, 150, seed=1)
+    hidden = torch.full((150, 150), -torch.inf).triu(1)
     likely = kernel.causal_softmax(scores.clone(), 0.5)
     theirs = _torch(lambda x: torch.softmax(x * 0.5 + hidden, -1), gradient, scores)
     return [likely, kernel.causal_softmax_backward(gradient.clone(), likely, 0.5)], theirs
 
 
 def _words() -> Case:
-    scores, targets = _draw(9, 2001), torch.arange(9)
+    scores, targets = _draw(70, 2001), torch.arange(70)
     wide = scores.float() - scores.float().amax(-1, keepdim=True)
     return [*kernel.word_powers(scores, targets), scores], [
         wide[targets, targets],
@@ -59,18 +59,18 @@ def _words() -> Case:
 
 def _tree() -> Case:
     random = torch.Generator().manual_seed(0)
-    rows, first = torch.randint(0, 40, (8, 20), generator=random), torch.randperm(160, generator=random)[:40]
-    nodes, by_row = _draw(40, 8, 16), _draw(8, 8, 20, 16)
+    rows, first = torch.randint(0, 40, (8, 40), generator=random), torch.randperm(320, generator=random)[:40]
+    nodes, by_row = _draw(40, 8, 64), _draw(8, 8, 40, 64)
     ours = [
         kernel.spread(nodes, rows), kernel.gather(by_row, rows, 40),
-        kernel.pick(by_row, first), kernel.put_back(nodes, first, 8, 20),
+        kernel.pick(by_row, first), kernel.put_back(nodes, first, 8, 40),
     ]  # fmt: skip
     spread = _torch(lambda nodes: nodes[rows].transpose(1, 2), by_row, nodes)
     return ours, spread + _torch(lambda rows: rows.transpose(1, 2).flatten(0, 1)[first], nodes, by_row)
 
 
 def _linear() -> Case:
-    x, gradient, weight = _draw(150, 64), _draw(150, 96, seed=1), _draw(96, 64)
+    x, gradient, weight = _draw(700, 64), _draw(700, 96, seed=1), _draw(96, 64)
     a, b, wide = _draw(8, 64, seed=2).float(), _draw(96, 8).float(), weight.float()
     y, small = kernel.linear(x, weight, weight[:, 0].contiguous(), a, b, 2.0)
     of_x, *learned = kernel.linear_backward(gradient, x, weight, a, b, 2.0, small, asked=True)

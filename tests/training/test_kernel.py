@@ -152,20 +152,20 @@ def threads() -> Iterator[None]:
 
 @pytest.mark.usefixtures("threads")
 def test_a_result_is_the_same_to_the_bit_however_many_threads_there_are() -> None:
-    x, up, gradient, weight = (draw(700, 96, seed=seed) for seed in range(4))
+    x, up, gradient, weight = (draw(1400, 96, seed=seed) for seed in range(4))
     a, b, frozen = draw(16, 96).float(), draw(96, 16).float(), draw(96, 96)
 
     def computed() -> list[Tensor]:
         y, by = kernel.norm(x, weight[0], 1e-5)
-        likely, powers = kernel.causal_softmax(draw(4, 120, 60), 1.0), draw(40, 1000)
+        likely, powers = kernel.causal_softmax(draw(8, 360, 180), 1.0), draw(140, 1000)
         found = [y, by, kernel.norm_backward(gradient, x, weight[0], by), kernel.gated(x, up), likely]
         found += [
             *kernel.gated_backward(gradient, x, up),
-            *kernel.word_powers(powers, torch.arange(40)),
+            *kernel.word_powers(powers, torch.arange(140)),
             powers,
         ]
-        found += [kernel.causal_softmax_backward(draw(4, 120, 60, seed=1), likely, 1.0)]
-        found += [kernel.gather(draw(8, 8, 20, 16), torch.arange(160).view(8, 20) % 40, 40)]
+        found += [kernel.causal_softmax_backward(draw(8, 360, 180, seed=1), likely, 1.0)]
+        found += [kernel.gather(draw(8, 8, 40, 64), torch.arange(320).view(8, 40) % 40, 40)]
         if kernel.takes_linear(x, frozen):
             y, small = kernel.linear(x, frozen, None, a, b, 1.0)
             of_x, *learned = kernel.linear_backward(gradient, x, frozen, a, b, 1.0, small, asked=True)
