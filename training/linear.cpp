@@ -182,37 +182,28 @@ struct Sides {                        // of y [rows, width] = x [rows, deep] @ r
     Brain* y;
 };
 
-// A block of 32 rows from `t` and 32 columns from `n`: each tile that is loaded serves two products.
+// Adds left [32, deep] @ right [deep, 32] to tiles 0 to 3: each tile that is loaded serves two products.
+inline void add_product(const Brain* left, const Pair* right, int64_t deep) {
+    for (int64_t k = 0; k < deep; k += DEEP) {
+        _tile_loadd(4, left + k, deep * sizeof(Brain));
+        _tile_loadd(6, right + k / 2 * ROWS, 64);
+        _tile_loadd(7, right + (deep + k) / 2 * ROWS, 64);
+        _tile_loadd(5, left + ROWS * deep + k, deep * sizeof(Brain));
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+}
+
+// A block of 32 rows from `t` and 32 columns from `n`.
 void block(const Sides& s, int64_t t, int64_t n) {
-    const bool whole = t + BLOCK <= s.rows;
-    const Brain* left = whole ? s.x + t * s.deep : s.last;
-    const Pair* right = s.right + n * s.deep / 2;
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (int64_t k = 0; k < s.deep; k += DEEP) {
-        _tile_loadd(4, left + k, s.deep * sizeof(Brain));
-        _tile_loadd(6, right + k / 2 * ROWS, 64);
-        _tile_loadd(7, right + (s.deep + k) / 2 * ROWS, 64);
-        _tile_loadd(5, left + ROWS * s.deep + k, s.deep * sizeof(Brain));
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-    }
-    const Brain* small = s.small + t * s.rank;
-    const Pair* more = s.more + n * s.rank / 2;
-    for (int64_t k = 0; k < s.rank; k += DEEP) {
-        _tile_loadd(4, small + k, s.rank * sizeof(Brain));
-        _tile_loadd(6, more + k / 2 * ROWS, 64);
-        _tile_loadd(7, more + (s.rank + k) / 2 * ROWS, 64);
-        _tile_loadd(5, small + ROWS * s.rank + k, s.rank * sizeof(Brain));
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_dpbf16ps(1, 4, 7);
-        _tile_dpbf16ps(2, 5, 6);
-        _tile_dpbf16ps(3, 5, 7);
-    }
+    add_product(t + BLOCK <= s.rows ? s.x + t * s.deep : s.last, s.right + n * s.deep / 2, s.deep);
+    add_product(s.small + t * s.rank, s.more + n * s.rank / 2, s.rank);
     alignas(64) float sums[BLOCK][BLOCK];
     _tile_stored(0, &sums[0][0], sizeof(sums[0]));
     _tile_stored(1, &sums[0][ROWS], sizeof(sums[0]));

@@ -1,8 +1,8 @@
 """C++ of ours, compiled for the processor it runs on: a library for each source, kept in a folder of the user's.
 
 Owns the compiled libraries, each under the digest of its source, the flags and the processor, and not of the compiler,
-which need not be there any more: two seconds the first time on a machine.
-The sources lie beside those who call them; `vectors.h`, which they share, lies here. Knows no operation.
+which need not be there any more: two seconds the first time on a machine. The sources lie beside those who call them;
+`vectors.h`, which they share, lies here. Knows no operation.
 """
 
 import contextlib
