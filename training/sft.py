@@ -109,7 +109,5 @@ def parts(batch: dict[str, torch.Tensor], most: int = model.MICRO_TOKENS) -> lis
 
 
 def _dataset(tokens: list[ExampleTokens]) -> Dataset:
-    """TRL takes `input_ids` and `labels` as they are; `length` lets the sampler batch similar lengths."""
-    return Dataset.from_list(
-        [{"input_ids": row.input_ids, "labels": row.labels, "length": row.length} for row in tokens]
-    )
+    """TRL takes `input_ids` and `labels` as they are."""
+    return Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in tokens])

@@ -77,8 +77,8 @@ def _ours(job: Path, spec: TrainingSpec, way: Connection) -> tuple[Any, list[Any
 def _trl(job: Path, spec: TrainingSpec, way: Connection) -> tuple[Any, list[Any], float]:
     """TRL as its documentation begins: a model's path, a configuration as it comes, a `LoraConfig`.
 
-    What decides how well it learns, and not how fast, is the job's: rank, layers, rate, passes and batch (which is
-    also TRL's own). The rows are given as token ids, so that both learn the same tokens.
+    What decides how well it learns, and not how fast, is the job's: rank, layers, rate, passes, seed and batch (which
+    is also TRL's own). The rows are given as token ids, so that both learn the same tokens.
     """
     import torch
     import trl
@@ -118,11 +118,20 @@ def _trl(job: Path, spec: TrainingSpec, way: Connection) -> tuple[Any, list[Any]
 
 
 def _turns(way: Connection) -> Any:
-    """A callback that waits before each pass until it is told to go, and tells what it took."""
+    """A callback that waits before each pass until it is told to go, and tells what it took.
+
+    It draws the new adapter anew before the first: from the same one both sides come out nearer to each other than
+    one side does from two.
+    """
+    import torch
     from transformers import TrainerCallback
 
     class Turns(TrainerCallback):
-        def on_train_begin(self, *_: Any, **__: Any) -> None:
+        def on_train_begin(self, args: Any, *_: Any, model: Any, **__: Any) -> None:
+            torch.manual_seed(args.seed)
+            for name, weight in model.named_parameters():
+                if "lora_A" in name:  # as PEFT draws them; the others are 0
+                    torch.nn.init.kaiming_uniform_(weight, a=math.sqrt(5))
             way.send(READY)
 
         def on_epoch_begin(self, *_: Any, **__: Any) -> None:

@@ -19,7 +19,7 @@ from tests.bench.matrices import Sizes, operations, speed
 from tests.bench.places import base_model
 from tests.bench.trainers import Ended, Pass
 
-BATCH, PASSES, HELD_OUT = 8, 3, 32
+BATCH, PASSES, HELD_OUT = 8, 3, 128
 """TRL's own batch and passes, for both."""
 SHORT = 4
 """The short form learns from so many times fewer rows."""
