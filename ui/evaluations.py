@@ -6,7 +6,7 @@ evaluation wrote.
 
 from dataclasses import dataclass
 
-from service.contract.evaluations import Change, Contestant, Difference, Evaluation, EvaluationReport
+from service.contract.evaluations import Change, Contestant, Difference, Evaluation, EvaluationReport, Gate
 from service.contract.jobs import JobError, JobEvent
 from ui.client import Gateway
 from ui.events import said
@@ -81,24 +81,31 @@ async def listing(gateway: Gateway, token: str, w: Words, assistant: str) -> str
         for one in found
         if one.status in ("queued", "running")
     }
-    return drawn(w, found, news)
+    releases = await gateway.releases(token, assistant) if found else []
+    gates = {one.evaluation: one.gate for one in releases if one.evaluation and one.gate}
+    return drawn(w, found, news, gates)
 
 
-def drawn(w: Words, evaluations: list[Evaluation], news: dict[str, News]) -> str:
-    """Evaluations, newest first, as HTML: the newest of each release also by topic and by what changed."""
+def drawn(w: Words, evaluations: list[Evaluation], news: dict[str, News], gates: dict[str, Gate]) -> str:
+    """Evaluations, newest first, as HTML: the newest of each release also by topic and by what changed.
+
+    `gates` are what the releases' newest evaluations are worth now, by the evaluation's id: a pass that is outdated
+    is not shown as one.
+    """
     measured = [(one, one.report) for one in evaluations if one.report is not None]
     newest = {one.release: one.id for one, _ in reversed(measured)}
     lines = {one.id: _lines(w, one, report) for one, report in measured}
     near = {one.id: close(w, one, report) for one, report in measured if newest[one.release] == one.id}
     known = {one.id: names(w, one) for one in evaluations}
-    why = {one.id: reasons(w, report.gate) for one, report in measured}
+    now = {one.id: gates.get(one.id, report.gate) for one, report in measured}
+    why = {id_: reasons(w, gate) for id_, gate in now.items()}
     errors = {
         one.id: one.coded_error or JobError(code="", message=one.error) for one in evaluations if one.error
     }
     failures = {id_: (error, failure(w, error)) for id_, error in errors.items()}
     return render(
         "evaluations", w, failures=failures, evaluations=evaluations, lines=lines, news=news, close=near, names=known,
-        reasons=why, first=measured[0][0].id if measured else "",
+        gates=now, reasons=why, first=measured[0][0].id if measured else "",
     )  # fmt: skip
 
 

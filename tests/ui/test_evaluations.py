@@ -58,7 +58,7 @@ def evaluation(found: EvaluationReport | None, **more: Any) -> Evaluation:
 
 
 def page_of(found: EvaluationReport, language: str = "en") -> str:
-    return drawn(words(language), [evaluation(found)], {}).replace("\u00a0", " ")
+    return drawn(words(language), [evaluation(found)], {}, {}).replace("\u00a0", " ")
 
 
 def texts(page: str, tag: str) -> list[str]:
@@ -129,7 +129,7 @@ def test_only_the_newest_evaluation_of_each_release_is_shown_in_full_and_only_th
         evaluation(None, id="eval_4", status="running"), evaluation(report(), id="eval_3"),
         evaluation(report(), id="eval_2"), evaluation(report(), id="eval_1", release="rel_1", release_number=1),
     ]  # fmt: skip
-    page = drawn(EN, found, {})
+    page = drawn(EN, found, {}, {})
     assert re.findall(r'data-keep="slices:(\w+)"', page) == ["eval_3", "eval_1"]
     assert re.findall(r'data-keep="slices:(\w+)" data-slices open', page) == ["eval_3"]
 

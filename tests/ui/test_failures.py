@@ -48,8 +48,8 @@ def test_a_failure_without_a_sentence_is_said_as_it_was_sent(code: str):
 def test_a_failed_evaluation_says_why_and_keeps_the_message_as_it_was_sent():
     error = JobError(code="gateway_unreachable", message="Not <one> question.")
     failed = evaluation(None, status="failed", error=error.message, coded_error=error)
-    page = drawn(FR, [failed], {})
+    page = drawn(FR, [failed], {}, {})
     assert "Aucune question n’a reçu de réponse" in page
     assert '<p lang="en">Not &lt;one&gt; question.</p>' in page
-    older = drawn(FR, [evaluation(None, status="failed", error="Not <one> question.")], {})
+    older = drawn(FR, [evaluation(None, status="failed", error="Not <one> question.")], {}, {})
     assert '<p lang="en">Not &lt;one&gt; question.</p>' in older

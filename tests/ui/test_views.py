@@ -195,7 +195,8 @@ def evaluation(**more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("verdict", ["pass", "hold"])
 async def test_an_evaluation_is_told_by_the_deciding_figure_of_each_contestant(language: str, verdict: str):
-    gateway = gateway_of({"/api/evaluations": listed(evaluation(report=report(verdict)))})
+    told = {"/api/evaluations": listed(evaluation(report=report(verdict))), "/api/releases": listed()}
+    gateway = gateway_of(told)
     page = await evaluations.listing(gateway, "t", words(language), "a")
     head = page.partition("data-slices")[0]
     best, live, base, other = (words(language)("percent", n=share) for share in (75, 50, 10, 20))
@@ -204,6 +205,23 @@ async def test_an_evaluation_is_told_by_the_deciding_figure_of_each_contestant(l
     assert words(language)(f"gate_text_{verdict}") in page
     assert '<li lang="en">Because &lt;so&gt;.</li>' in page
     assert 'sandbox=""' in page
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+async def test_a_pass_that_holds_no_more_is_not_told_as_one_nor_is_one_that_a_newer_evaluation_followed(
+    language: str,
+):
+    newer, older = (evaluation(id=id_, report=report("pass")) for id_ in ("eval_2", "eval_1"))
+    outdated = Gate(verdict="hold", reasons=["not now"], coded=[Reason(code="another_live")])
+    measured = release(2, "candidate", outdated) | {"evaluation": "eval_2"}
+    answers = {"/api/evaluations": listed(newer, older), "/api/releases": listed(measured)}
+    w = words(language)
+    page = await evaluations.listing(gateway_of(answers), "t", w, "a")
+    now, before = page.split('data-evaluation="eval_1"')
+    assert w("gate_text_hold") in now
+    assert w("gate_another_live") in now
+    assert w("gate_text_earlier") in before
+    assert w("gate_text_pass") not in page
 
 
 @pytest.mark.parametrize("status", ["queued", "running", "failed", "cancelled"])
@@ -220,6 +238,7 @@ async def test_an_evaluation_without_a_report_says_how_far_it_is(status: str):
     answers = {
         "/api/evaluations": listed(evaluation(status=status, error=error)),
         "/api/evaluations/eval_1/events": listed(told),
+        "/api/releases": listed(),
     }
     page = await evaluations.listing(gateway_of(answers), "t", EN, "a")
     assert ("Asked 3 of 8." in page) is (status in ("queued", "running"))
@@ -243,7 +262,7 @@ async def test_a_running_evaluation_says_how_far_it_is_and_falls_back_never():
         ([asking], "6 of 8 answers are in · about 2 minutes left", 75),
         ([marking, asking], EN("event_evaluation_scoring", n=8), 75),
     ):
-        answers = {"/api/evaluations": listed(evaluation(status="running"))}
+        answers = {"/api/evaluations": listed(evaluation(status="running")), "/api/releases": listed()}
         answers["/api/evaluations/eval_1/events"] = listed(*events)
         page = await evaluations.listing(gateway_of(answers), "t", EN, "a")
         assert said in page

@@ -103,6 +103,7 @@ SENTENCES: dict[str, str] = {
     "gate_none": "not measured",
     "gate_text_pass": "It passes: it can go live.",
     "gate_text_hold": "It is held: going live needs a reason from you.",
+    "gate_text_earlier": "A newer evaluation of this release decides.",
     "gate_reasons": "Why",
     "gate_of_candidate": "the candidate",
     "gate_of_live": "the live release",

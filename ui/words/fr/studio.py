@@ -103,6 +103,7 @@ SENTENCES: dict[str, str] = {
     "gate_none": "non mesurée",
     "gate_text_pass": "Elle est admise : elle peut être mise en service.",
     "gate_text_hold": "Elle est bloquée : la mettre en service demande un motif de votre part.",
+    "gate_text_earlier": "Une évaluation plus récente de cette version décide.",
     "gate_reasons": "Pourquoi",
     "gate_of_candidate": "la version candidate",
     "gate_of_live": "la version en service",
