@@ -178,9 +178,11 @@ def _alpaca(value: Fields) -> tuple[Kind, dict[str, Any]]:
             raise BadRecord(
                 "wrong_type", "A turn of 'history' is a question and an answer.", field=f"history[{number}]"
             )
+        if any(messages.blank(part) for part in turn):
+            raise BadRecord("empty_field", "A turn of 'history' lacks a text.", field=f"history[{number}]")
         talk += [{"role": "user", "content": str(turn[0])}, {"role": "assistant", "content": str(turn[1])}]
     asked = messages.text(value, "instruction")
-    more = str(value.get("input") or "").strip()
+    more = messages.optional(value, "input")
     talk.append({"role": "user", "content": f"{asked}\n\n{more}" if more else asked})
     if value.get("chosen") and value.get("rejected"):
         return "dpo", _pair(value, talk, "chosen", "rejected")

@@ -33,6 +33,10 @@ def read(file: BinaryIO) -> Iterator[Record]:
             text.skip_space()
         elif not text.starts("]"):
             raise text.bad("a comma or the array's end is missing")
+    text.take("]")
+    text.skip_space()
+    if not text.ended():
+        raise text.bad("something follows the array's end, such as a second array")
 
 
 class _Text:
@@ -41,12 +45,16 @@ class _Text:
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._decode = file, codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
         self._text, self._at, self.line = "", 0, 1
-        self._parse = json.JSONDecoder().raw_decode
+        # What pandas writes for a missing value is no JSON, and stands for a field that is not there.
+        self._parse = json.JSONDecoder(parse_constant=lambda _: None).raw_decode
 
     def starts(self, mark: str) -> bool:
-        if self._at >= len(self._text) and not self._more(CHUNK):
+        if self.ended():
             raise self.bad("the array does not end; the file seems cut short")
         return self._text.startswith(mark, self._at)
+
+    def ended(self) -> bool:
+        return self._at >= len(self._text) and not self._more(CHUNK)
 
     def take(self, mark: str) -> None:
         if not self.starts(mark):

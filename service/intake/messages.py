@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from service.intake.problems import BadRecord
+from service.intake.problems import BadRecord, ErrorCell
 
 Fields = dict[str, Any]
 ROLES = {
@@ -27,11 +27,25 @@ def text(value: Fields, name: str) -> str:
         raise BadRecord("missing_field", f"The field '{name}' is missing.", field=name)
     if isinstance(found, int | float) and not isinstance(found, bool):
         found = str(found)
-    if found is None or (isinstance(found, str) and not found.strip()):
+    if blank(found):
         raise BadRecord("empty_field", f"The field '{name}' is empty.", field=name)
+    if isinstance(found, ErrorCell):
+        raise BadRecord(
+            "error_cell", f"The cell under '{name}' holds an error of Excel's, {found}.", field=name
+        )
     if not isinstance(found, str):
         raise BadRecord("wrong_type", f"The field '{name}' is not text.", field=name)
     return found
+
+
+def optional(value: Fields, name: str) -> str:
+    """A field that holds text or nothing. Raises `BadRecord`."""
+    return "" if blank(value.get(name)) else text(value, name).strip()
+
+
+def blank(found: Any) -> bool:
+    """Whether it is nothing, or only spaces."""
+    return found is None or (isinstance(found, str) and not found.strip())
 
 
 def said(value: Fields, name: str, role: str) -> list[dict[str, Any]]:
@@ -56,8 +70,8 @@ def listed(value: Fields, name: str) -> list[dict[str, Any]]:
 
 def instructions(value: Fields, name: str | None) -> list[dict[str, Any]]:
     """The message of role `system` that a field holds, if any."""
-    found = value.get(name) if name else None
-    return [{"role": "system", "content": found.strip()}] if isinstance(found, str) and found.strip() else []
+    found = optional(value, name) if name else ""
+    return [{"role": "system", "content": found}] if found else []
 
 
 def parsed(found: Any) -> Any:
@@ -125,12 +139,12 @@ def _message(one: Any, where: str) -> dict[str, Any]:
     if role not in ROLES:
         raise BadRecord("bad_role", f"'{role[:40]}' is no role that is known.", field=f"{where}.{role_at}")
     content = one.get(text_at)
+    kept = {"weight": one["weight"]} if one.get("weight") in (0, 1) else {}
     if isinstance(content, str) and content.strip():
-        kept = {"weight": one["weight"]} if one.get("weight") in (0, 1) else {}
         return {"role": ROLES[role], "content": content, **kept}
     if isinstance(content, list) and all(isinstance(part, dict) for part in content):
         # OpenAI's parts; the contract says which are served.
-        return {"role": ROLES[role], "content": content}
+        return {"role": ROLES[role], "content": content, **kept}
     if content is None or isinstance(content, str):
         raise BadRecord("empty_field", f"'{where}.{text_at}' is empty.", field=f"{where}.{text_at}")
     raise BadRecord("wrong_type", f"'{where}.{text_at}' is not text.", field=f"{where}.{text_at}")

@@ -12,6 +12,7 @@ MENDS = {
     "row_too_long": "Split the row.",
     "missing_field": "Add the field, choose another column for it, or leave the row out.",
     "empty_field": "Fill it in, or leave the row out.",
+    "error_cell": "Correct the formula in Excel and save the file again, or leave the row out.",
     "wrong_type": "Write text here, or a list of messages with 'role' and 'content'.",
     "bad_role": "Use 'system', 'user' or 'assistant' ('human' and 'gpt' in ShareGPT).",
     "tool_message": "Leave rows with calls of tools out: they cannot be trained on yet.",
@@ -46,6 +47,10 @@ def document(what: str) -> "BadFile":
         "(`/api/documents`): its passages become drafts to confirm. Or bring a table (Excel or CSV) with a column of "
         "questions and a column of answers."
     )  # fmt: skip
+
+
+class ErrorCell(str):
+    """What stands in a cell that Excel could not compute, such as `#N/A`: nothing to learn, where it is used."""
 
 
 class BadRecord(ValueError):

@@ -10,7 +10,7 @@ from service.contract.imports import BESIDE, Column, Format, ImportPlan, IntakeS
 from service.intake import formats, messages
 from service.intake.problems import BadFile, BadRecord
 from service.intake.sources import Record, Source
-from service.intake.splits import Together
+from service.intake.splits import Sides, Together, named
 
 LOOK = 200
 """Records that a preview reads, and by which a format is told."""
@@ -38,8 +38,8 @@ class Taken:
     kind: Kind
     row: dict[str, Any]
     source: str | None
-    unit: str | None
-    """What it belongs together with, where it tells that."""
+    units: list[str | None]
+    """What it belongs together with, for each way to tell that (`Together.ways`)."""
 
 
 class Reader:
@@ -71,8 +71,8 @@ class Reader:
         if kind != self._kind:
             raise BadRecord("other_kind", f"The row is for '{kind}', the rows before it for '{self._kind}'.")
         column = self.way.mapping.get("source")
-        source = str(value.get(column) or "")[:200] if column else _origin(row)
-        return Taken(record.line, kind, row, source or None, self.together.of(value, row))
+        source = named(value.get(column)) if column else _origin(row)
+        return Taken(record.line, kind, row, source and source[:200], self.together.of(value, row))
 
 
 def way_of(source: Source, plan: ImportPlan) -> Way:
@@ -110,7 +110,7 @@ def preview(spec: IntakeSpec, source: Source) -> Preview:
     problems: list[Problem] = []
     kind: Kind | None = None
     looked = refused = 0
-    told = False
+    sides = Sides(spec.plan.split_by or "auto", reader.together)
     for found in islice(reader.rows(), LOOK):
         looked += 1
         if len(raw) < SHOWN and reader.last is not None and reader.last.value:
@@ -119,7 +119,8 @@ def preview(spec: IntakeSpec, source: Source) -> Preview:
             refused += 1
             problems += [found][: PROBLEMS - len(problems)]
             continue
-        kind, told = kind or found.kind, told or found.unit is not None
+        kind = kind or found.kind
+        sides.add(found.units, [])
         if len(rows) < SHOWN:
             rows.append(_shortened(found.row))
     if way.format == "columns" and kind is None:
@@ -128,7 +129,7 @@ def preview(spec: IntakeSpec, source: Source) -> Preview:
     return Preview(
         container=container.kind, encoding=container.encoding, delimiter=container.delimiter, sheets=source.sheets,
         sheet=source.sheet, columns=way.columns, recognised=way.recognised, format=way.format, mapping=way.mapping,
-        kind=kind, split_by=reader.together.by if told else "question", looked_at=looked, rows=rows, raw=raw,
+        kind=kind, split_by=sides.likely(), looked_at=looked, rows=rows, raw=raw,
         problems=problems, refused=refused,
     )  # fmt: skip
 

@@ -20,6 +20,8 @@ LOOK = 256 * 1024
 """Bytes by which a file is recognised."""
 PROSE = (".md", ".markdown", ".txt")
 """What a text to read is called. Only one with tabs is a table: Excel's "Unicode text"."""
+SEPARATORS = ",;\t|"
+"""Of a CSV, the likeliest first."""
 FOREIGN = {
     b"\xd0\xcf\x11\xe0": "an old Excel or Word file (.xls, .doc). Save it as .xlsx or as CSV UTF-8.",
     b"PAR1": "a Parquet file. Write it out as JSON lines first.",
@@ -163,9 +165,11 @@ def encoding_of(start: bytes) -> str:
 
 
 def _delimiter(text: str) -> str:
-    """The commonest separator of the header, outside quotes."""
+    """What Excel's own first line names (`sep=;`), else the commonest separator of the header, outside quotes."""
+    if text[:4].lower() == "sep=" and text[4:5] in tuple(SEPARATORS):
+        return text[4]
     header = "".join(text.split("\n", 1)[0].split('"')[::2])
-    return max(",;\t|", key=header.count)
+    return max(SEPARATORS, key=header.count)
 
 
 def is_text(said: str) -> bool:

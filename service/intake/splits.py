@@ -16,12 +16,13 @@ from service.contract.imports import HELD_OUT, ROWS, Column, ImportPlan, IntakeS
 from service.contract.splits import Part, Split, Unit, Wish, split_of
 from service.contract.words import words
 from service.intake import rows
-from service.intake.problems import BadFile
+from service.intake.problems import BadFile, ErrorCell
 
 Told = Literal["conversation", "document", "person"]
 TOLD: tuple[Told, ...] = get_args(Told)
 FEW = 10
-"""Different names in a column from which on `auto` goes by it: of fewer, a fifth is none or very much."""
+"""Different names in a column from which on `auto` goes by it and not by the next: of fewer, a fifth is none or very
+much."""
 SHORT = 4
 """Words below which a question, such as a greeting, tells nothing of what follows it."""
 SLICE = 100_000
@@ -38,54 +39,68 @@ class Chosen(NamedTuple):
 
 
 class Together:
-    """What a row belongs together with: as a column names it, or the origin that a row of ours carries."""
+    """What a row belongs together with, in each way that comes into question: as a column names it, or else the origin
+    that a row of ours carries."""
 
     def __init__(self, wish: Wish, mapping: dict[Column, str]) -> None:
         columns: dict[Unit, str | None] = {unit: mapping.get(unit) for unit in TOLD}
         columns["document"] = columns["document"] or mapping.get("source")
-        first: list[Unit] = [unit for unit in TOLD if columns[unit]] or ["conversation"]
-        self.by: Unit = wish if wish != "auto" else first[0]
-        self.column = columns.get(self.by)
+        told: list[Unit] = [unit for unit in TOLD if columns[unit]] or ["conversation"]
+        self.ways = [(unit, columns.get(unit)) for unit in (told if wish == "auto" else [wish])]
+        """Units, the best first, each with the column that tells it."""
 
-    def of(self, value: dict[str, Any], row: dict[str, Any]) -> str | None:
-        """Of a record and the row that was made of it; none where neither tells."""
-        if self.column is not None:
-            return str(value.get(self.column) or "").strip() or None
+    def of(self, value: dict[str, Any], row: dict[str, Any]) -> list[str | None]:
+        """Of a record and the row that was made of it, for each way; none where neither tells."""
         origin = row.get("tailorbird")
-        return str(origin.get(self.by) or "") or None if isinstance(origin, dict) else None
+        own = origin if isinstance(origin, dict) else {}
+        return [named(own.get(unit) if column is None else value.get(column)) for unit, column in self.ways]
 
 
 class Sides:
     """Fed every row that stays, in order; then asked for the side of each."""
 
     def __init__(self, wish: Wish, together: Together) -> None:
-        self._wish, self._together = wish, together
-        self._by_unit, self._by_question = bytearray(), bytearray()
+        self._wish, self._ways = wish, together.ways
+        self._by_unit, self._by_question = [bytearray() for _ in self._ways], bytearray()
         self._questions = array("Q")
-        self._units: set[str] = set()
+        self._units: list[set[str]] = [set() for _ in self._ways]
 
-    def add(self, unit: str | None, questions: list[str]) -> None:
-        """A row by its unit, where it tells one, and by what a person says in it."""
+    def add(self, units: list[str | None], questions: list[str]) -> None:
+        """A row by its units, where it tells any, and by what a person says in it."""
         begins = next((text for text in questions if len(words(text)) >= SHORT), "\n".join(questions))
         held = _side("question", _plain(begins))
         self._by_question.append(held)
-        self._by_unit.append(_side(self._together.by, unit) if unit else held)
-        if unit and len(self._units) < FEW:
-            self._units.add(unit)
+        for (by, _), unit, sides, known in zip(self._ways, units, self._by_unit, self._units, strict=True):
+            sides.append(_side(by, unit) if unit else held)
+            if unit and len(known) < FEW:
+                known.add(unit)
         asked = _plain("\n".join(questions)).encode()
         self._questions.append(int.from_bytes(hashlib.blake2b(asked, digest_size=8).digest()))
 
     def decide(self) -> Chosen:
         """Raises `BadFile` when no row tells the unit that was asked for."""
-        by = self._together.by
-        if self._wish not in ("auto", "question") and not self._units:
+        by, _ = self._ways[0]
+        if self._wish not in ("auto", "question") and not self._units[0]:
             raise BadFile(
                 "no_unit", f"No row tells its {by}. Name the column that does, or split by the question."
             )
-        few = len(self._units) < FEW and self._together.column is not None
-        if by == "question" or not self._units or (few and self._wish == "auto"):
+        at = self._first(FEW)
+        if at is None:
             return Chosen("question", None, self._with_both(self._by_question))
-        return Chosen(by, self._together.column, self._with_both(self._by_unit))
+        return Chosen(*self._ways[at], self._with_both(self._by_unit[at]))
+
+    def likely(self) -> Unit:
+        """What the first rows of a file let expect: where they tell few units, more may follow."""
+        at = self._first(FEW)
+        at = self._first(1) if at is None else at
+        return "question" if at is None else self._ways[at][0]
+
+    def _first(self, enough: int) -> int | None:
+        """The first way that tells so many units; of one that was asked for, or of an origin, any."""
+        for at, ((by, column), known) in enumerate(zip(self._ways, self._units, strict=True)):
+            if by != "question" and len(known) >= (enough if self._wish == "auto" and column else 1):
+                return at
+        return None
 
     def _with_both(self, sides: bytearray) -> bytes:
         """Without what is asked on both sides, which would measure memory; all in training if a side has nothing."""
@@ -142,6 +157,11 @@ def part(spec: IntakeSpec, place: Path) -> Split:
             if side != NEITHER:
                 files.write(side, line)
         return files.split(chosen)
+
+
+def named(found: object) -> str | None:
+    """A unit or a source as a field names it; 0 is a name too."""
+    return None if found is None or isinstance(found, ErrorCell) else str(found).strip() or None
 
 
 def _lines(path: Path) -> Iterator[tuple[dict[str, Any], bytes]]:

@@ -31,7 +31,7 @@ class Beside(NamedTuple):
     """Where a row is from, and what it belongs together with, as far as it tells."""
 
     source: str | None
-    unit: str | None
+    units: list[str | None]
 
 
 class Spool:
@@ -45,7 +45,7 @@ class Spool:
         names = ["offset", "line", "same", *(f"band{n}" for n in range(minhash.BANDS))]
         self._columns = {name: _Column(self._open, place / f"{name}.index") for name in names}
         self._end = 0
-        self._runs = lru_cache(RECENT)(self._read_runs)
+        self._said = lru_cache(RECENT)(self._read_said)
         self.fate = bytearray()
         """What was found of each row: `KEPT`, `DUPLICATE` of an earlier one, `NEAR` to an earlier one."""
 
@@ -73,8 +73,9 @@ class Spool:
             for index, first in self._columns[f"band{band}"].repeats():
                 if self.fate[index] != KEPT:
                     continue
-                share = alike(self._runs(first), self._runs(index))
-                if share >= LIKE:
+                one, other = self._said(first), self._said(index)
+                share = alike(one.all, other.all)
+                if share >= LIKE and one.label == other.label and alike(one.answer, other.answer) >= LIKE:
                     self.fate[index] = NEAR
                     if len(found) < examples:
                         line, like = self._columns["line"].at(index), self._columns["line"].at(first)
@@ -91,10 +92,21 @@ class Spool:
     def close(self) -> None:
         self._open.close()
 
-    def _read_runs(self, index: int) -> set[str]:
+    def _read_said(self, index: int) -> "_Said":
         self._rows.seek(self._columns["offset"].at(index))
         row, *_ = orjson.loads(self._rows.readline())
-        return runs(words(rows.spoken(row, self.kind)), minhash.RUN)
+        texts = rows.spoken(row, self.kind), rows.text(rows.answers(row, self.kind)[0])
+        said, answer = (runs(words(text), minhash.RUN) for text in texts)
+        return _Said(said, answer, row.get("label"))
+
+
+class _Said(NamedTuple):
+    """What a row says, in runs of words. Rows of opposite verdicts, or with other answers, do not say the same."""
+
+    all: set[str]
+    answer: set[str]
+    """Of a pair the preferred one."""
+    label: bool | None
 
 
 class _Column:

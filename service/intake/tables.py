@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from service.contract.datasets import MAX_LINE
-from service.intake.problems import BadFile, BadRecord, document
+from service.intake.problems import BadFile, BadRecord, ErrorCell, document
 from service.intake.sources import Record, is_text
 
 WHOLE = 64 << 20
@@ -25,21 +25,25 @@ BROKEN = (
     zlib.error,
 )  # fmt: skip
 """What openpyxl, and the parser it finds, raise at a workbook that is not whole."""
+ERRORS = {"#N/A", "#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NUM!", "#NULL!"}
 
 
 def read_csv(file: BinaryIO, encoding: str, delimiter: str | None) -> Iterator[Record]:
     """Rows of a CSV; a row that holds line breaks is named by the line it begins on."""
     csv.field_size_limit(MAX_LINE)
-    reader = csv.reader(_lines(file, encoding), delimiter=delimiter or ",", strict=True)
+    delimiter = delimiter or ","
+    lines = _Lines(_lines(file, encoding))
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     while True:
         line = reader.line_num + 1
+        lines.record.clear()
         try:
             cells = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            if "expected after" not in str(error):
+            if "expected after" not in str(error) or _goes_on(lines.record, delimiter):
                 raise BadFile(
                     "bad_csv",
                     f"Line {line}: a double quote that opens here is never closed, so no row after it can be told. "
@@ -50,6 +54,8 @@ def read_csv(file: BinaryIO, encoding: str, delimiter: str | None) -> Iterator[R
             continue
         if not any(cell.strip() for cell in cells):
             continue
+        if header is None and cells[0].lower() == "sep=" and not any(cells[1:]):
+            continue  # Excel's own word on the separator, which `sources` has read
         if header is None:
             header = _header(cells)
         else:
@@ -149,6 +155,29 @@ def _lines(file: BinaryIO, encoding: str) -> Iterator[str]:
         yield line
 
 
+class _Lines:
+    """Lines one by one; `record` holds those that were read since it was cleared."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self.record: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self.record.append(line)
+        return line
+
+
+def _goes_on(record: list[str], delimiter: str) -> bool:
+    """Whether a badly quoted row may go on in the next line: who takes quotes as they come would read on."""
+    reader = csv.reader([*record, "\n"], delimiter=delimiter)
+    next(reader)
+    return reader.line_num > len(record)
+
+
 def _trimmed(cells: list[str], width: int) -> list[str]:
     """Without the empty cells that a sheet carries beyond its last column."""
     while len(cells) > width and not cells[-1].strip():
@@ -164,7 +193,10 @@ def _text(cell: Any) -> str:
         return str(int(cell))
     if isinstance(cell, datetime | date | time):
         return cell.isoformat()
-    return str(cell)
+    if cell in ERRORS:
+        return ErrorCell(cell)
+    # Excel writes a carriage return so, which openpyxl leaves as it is.
+    return str(cell).replace("_x000D_\n", "\n").replace("_x000D_", "\n")
 
 
 def _check_size(path: Path) -> None:

@@ -105,7 +105,7 @@ class Import:
         if self._spool is None:
             self._spool = Spool(self.place, found.kind)
         try:
-            self._spool.add(found.line, found.row, Beside(found.source, found.unit), said)
+            self._spool.add(found.line, found.row, Beside(found.source, found.units), said)
         except (TypeError, UnicodeEncodeError):
             bad = BadRecord("not_utf8", "The row holds half of a character, or a number beyond 64 bits.")
             return bad.at(self.spec.filename, found.line)
@@ -138,7 +138,7 @@ class Import:
         sides = Sides(wish, together)
         for fate, row, beside in spool.read():
             if self._stays(fate):
-                sides.add(beside.unit, rows.questions(row, spool.kind))
+                sides.add(beside.units, rows.questions(row, spool.kind))
             self._tell("comparing", COMPARING)
         return sides.decide()
 

@@ -36,6 +36,10 @@ HUMAN, GPT = {"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}
         (SFT, "openai-chat", SFT),
         ({"messages": [user("q"), {**assistant("x"), "weight": 0}, user("p"), assistant("a")]}, "openai-chat",
          {"messages": [user("q"), {**assistant("x"), "weight": 0}, user("p"), assistant("a")]}),
+        ({"messages": [user("q"), {"role": "assistant", "content": [{"type": "text", "text": "x"}], "weight": 0},
+                       user("p"), assistant("a")]}, "openai-chat",
+         {"messages": [user("q"), {"role": "assistant", "content": [{"type": "text", "text": "x"}], "weight": 0},
+                       user("p"), assistant("a")]}),
         (DPO, "openai-preference", DPO),
         ({"prompt": "q", "completion": "a"}, "prompt-completion", {"messages": [user("q"), assistant("a")]}),
         ({"prompt": [user("q")], "completion": [assistant("a")]}, "prompt-completion",
@@ -91,6 +95,8 @@ def test_each_format_is_recognised_and_becomes_a_row_of_ours(
         ({"conversations": [HUMAN, {"from": "observation", "value": "x"}]}, "conversations[1]", "tool_message"),
         ({"instruction": "", "output": "a"}, "instruction", "empty_field"),
         ({"instruction": "q", "output": "a", "history": ["one"]}, "history[0]", "wrong_type"),
+        ({"instruction": "q", "output": "a", "history": [["one", None]]}, "history[0]", "empty_field"),
+        ({"instruction": "q", "output": "a", "input": ["more"]}, "input", "wrong_type"),
     ],
 )  # fmt: skip
 def test_a_row_that_cannot_be_used_names_file_line_field_and_mend(

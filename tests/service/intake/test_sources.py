@@ -60,6 +60,26 @@ def test_an_array_names_the_line_of_each_row_and_the_one_it_breaks_at(tmp_path: 
             Brought(tmp_path, broken.encode()).read()
 
 
+@pytest.mark.parametrize("more", ['\n[{"prompt": "r", "completion": "b"}]', "]", " x"])
+def test_what_follows_the_end_of_an_array_is_refused_and_not_left_out_in_silence(tmp_path: Path, more: str):
+    array = json.dumps([ROW])
+    assert Brought(tmp_path, f"{array}\n \n".encode()).read().taken == 1
+    with pytest.raises(BadFile, match="something follows the array's end"):
+        Brought(tmp_path, f"{array}{more}".encode()).read()
+
+
+def test_a_value_that_pandas_wrote_as_nan_is_a_missing_one(tmp_path: Path):
+    content = (
+        b'[{"instruction": "q", "input": NaN, "output": "a"}, {"instruction": "q", "output": -Infinity},'
+        b' {"instruction": "p", "input": 0, "output": 1.5}]'
+    )
+    brought = Brought(tmp_path, content)
+    assert lines_of(brought) == [(1, "empty_field")]
+    brought.read()
+    said = [[one["content"] for one in row["messages"]] for row in brought.rows()]
+    assert said == [["q", "a"], ["p\n\n0", "1.5"]]
+
+
 def test_an_element_that_holds_what_is_no_text_is_refused_alone_wherever_it_stands(tmp_path: Path):
     good, half = json.dumps(ROW), '{"prompt": "q", "completion": "\\ud83d"}'
     named = '{"prompt": "q", "completion": "a", "\\ud83d": 1}'
@@ -108,6 +128,26 @@ def test_a_quote_that_is_never_closed_refuses_the_file_and_says_where(tmp_path: 
     assert refused.value.line == 3
 
 
+@pytest.mark.parametrize(
+    "row",
+    ['"Does "closed" close?","It closes.\nCome back, please."', 'a,"b\n"c" d,"e\nf,g', '"a "b c","d\ne,f"'],
+)
+def test_a_badly_quoted_row_that_may_go_on_in_the_next_line_refuses_the_file(tmp_path: Path, row: str):
+    with pytest.raises(BadFile, match="Line 3: a double quote") as refused:
+        Brought(tmp_path, f"question,answer\nq,a\n{row}\n".encode()).read()
+    assert (refused.value.code, refused.value.line) == ("bad_csv", 3)
+
+
+@pytest.mark.parametrize(("mark", "end"), [(";", "\r\n"), (",", "\n"), ("\t", "\r\n"), ("|", "\n")])
+def test_excels_own_line_on_the_separator_is_followed_and_no_row(tmp_path: Path, mark: str, end: str):
+    more = ";" if mark == "|" else "|"
+    text = end.join([f"sep={mark}", f"question{mark}answer{mark}{more * 5}", f"a{mark}b", f"c{mark}"])
+    brought = Brought(tmp_path, text.encode("utf-16"))
+    assert (brought.look().delimiter, brought.look().columns) == (mark, ["question", "answer", more * 5])
+    assert lines_of(brought) == [(4, "empty_field")]
+    assert (brought.read().taken, brought.rows()[0]["messages"][1]["content"]) == (1, "b")
+
+
 def test_letters_that_only_look_like_line_ends_are_part_of_the_text(tmp_path: Path):
     brought = Brought(tmp_path, "question,answer\na\u2028b,c\x0bd\n".encode())
     brought.read()
@@ -143,6 +183,30 @@ def test_a_workbook_is_read_from_its_first_sheet_or_the_one_that_is_named(tmp_pa
     assert Brought(tmp_path, content, sheet="Empty").look().looked_at == 0
     with pytest.raises(BadFile, match="no sheet 'Other', but FAQ, Empty"):
         Brought(tmp_path, content, sheet="Other").look()
+
+
+def test_a_cell_that_excel_could_not_compute_is_refused_where_it_is_used(tmp_path: Path):
+    rows = [["question", "answer", "page", "price"], ["a", "#N/A", "1", "2"], ["b", "c", "#REF!", "#DIV/0!"]]
+    brought = Brought(tmp_path, workbook(*rows), "faq.xlsx", split_by="auto")
+    [problem] = brought.look().problems
+    assert (problem.line, problem.field, problem.reason) == (2, "answer", "error_cell")
+    assert "Excel's, #N/A" in problem.problem
+    brought.read()
+    assert [row["messages"][1]["content"] for row in brought.rows()] == ["c"]
+    assert Brought(tmp_path, b"question,answer\nWhat does VLOOKUP say?,#N/A\n").read().taken == 1
+
+
+def test_a_line_break_in_a_cell_is_one_however_the_workbook_writes_it(tmp_path: Path):
+    content = workbook(["question", "answer"], ["q", "one\ntwo\nthree"])
+    with zipfile.ZipFile(BytesIO(content)) as parts:
+        held = {name: parts.read(name) for name in parts.namelist()}
+    kept = BytesIO()
+    with zipfile.ZipFile(kept, "w") as parts:
+        for name, data in held.items():
+            parts.writestr(name, data.replace(b"one\ntwo\n", b"one_x000D_\ntwo_x000D_"))
+    brought = Brought(tmp_path, kept.getvalue())
+    brought.read()
+    assert brought.rows()[0]["messages"][1]["content"] == "one\ntwo\nthree"
 
 
 def test_a_workbook_that_would_fill_the_memory_is_refused_with_the_way_out(

@@ -88,6 +88,30 @@ def test_a_column_of_documents_keeps_each_document_on_one_side(tmp_path: Path, c
     assert not {pages[one] for one in kept} & {pages[one] for one in learnt}
 
 
+def test_a_unit_that_is_called_0_is_one_like_the_others(tmp_path: Path):
+    rows = [{**row, "conversation_id": at // 20} for at, row in enumerate(questions(400))]
+    _, learnt, kept = read(tmp_path, rows)
+    talks = {row["question"]: row["conversation_id"] for row in rows}
+    assert not {talks[one] for one in learnt} & {talks[one] for one in kept}
+    assert {talks[one] for one in kept} == {
+        n for n in range(20) if split_of(f"conversation:{n}") == "held_out"
+    }
+
+
+def test_where_the_best_unit_is_told_by_few_rows_the_next_one_decides(tmp_path: Path):
+    rows = [{**row, "ticket": "", "page": f"page {at // 5}"} for at, row in enumerate(questions(200))]
+    rows[3]["ticket"] = "T-1"
+    mapping = {"prompt": "question", "completion": "answer", "conversation": "ticket", "document": "page"}
+    report, learnt, kept = read(tmp_path, rows, mapping=mapping)
+    assert report.split is not None
+    assert (report.split.by, report.split.column) == ("document", "page")
+    pages = {row["question"]: row["page"] for row in rows}
+    assert not {pages[one] for one in kept} & {pages[one] for one in learnt}
+    assert Brought(tmp_path, jsonl(*rows), split_by="auto", mapping=mapping).look().split_by == "document"
+    few = Brought(tmp_path, jsonl(*rows[:8]), split_by="auto", mapping=mapping).look()
+    assert few.split_by == "conversation"
+
+
 def test_the_mapping_names_the_column_in_any_format_and_in_csv(tmp_path: Path):
     rows = [
         {

@@ -47,6 +47,19 @@ def test_rows_that_say_nearly_the_same_are_named_and_left_out_when_asked(tmp_pat
     assert (strict.taken, strict.left_out) == (49, {"near_duplicate": 1})
 
 
+def test_rows_that_contradict_each_other_are_no_repetition_however_alike(tmp_path: Path):
+    long, other = text(1), text(2)
+    rated = [{**row(f"{long} {n}", other), "label": n == 1} for n in range(3)]
+    named = [row(f"{long} {n}", answer) for n, answer in enumerate(("the first dock", "the second dock"))]
+    turned = [
+        {"prompt": f"{long} {n}", "chosen": chosen, "rejected": rejected}
+        for n, (chosen, rejected) in enumerate(((other, text(3)), (text(3), other)))
+    ]
+    for rows, left_out in ((rated, {"near_duplicate": 1}), (named, {}), (turned, {})):
+        report = Brought(tmp_path, jsonl(*rows), near_duplicates="leave_out").read()
+        assert (report.left_out, report.sheet.near_duplicates) == (left_out, sum(left_out.values()))
+
+
 def test_the_answer_does_not_depend_on_how_much_is_held_in_memory_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
