@@ -42,12 +42,16 @@ from service.domain import (
 from service.domain.keys import Hasher
 from service.engine.client import Engine
 from service.engine.proof import prove, verdict
-from service.errors import EngineUnavailable, TailorbirdError
+from service.errors import EngineTimeout, EngineUnavailable, TailorbirdError
 from service.settings import Settings
 from service.storage.local import Store
 
-PATIENCE = 300.0
-"""Seconds to wait for the engine before a finished adapter counts as unpublishable."""
+PATIENCE = 3600.0
+"""Seconds to wait for the engine before a finished adapter counts as unpublishable: to train again takes longer."""
+
+
+TOLD_AFTER = 10.0
+"""Seconds of waiting from which on the job says so."""
 
 
 class NotServed(TailorbirdError):
@@ -137,6 +141,8 @@ async def take_in(database: Database, parts: Parts, job: tables.Job, place: Path
         report = EvaluationReport.model_validate(folder.read_json(place / folder.REPORT))
         async with database.writing() as session:
             fresh = await jobs.get_job(session, None, job.id)
+            if await _cancelled(session, fresh):
+                return
             await evaluations.finish(session, fresh, report)
             said = "The gate says " + report.gate.verdict + ": " + report.gate.reasons[0]
             code = "evaluation_pass" if report.gate.verdict == "pass" else "evaluation_hold"
@@ -152,24 +158,62 @@ async def take_in(database: Database, parts: Parts, job: tables.Job, place: Path
     async with database.writing() as session:
         await jobs.add_event(session, job.id, told, code=code)
     hint = " Send questions of its own field as 'prompts'." if job.kind == "import" else ""
-    proof = await publishable(parts, digest, place, hint)
+    proof = await _proved(database, parts, job.id, digest, place, hint)
     async with database.reading() as session:
         figures = await result_files.written(session, job.id)
     figures_sha256 = await asyncio.to_thread(parts.store.put_bytes, figures) if figures else ""
     async with database.writing() as session:
-        if figures:
-            await result_files.keep(
-                session, await jobs.get_job(session, None, job.id), figures, figures_sha256
-            )
-        await _publish(session, job.id, parts, digest, size, proof, trained)
+        fresh = await jobs.get_job(session, None, job.id)
+        cancelled = await _cancelled(session, fresh)
+        if proof is not None and not cancelled:
+            if figures:
+                await result_files.keep(session, fresh, figures, figures_sha256)
+            await _publish(session, fresh, parts, digest, size, proof, trained)
+    if cancelled:
+        await withdraw(parts, digest)
+
+
+async def _cancelled(session: AsyncSession, job: tables.Job) -> bool:
+    """Whether a cancel came before all was taken in; the job has then ended."""
+    if job.cancel_requested:
+        await jobs.end(session, job, "cancelled", "Cancelled before its end.", code="cancelled")
+    return job.cancel_requested
+
+
+async def _proved(
+    database: Database, parts: Parts, job_id: str, digest: str, place: Path, hint: str
+) -> ServingProof | None:
+    """What the engines were seen to serve, asked again while one of them is not to be had; none when the job is to be
+    cancelled meanwhile. Raises `NotServed`, and `EngineUnavailable` after `PATIENCE`."""
+    began, told = time.monotonic(), False
+    while True:
+        try:
+            return await publishable(parts, digest, place, hint)
+        except (EngineUnavailable, EngineTimeout) as error:
+            if time.monotonic() > began + PATIENCE:
+                raise EngineUnavailable(
+                    "The engine did not come up, so the adapter could not be proved. Start the job again."
+                ) from error
+        async with database.writing() as session:
+            if (await jobs.get_job(session, None, job_id)).cancel_requested:
+                return None
+            if not told and time.monotonic() > began + TOLD_AFTER:
+                told, waits = True, "The engine cannot be reached. The finished adapter waits for it."
+                await jobs.add_event(session, job_id, waits, level="warn", code="engine_awaited")
+        await asyncio.sleep(1.0)
+
+
+async def withdraw(parts: Parts, digest: str) -> None:
+    """Nobody has heard of it yet. Its files go later (`upkeep`): an engine may just be reading them."""
+    await asyncio.gather(*(engine.unload(digest) for engine in parts.engines), return_exceptions=True)
 
 
 async def publishable(parts: Parts, digest: str, place: Path, hint: str = "") -> ServingProof:
-    """Load the adapter into every engine and hold each against the trainer. Raises `NotServed`."""
+    """Load the adapter into every engine and hold each against the trainer. Raises `NotServed`, and `EngineUnavailable`
+    or `EngineTimeout` where an engine is not to be had now."""
     cases = [ProofCase.model_validate(line) for line in folder.read_lines(place / folder.PROOF)]
     proof: ServingProof | None = None
     for engine in parts.engines:
-        await _until_up(engine)
         await engine.load(digest, str(parts.store.adapter(digest)))
         base = parts.settings.model_name
         proof = await prove(engine, base, digest, cases, parts.settings.proof_tolerance)
@@ -184,7 +228,7 @@ async def publishable(parts: Parts, digest: str, place: Path, hint: str = "") ->
 
 async def _publish(
     session: AsyncSession,
-    job_id: str,
+    job: tables.Job,
     parts: Parts,
     digest: str,
     size: int,
@@ -192,7 +236,6 @@ async def _publish(
     trained: TrainingReport,
 ) -> None:
     manifest = Manifest.model_validate(folder.read_json(parts.store.adapter(digest) / folder.MANIFEST))
-    job = await jobs.get_job(session, None, job_id)
     release = await releases.publish(
         session, job, digest=digest, size=size, manifest=manifest, proof=proof, report=trained
     )
@@ -212,16 +255,6 @@ async def _publish(
     done = f"The job is done. The tuned model is {job.fine_tuned_model}."
     model = {"model": str(job.fine_tuned_model)}
     await jobs.end(session, job, "succeeded", done, code="done", values=model)
-
-
-async def _until_up(engine: Engine) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not await engine.health():
-        if time.monotonic() > deadline:
-            raise EngineUnavailable(
-                "The engine did not come up, so the adapter could not be proved. Start the job again."
-            )
-        await asyncio.sleep(1.0)
 
 
 def environment(parts: Parts, job: tables.Job, *, key: str | None = None) -> dict[str, str]:

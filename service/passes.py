@@ -81,7 +81,7 @@ async def _publish(database: Database, parts: outcomes.Parts, job_id: str, left:
     try:
         proof = await outcomes.publishable(parts, digest, left)
     except BaseException:
-        await _withdraw(parts, digest)
+        await outcomes.withdraw(parts, digest)
         raise
     made = {"digest": digest, "size": size, "manifest": manifest, "proof": proof, "report": report}
 
@@ -91,11 +91,6 @@ async def _publish(database: Database, parts: outcomes.Parts, job_id: str, left:
 
     # An end of the job in the midst of it would leave it unknown whether it is there.
     await asyncio.shield(record())
-
-
-async def _withdraw(parts: outcomes.Parts, digest: str) -> None:
-    """Nobody has heard of it yet. Its files go later (`upkeep`): an engine may just be reading them."""
-    await asyncio.gather(*(engine.unload(digest) for engine in parts.engines), return_exceptions=True)
 
 
 def _waiting(place: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from training import data, export, model, output_head, rows, steps
 from training.checkpoint import Resumable
 from training.data import PairTokens
 from training.divided import Batch, Divided
+from training.fitting import fitting
 from training.progress import StepLines
 from training.replay import Replaying
 
@@ -43,6 +44,7 @@ def prepare(run: Path, spec: TrainingSpec, lines: StepLines) -> steps.Ready:
     found = rows.read(run, spec)
     rows.tell(found, lines)
     chat = model.load_chat(Path(spec.base_model))
+    found = fitting(chat, found, spec, lines)
     learned = data.pairs(chat, found.train, spec.settings.max_length)
     held_out = data.pairs(chat, found.held_out, spec.settings.max_length)
     lines(data.facts(chat, learned, "preference pairs"), "facts_dpo", **data.figures(learned))

@@ -19,6 +19,7 @@ from service.contract.fingerprint import base_sha256
 from service.contract.jobs import TrainingSettings, TrainingSpec
 from training import data, general_prompts, memory, reading_back, rendering, rows, start_adapter, tokenizer
 from training.data import IGNORED, Chat, ExampleTokens, PairTokens
+from training.fitting import unfit
 from training.refusal import Refused
 from training.rendering import Tokens
 from training.rows import NamedRow, Rows
@@ -56,7 +57,8 @@ def look(run: Path, spec: TrainingSpec) -> Look:
         _look_for_held_out(run, spec, whole, faults)
         set_aside = len(rows.repeated(whole))
         found, count = _spread(whole.train, ROWS), len(whole.train)
-    tokens = [token for named in found if (token := _tokens(chat, named, spec, faults)) is not None]
+    fit = [named for named in found if unfit(chat, named, spec) is None] or found
+    tokens = [token for named in fit if (token := _tokens(chat, named, spec, faults)) is not None]
     if spec.kind == "kto" and not sampled and len(tokens) == count:
         faults.of(lambda: _look_for_both_labels(tokens, spec.settings))
     elif spec.kind == "kto" and not sampled:
@@ -72,6 +74,7 @@ def look(run: Path, spec: TrainingSpec) -> Look:
         tokens=round(sum(token.read for token in tokens) * share),
         tokens_with_loss=round(sum(token.learned for token in tokens) * share), longest=longest,
         max_length=spec.settings.max_length, too_long=faults.count("row_too_long"), set_aside=set_aside,
+        unfit=len(found) - len(fit),
         steps=math.ceil(count / spec.settings.batch_size) * spec.settings.n_epochs,
         replay_rows=len(general_prompts.replayed(spec.settings, count, _cases(run, spec))),
         replay_reads=general_prompts.reads(spec.settings, count),

@@ -24,6 +24,7 @@ from training import data, export, model, output_head, processes, rows, steps
 from training.checkpoint import Resumable
 from training.data import IGNORED, RatedTokens
 from training.divided import Batch, Divided
+from training.fitting import fitting
 from training.progress import StepLines
 from training.refusal import Refused
 from training.replay import Replaying
@@ -47,6 +48,7 @@ def prepare(run: Path, spec: TrainingSpec, lines: StepLines) -> steps.Ready:
     found = rows.read(run, spec)
     rows.tell(found, lines)
     chat = model.load_chat(Path(spec.base_model))
+    found = fitting(chat, found, spec, lines)
     learned = data.in_turn(data.rated(chat, found.train, spec.settings.max_length), spec.settings.seed)
     held_out = data.rated(chat, found.held_out, spec.settings.max_length)
     lines(data.facts(chat, learned, "rated completions"), "facts_kto", **data.figures(learned))

@@ -129,7 +129,7 @@ def first_then_others(work: Callable[[], T]) -> T:
 
 
 def share(values: Sequence[T]) -> Sequence[T]:
-    """This one's part: every so many-th, so that those of rows sorted by length are alike."""
+    """This one's part: every so many-th, so that what grows along them is shared evenly."""
     return values[number() :: count()]
 
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from service.contract import folder
 from service.contract.blocklist import GRAM, Blocklist
 from service.contract.chat import Message
-from service.contract.datasets import BadRow, Example, PreferencePair, Row, read_rows
+from service.contract.datasets import BadRow, Example, Origin, PreferencePair, Row, read_rows
 from service.contract.jobs import TrainingSpec
 from service.contract.words import Near, words
 from training.refusal import Refused
@@ -176,14 +176,15 @@ def refuse_cases(rows: Rows, cases: Blocklist) -> None:
 
 def refuse_leaks(rows: Rows) -> None:
     """A held-out row that is also learned from would measure memory, not skill."""
-    trained = {_content(named.row): named.name for named in rows.train}
+    trained = {_content(named.row): named for named in rows.train}
     conversations = {
         named.row.tailorbird.conversation: named.name
         for named in rows.train
         if named.row.tailorbird is not None
     }
     for held in rows.held_out:
-        twin = trained.get(_content(held.row))
+        same = trained.get(_content(held.row))
+        twin = same.name if same is not None and not _both_of_feedback(same.row, held.row) else None
         if twin is None and held.row.tailorbird is not None:
             twin = conversations.get(held.row.tailorbird.conversation)
         if twin is not None:
@@ -220,6 +221,11 @@ def _asked(row: Row) -> list[str]:
     """All that a person says before the answer; without a word, the text as it is."""
     text = "\n".join(message.text() for message in prompt_messages(row) if message.role == "user")
     return words(text) or [text]
+
+
+def _both_of_feedback(one: Row, other: Row) -> bool:
+    """Two people asked the same and got the same: nobody can mend a round's files, and `repeated` sets it aside."""
+    return isinstance(one.tailorbird, Origin) and isinstance(other.tailorbird, Origin)
 
 
 def _content(row: Row) -> str:

@@ -17,6 +17,7 @@ from training import data, export, model, output_head, rows, steps
 from training.checkpoint import Resumable
 from training.data import ExampleTokens
 from training.divided import Divided
+from training.fitting import fitting
 from training.progress import StepLines
 from training.replay import Replaying
 
@@ -41,6 +42,7 @@ def prepare(run: Path, spec: TrainingSpec, lines: StepLines) -> steps.Ready:
     found = rows.read(run, spec)
     rows.tell(found, lines)
     chat = model.load_chat(Path(spec.base_model))
+    found = fitting(chat, found, spec, lines)
     learned = data.examples(chat, found.train, spec.settings.max_length)
     held_out = data.examples(chat, found.held_out, spec.settings.max_length)
     lines(data.facts(chat, learned, "examples"), "facts_sft", **data.figures(learned))
@@ -93,19 +95,16 @@ class _ResumableSFTTrainer(Replaying, Resumable, Divided, _InParts):
 
 
 def parts(batch: dict[str, torch.Tensor], most: int = model.MICRO_TOKENS) -> list[dict[str, torch.Tensor]]:
-    """A batch padded on the right in parts of rows that follow each other, each of at most `most` tokens or one row."""
-    lengths = batch["attention_mask"].sum(1).tolist()
-    starts, held = [0], 0
-    for at, length in enumerate(lengths):
-        if held and held + length > most:
+    """A batch padded on the right in parts, the shortest rows first, each of at most `most` positions or one row."""
+    lengths, order = batch["attention_mask"].sum(1).sort(stable=True)
+    starts = [0]
+    for at, length in enumerate(lengths.tolist()):
+        if at > starts[-1] and (at + 1 - starts[-1]) * length > most:
             starts.append(at)
-            held = 0
-        held += length
-    found = []
-    for start, end in itertools.pairwise([*starts, len(lengths)]):
-        longest = max(lengths[start:end])
-        found.append({name: column[start:end, :longest] for name, column in batch.items()})
-    return found
+    return [
+        {name: column[order[start:end], : int(lengths[end - 1])] for name, column in batch.items()}
+        for start, end in itertools.pairwise([*starts, len(lengths)])
+    ]
 
 
 def _dataset(tokens: list[ExampleTokens]) -> Dataset:

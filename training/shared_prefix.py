@@ -46,8 +46,8 @@ class Tree(NamedTuple):
 def share_prefixes(model: Any) -> None:
     """Have a causal language model (or a PEFT model around one) fold the batches it is given.
 
-    Does nothing to a model whose layers do not all attend to everything before them. The first batch is
-    computed both ways; where the two differ, this model is left as it was and the log says so.
+    Does nothing to a model whose layers do not all attend to everything before them. The first batch of
+    several rows is computed both ways; where the two differ, this model is left as it was and the log says so.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     backbone, config = causal.base_model, causal.config
@@ -63,9 +63,10 @@ def share_prefixes(model: Any) -> None:
         if input_ids is None or not _foldable(attention_mask) or kwargs.get("position_ids") is not None:
             return plain(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         tree = fold(input_ids, attention_mask)
-        if not proven:
+        several = len(input_ids) > 1  # the tree of one row is the row itself, and proves nothing
+        if not proven and several:
             proven = _agree(plain, tree, input_ids, attention_mask, kwargs)
-        if not proven:
+        if not proven and several:
             self.forward, config._attn_implementation = plain, "sdpa"
             return plain(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         return _folded(plain, tree, kwargs)

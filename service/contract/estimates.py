@@ -76,6 +76,8 @@ class Look(Strict):
     max_length: int
     too_long: int
     """Rows looked at that are longer than `max_length`. They are refused, and the job with them."""
+    unfit: int = 0
+    """Rows of feedback, of those looked at, that are left out: too long, or with what ends an answer inside."""
     set_aside: int = 0
     """Held-out rows that ask what training asks, in the same words or nearly: they are not measured on."""
     truncated: Literal[0] = 0

@@ -120,6 +120,7 @@ async def vote(session: AsyncSession, caller: Caller, duel_id: str, given: Vote)
         FeedbackCreate(
             completion_id=str(other), type="preference", preferred_completion_id=better, reasons=given.reasons,
             comment=given.comment, preference=given.choice if given.choice in ("tie", "both_bad") else "better",
+            left_completion_id=row.a_completion_id,
         ),
     )  # fmt: skip
     row.choice, row.strength, row.feedback_id = given.choice, given.strength, said.id

@@ -236,13 +236,9 @@ def _notes(plan: Plan, look: Look, machine: Machine) -> list[str]:
         notes.append(
             f"{look.rows_looked_at} of {look.rows} rows, evenly spread, were turned into tokens; tokens are scaled up."
         )
+    notes += _left_out(look)
     if plan.validation is not None:
         notes.append("Held-out rows were not turned into tokens; they are taken to be as long as the others.")
-        if look.set_aside:
-            notes.append(
-                f"{look.set_aside} held-out rows ask what training asks, in the same words or nearly: they would "
-                "measure memory and are set aside."
-            )
         if "held_out_in_training" in look.not_looked_at:
             notes.append(
                 "Whether held-out rows stand in training too was not looked at: a file is too large."
@@ -264,4 +260,19 @@ def _notes(plan: Plan, look: Look, machine: Machine) -> list[str]:
                 f"They cannot divide a batch of {plan.settings.batch_size} evenly: the job would be refused."
             )
     notes.append("What only weights can show is looked for by the job itself, before its first step.")
+    return notes
+
+
+def _left_out(look: Look) -> list[str]:
+    notes = []
+    if look.unfit:
+        notes.append(
+            f"{look.unfit} rows of feedback, of those looked at, are longer than {look.max_length} tokens or hold what "
+            "ends an answer: they are left out."
+        )
+    if look.set_aside:
+        notes.append(
+            f"{look.set_aside} held-out rows ask what training asks, in the same words or nearly: they would measure "
+            "memory and are set aside."
+        )
     return notes

@@ -102,6 +102,10 @@ async def plan_on(
         caller.must_be("reviewer")
         await assistants.get_assistant(session, assistant)
     start = None if route.adapter == chat.BASE else await session.get_one(tables.Adapter, route.adapter)
+    if start is not None and not caller.may_see(start.user_id):
+        caller.must_be(
+            "reviewer"
+        )  # what goes on from an adapter may be taken along, and holds nearly all of it
     settings, reasons = await resolved(
         store, wanted, given, training, validation.rows if validation else 0, start, bounds
     )

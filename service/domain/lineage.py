@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import cast
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import case, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -84,12 +84,16 @@ async def of_adapter(session: AsyncSession, digest: str, *, after: str | None, l
         chain.append(job)
         at = job.start_adapter
     jobs = await _uses_of(session, chain)
-    used = {id_: use.learned for use in jobs for id_ in use.datasets}
+    used = {id_ for use in jobs for id_ in use.datasets}
     query = select(tables.Dataset).where(tables.Dataset.id.in_(used)).order_by(tables.Dataset.created_at)
+    frozen = list(await session.scalars(query))
+    bytes_of = await _digests(session, [*_files(chain, ["train"]), *_files(frozen, ["train"])])
+    trained = {bytes_of[file] for file in _files(chain, ["train"])}
+    learned = [not trained.isdisjoint(bytes_of[file] for file in _files([one], ["train"])) for one in frozen]
     adapters = {digest: False} if chain else {}
     adapters |= {job.start_adapter: True for job in chain[:-1] if job.start_adapter}
     lineage = Lineage(
-        datasets=[_dataset(dataset, learned=True) for dataset in await session.scalars(query)], jobs=jobs,
+        datasets=[_dataset(one, learned=was) for one, was in zip(frozen, learned, strict=True)], jobs=jobs,
         documents=await _documents(session, jobs),
         adapters=await _adapters(session, {key: (True, later) for key, later in adapters.items()}),
         releases=await _releases(session, dict.fromkeys(adapters, True)), people=[], feedback=[], more=False,
@@ -111,22 +115,19 @@ async def _onward(session: AsyncSession, found: dict[tables.Dataset, tuple[str, 
     for job in everything:
         made[job.id] += [job.adapter] if job.adapter else []
     adapters: dict[str, tuple[bool, bool]] = {}
-    for job in direct:
+    jobs: dict[tables.Job, bool] = {}
+    for job in everything:  # what a job goes on from was made by an earlier one
+        before = adapters.get(job.start_adapter or "")
+        if before is None and job not in direct:
+            continue
+        jobs[job] = job.id in learning or (before is not None and before[0])
+        inherits = before is not None and job.id not in learning
         for digest in made[job.id]:
-            was = adapters.get(digest, (False, False))[0]
-            adapters[digest] = (was or job.id in learning, False)
-    jobs, growing = list(direct), True
-    while growing:
-        later = [job for job in everything if job.start_adapter in adapters and job not in jobs]
-        for job in later:
-            for digest in made[job.id]:
-                adapters.setdefault(digest, (adapters[job.start_adapter or ""][0], True))
-        jobs += later
-        growing = bool(later)
+            learned, only_so = adapters.get(digest, (False, True))
+            adapters[digest] = (learned or jobs[job], only_so and inherits)
     uses = await _uses_of(session, jobs)
-    for use, job in zip(uses, jobs, strict=True):
-        inherits = adapters.get(job.start_adapter or "", (False, False))[0]
-        use.learned = job.id in learning or inherits
+    for use, learned in zip(uses, jobs.values(), strict=True):
+        use.learned = learned
     return Lineage(
         datasets=[_dataset(dataset, learned="train" in sides) for dataset, sides in found.items()], jobs=uses,
         documents=[],
@@ -140,8 +141,9 @@ async def _with_feedback(
     session: AsyncSession, lineage: Lineage, *, after: str | None, limit: int
 ) -> Lineage:
     ids = [dataset.id for dataset in lineage.datasets]
+    learned = [dataset.id for dataset in lineage.datasets if dataset.learned]
     person, row = tables.DatasetPerson, tables.DatasetRow
-    total = func.sum(person.rows)
+    total = func.sum(case((person.dataset_id.in_(learned), person.rows), else_=0))
     counted = await session.execute(
         select(person.user_id, total, func.sum(person.held_out))
         .where(person.dataset_id.in_(ids))
@@ -153,7 +155,8 @@ async def _with_feedback(
         PersonUse(person=pseudonym(user_id), rows=rows, held_out=held_out)
         for user_id, rows, held_out in counted
     ]
-    query = select(row.feedback_id).where(row.dataset_id.in_(ids)).distinct()
+    used = or_(row.dataset_id.in_(learned), row.split == "held_out")
+    query = select(row.feedback_id).where(row.dataset_id.in_(ids), used).distinct()
     if after is not None:
         query = query.where(row.feedback_id > after)
     page = list(await session.scalars(query.order_by(row.feedback_id).limit(limit + 1)))

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from service.contract.blocklist import Blocklist
-from service.contract.chat import Message
+from service.contract.chat import Message, text_of
 from service.contract.datasets import Kind
 from service.domain.identity import pseudonym
 
 Fault = Literal[
-    "erased", "interrupted", "truncated", "several_choices", "bound_answer", "empty_answer", "no_question",
-    "different_prompts", "tie", "both_bad", "unchanged", "held_out_case",
+    "erased", "interrupted", "truncated", "several_choices", "bound_answer", "empty_answer", "missing_value",
+    "no_question", "different_prompts", "tie", "both_bad", "unchanged", "held_out_case",
 ]  # fmt: skip
 Withheld = Literal["golden", "personal_data", "rejected", "disputed", "replaced", "kept_private"]
 """Why people keep an answer from training: reviewers by their verdicts, its owner by a choice."""
@@ -152,7 +152,7 @@ def ratio_of(step: float) -> float:
 
 
 def _rated(said: Said, answer: Answer, fault: Fault | Withheld | None) -> Piece:
-    subject = _digest("rated", _json(answer.messages), answer.output.strip())
+    subject = _digest("rated", _prompt(answer.messages), answer.output.strip())
     return _piece(said, answer, "kto", 1 if said.rating == 1 else -1, subject, fault)
 
 
@@ -160,7 +160,7 @@ def _pair(said: Said, answer: Answer, other: Answer | None, fault: Fault | Withh
     better, worse = _better(said, other), answer.output.strip()
     if fault is None and better == worse:
         fault = "unchanged"
-    subject = _digest("pair", _json(answer.messages), *sorted((better, worse)))
+    subject = _digest("pair", _prompt(answer.messages), *sorted((better, worse)))
     side = 0 if fault in UNDECIDED else 1 if better < worse else -1
     piece = _piece(said, answer, "dpo", side, subject, fault)
     adapters = {answer.adapter, other.adapter} if other is not None else {answer.adapter}
@@ -177,7 +177,7 @@ def _example(
     said: Said, answer: Answer, other: Answer | None, fault: Fault | Withheld | None
 ) -> Iterable[Piece]:
     """The better answer as an example, and a word against the worse one as an example."""
-    better, worse, prompt = _better(said, other), answer.output.strip(), _json(answer.messages)
+    better, worse, prompt = _better(said, other), answer.output.strip(), _prompt(answer.messages)
     yield _piece(said, answer, "sft", 1, _digest("example", prompt, better), fault)
     if fault is None and better != worse:
         yield _piece(said, answer, "sft", -1, _digest("example", prompt, worse), None)
@@ -210,13 +210,14 @@ def _of_pair(said: Said, answer: Answer, other: Answer | None, *, cut_off_counts
     fault = _of_answer(answer, cut_off_counts=cut_off_counts)
     if fault is None and other is not None:
         fault = _of_answer(other)
-        if fault is None and other.messages != answer.messages:
+        if fault is None and _prompt(other.messages) != _prompt(answer.messages):
             fault = "different_prompts"
     if fault is None and said.preference in UNDECIDED:
         fault = "tie" if said.preference == "tie" else "both_bad"
-    return (
-        "empty_answer" if fault is None and not _better(said, other) and said.type == "correction" else fault
-    )
+    if fault is None and said.type == "correction":
+        better = _better(said, other)
+        return "empty_answer" if not better else "missing_value" if _is_missing(better) else None
+    return fault
 
 
 def _of_answer(answer: Answer, *, cut_off_counts: bool = True) -> Fault | None:
@@ -233,6 +234,8 @@ def _of_answer(answer: Answer, *, cut_off_counts: bool = True) -> Fault | None:
         return "bound_answer"  # what bound it would not stand in the row: another prompt than was served
     if not answer.output.strip():
         return "empty_answer"
+    if cut_off_counts and _is_missing(answer.output):
+        return "missing_value"
     return None if answer.messages[-1]["role"] == "user" else "no_question"
 
 
@@ -241,7 +244,7 @@ def _conversation(answer: Answer) -> str:
     if answer.conversation is not None:
         return answer.conversation
     first = next((at for at, one in enumerate(answer.messages, 1) if one["role"] == "user"), None)
-    return "q_" + _digest("beginning", _json(answer.messages[:first]))
+    return "q_" + _digest("beginning", _prompt(answer.messages[:first]))
 
 
 def _questions(messages: list[dict[str, Any]]) -> Iterable[str]:
@@ -251,8 +254,16 @@ def _questions(messages: list[dict[str, Any]]) -> Iterable[str]:
             yield content if isinstance(content, str) else Message.model_validate(message).text()
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+def _is_missing(text: str) -> bool:
+    """What a missing value becomes in a table that is saved as text: the trainer refuses it."""
+    return text.strip().lower() == "nan"
+
+
+def _prompt(messages: Iterable[dict[str, Any]]) -> str:
+    """What is said to the model, as the trainer sees it: text or parts of it, with white space around it or without, by
+    a named person or not, is the same."""
+    said = [{"role": one["role"], "content": text_of(one.get("content")).strip()} for one in messages]
+    return json.dumps(said, sort_keys=True, ensure_ascii=False)
 
 
 def _digest(*parts: str) -> str:

@@ -1,4 +1,5 @@
-"""What becomes of a pass that a running job has finished, up to the engine, which is a double here."""
+"""What becomes of a pass that a running job has finished, and of what the job ends with, up to the engine, which is a
+double here."""
 
 import asyncio
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from service import outcomes, passes
 from service.contract import folder
@@ -20,7 +22,7 @@ from service.domain import jobs, users
 from service.domain import passes as records
 from service.domain.keys import Hasher
 from service.engine.client import Engine
-from service.errors import EngineUnavailable
+from service.errors import EngineTimeout, EngineUnavailable
 from service.settings import Settings
 from service.storage.local import Store
 from tests.published import PROOF, TRAINED
@@ -187,3 +189,61 @@ async def test_a_pass_waits_for_a_database_that_others_hold(world: World, monkey
     monkeypatch.setattr(records, "publish", publish)
     await world.follow(lambda: not left.exists())
     assert await world.steps() == [8]
+
+
+async def finished(world: World) -> tables.Job:
+    """The job after its training, whose run folder holds all of it."""
+    left = world.leave(4)
+    left.rename(world.place.with_name("finished"))
+    world.place.rmdir()
+    world.place.with_name("finished").rename(world.place)
+    async with world.database.reading() as session:
+        return await session.get_one(tables.Job, JOB)
+
+
+async def codes(world: World) -> list[str | None]:
+    return [one.data.get("code") for one in reversed(await world.events())]
+
+
+async def test_a_finished_adapter_waits_for_an_engine_that_is_gone_and_is_published_when_it_is_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    asked, job = 0, await finished(world)
+
+    async def gone_twice(*_: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked < 3:
+            raise EngineTimeout("The engine is slow.") if asked == 1 else EngineUnavailable("It is gone.")
+        return PROOF
+
+    monkeypatch.setattr(outcomes, "prove", gone_twice)
+    monkeypatch.setattr(outcomes, "TOLD_AFTER", 0.0)
+    await outcomes.take_in(world.database, world.parts, job, world.place)
+    told = await codes(world)
+    assert (told[:3], told[-1]) == (["trained", "engine_awaited", "seen_to_serve"], "done")
+    async with world.database.reading() as session:
+        assert (await session.get_one(tables.Job, JOB)).status == "succeeded"
+
+
+async def test_a_cancel_while_the_adapter_is_proved_or_waits_for_the_engine_publishes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    async def cancelled(error: Exception | None) -> Any:
+        async with world.database.writing() as session:
+            await jobs.cancel(session, await session.get_one(tables.Job, JOB))
+        if error is not None:
+            raise error
+        return PROOF
+
+    job = await finished(world)
+    for error in (None, EngineUnavailable("The engine is gone.")):
+        monkeypatch.setattr(outcomes, "prove", lambda *_, error=error: cancelled(error))
+        await outcomes.take_in(world.database, world.parts, job, world.place)
+        async with world.database.writing() as session:
+            row = await session.get_one(tables.Job, JOB)
+            assert (row.status, row.adapter, row.fine_tuned_model) == ("cancelled", None, None)
+            assert list(await session.scalars(select(tables.Adapter))) == []
+            row.status, row.cancel_requested = "running", False
+        assert world.double.loaded == {}
+    assert (await codes(world))[-1] == "cancelled"

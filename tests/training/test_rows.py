@@ -85,6 +85,21 @@ def test_a_held_out_pair_from_a_trained_conversation_is_refused(make_run: MakeRu
         rows.read(run, spec)
 
 
+def test_two_people_who_asked_and_got_the_same_stop_no_round(make_run: MakeRun) -> None:
+    def of(conversation: str) -> dict:
+        return {
+            "completion_id": f"chatcmpl-{conversation}", "feedback_id": "fb", "person": "p", "release": None,
+            "adapter": "base", "sampling": {}, "conversation": conversation,
+        }  # fmt: skip
+
+    train, held_out = pairs(3), [*pairs(1), *pairs(1, start=9)]
+    for row, conversation in zip([*train, *held_out], "abcde", strict=True):
+        row["tailorbird"] = of(conversation)
+    run, spec = make_run("run", "dpo", NO_BASE, train, held_out)
+    found = rows.read(run, spec)
+    assert ([row.name for row in found.held_out], found.set_aside) == (["validation.jsonl line 2"], 1)
+
+
 def test_a_held_out_row_of_a_document_that_is_learnt_from_is_refused(make_run: MakeRun) -> None:
     origin = {
         "document": "rules.md",

@@ -104,6 +104,9 @@ def test_a_model_that_folding_would_change_is_left_as_it_was(
         layer = model.get_base_model().model.layers[0].mlp
         layer.register_forward_hook(lambda _, __, out: out + torch.arange(out.shape[1])[:, None] * 0.1)
     share_prefixes(shared)
+    one = padded(ROWS[:1])
+    torch.testing.assert_close(computed(shared, *one)[0], computed(plain, *one)[0])
+    assert "trained without" not in caplog.text, "one row is no tree, and says nothing of several"
     wanted, _ = computed(plain, ids, mask)
     found, _ = computed(shared, ids, mask)
     torch.testing.assert_close(found, wanted)

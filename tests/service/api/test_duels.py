@@ -59,6 +59,9 @@ def test_a_choice_becomes_a_preference_and_tells_the_names(gateway: Gateway, per
     assert [(one["type"], one["preferred_completion_id"], one["preference"]) for one in given] == [
         ("preference", names["b_completion_id"], "better")
     ]
+    assert given[0]["left_completion_id"] == names["a_completion_id"], (
+        "on the screen, the first stands on the left"
+    )
     assert (given[0]["id"], given[0]["comment"]) == (decided["feedback_id"], "It is right.")
     assert person.get(f"/api/duels/{duel['id']}").json() == decided
 

@@ -243,6 +243,13 @@ def test_what_the_steps_of_a_training_gave_is_a_file_of_its_owners(gateway: Gate
         job = trainer.fine_tuning.jobs.create(model="smollm2-135m-instruct", training_file=rows.id)
         assert job.result_files == []
         publish(gateway.settings, job.id, tmp_path)
+        tuned = trainer.fine_tuning.jobs.retrieve(job.id).fine_tuned_model
+        assert tuned
+        further = stranger.files.create(file=("rows.jsonl", lines(*[ROW] * 4)), purpose="fine-tune")
+        with pytest.raises(openai.PermissionDeniedError):  # what is made of it could be taken along
+            stranger.fine_tuning.jobs.create(model=tuned, training_file=further.id)
+        own = trainer.fine_tuning.jobs.create(model=tuned, training_file=rows.id)
+        trainer.fine_tuning.jobs.cancel(own.id)
         (file,) = trainer.fine_tuning.jobs.retrieve(job.id).result_files
         assert [one.id for one in trainer.files.list(purpose="fine-tune-results")] == [file]
         assert trainer.files.content(file).text == (

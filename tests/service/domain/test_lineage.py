@@ -12,14 +12,16 @@ from service.errors import NotFound
 from tests.service.domain.conftest import World
 
 
-async def trained(world: World, number: int, file: str, start: str | None = None) -> str:
+async def trained(
+    world: World, number: int, file: str, start: str | None = None, held_out: str | None = None
+) -> str:
     """An adapter that a job made of a file, offered as a release; its digest."""
     digest = f"{number:064x}"
     async with world.database.writing() as session:
         job = tables.Job(
             id=f"ftjob-{number}", kind="dpo", status="succeeded", user_id=world.admin.user_id, request={}, settings={},
-            model="desk", training_file=file, adapter=digest, start_adapter=start, attempts=1, cancel_requested=False,
-            created_at=number,
+            model="desk", training_file=file, validation_file=held_out, adapter=digest, start_adapter=start, attempts=1,
+            cancel_requested=False, created_at=number,
         )  # fmt: skip
         session.add(job)
         await session.flush()
@@ -109,9 +111,35 @@ async def test_a_frozen_file_that_was_uploaded_again_leads_to_its_dataset_and_te
         assert told == [taught] * 3
     async with world.database.reading() as session:
         back = await lineage.of_adapter(session, digest, after=None, limit=100)
-    assert [use.id for use in back.datasets] == [dataset.id]
+    learned = side == "training_file"
+    assert [(use.id, use.learned) for use in back.datasets] == [(dataset.id, learned)]
     assert [(use.datasets, use.file) for use in back.jobs] == [([dataset.id], None)]
-    assert sorted(back.feedback) == sorted(given)
+    measured = [id_ for id_ in given if not (await used_by(world, id_, world.user)).people[0].rows]
+    assert sorted(back.feedback) == sorted(given if learned else measured)
+    assert [(one.rows, one.held_out) for one in back.people] == [
+        (dataset.rows if learned else 0, dataset.held_out)
+    ]
+
+
+async def test_who_goes_on_from_what_was_learned_has_learned_it_also_where_only_the_held_out_rows_are_the_same(
+    world: World,
+):
+    given = await world.correct(range(12), world.user)
+    dataset = await world.freeze("dpo")
+    held_out = dataset.validation_file
+    one = await trained(world, 1, dataset.training_file, held_out=held_out)
+    other = await world.add_file(b"{}\n", "dpo")
+    two = await trained(world, 2, other, start=one, held_out=held_out)
+    three = await trained(world, 3, other, start=two)
+    aside = await trained(world, 4, other, held_out=held_out)
+    [taught, *_] = [found for id_ in given if (found := await used_by(world, id_, world.user)).people[0].rows]
+    assert [(use.digest, use.learned, use.inherited) for use in taught.adapters] == [
+        (one, True, False), (two, True, True), (three, True, True), (aside, False, False)
+    ]  # fmt: skip
+    assert [(use.id, use.learned) for use in taught.jobs] == [
+        ("ftjob-1", True), ("ftjob-2", True), ("ftjob-3", True), ("ftjob-4", False)
+    ]  # fmt: skip
+    assert [use.learned for use in taught.releases] == [True, True, True, False]
 
 
 async def test_of_two_datasets_with_the_same_rows_to_learn_from_the_one_that_the_job_was_given_is_told(

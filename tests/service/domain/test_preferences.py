@@ -38,6 +38,7 @@ def test_a_correction_speaks_for_a_pair_for_an_example_and_against_the_answer_as
         ({"sampling": {"tools": []}}, "bound_answer"),
         ({"messages": [*QUESTION, {"role": "tool", "content": "x"}, *QUESTION]}, "bound_answer"),
         ({"output": "  "}, "empty_answer"),
+        ({"output": " NaN "}, "missing_value"),
         ({"messages": []}, "erased"),
         ({"messages": [*QUESTION, {"role": "assistant", "content": "At"}]}, "no_question"),
     ],
@@ -54,6 +55,22 @@ def test_an_answer_that_must_not_train_is_left_out_by_name(change: dict, name: s
 def test_the_correction_of_an_answer_that_was_cut_off_is_an_example_still():
     found = faults(CORRECTION, replace(ANSWER, finish_reason="length"))
     assert (found["dpo", 1], found["sft", 1]) == ("truncated", None)
+
+
+def test_a_correction_of_a_missing_value_is_an_example_and_one_to_it_is_nothing():
+    found = faults(CORRECTION, replace(ANSWER, output="nan"))
+    assert (found["dpo", 1], found["sft", 1]) == ("missing_value", None)
+    assert set(faults(replace(CORRECTION, correction="nan"), ANSWER).values()) == {"missing_value"}
+
+
+def test_a_prompt_is_the_same_in_parts_with_white_space_around_it_and_by_a_named_person():
+    parts = [{"type": "text", "text": "When does the ferry "}, {"type": "text", "text": "leave?\n"}]
+    other = replace(ANSWER, messages=[{"role": "user", "content": parts, "name": "ada"}], conversation=None)
+    plain = replace(ANSWER, conversation=None)
+    for said in (CORRECTION, replace(CORRECTION, type="rating", rating=1)):
+        one, same = (pieces(said, answer, None, NONE) for answer in (plain, other))
+        assert [(a.subject, a.conversation) for a in one] == [(b.subject, b.conversation) for b in same]
+    assert set(faults(PREFERENCE, ANSWER, replace(OTHER, messages=other.messages)).values()) == {None}
 
 
 def test_a_correction_that_changes_nothing_makes_no_pair():

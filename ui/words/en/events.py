@@ -7,6 +7,7 @@ SENTENCES: dict[str, str] = {
     "event_checkpoint_refused": "There is no checkpoint of step {step}: the running server was not seen to serve it as it "
     "was trained, or it changes too little yet. Training goes on.",
     "event_checkpoint_same": "The tuned model is the checkpoint of step {step}, by a name of its own.",
+    "event_engine_awaited": "The engine cannot be reached. The finished adapter waits for it.",
     "event_cancelled_early": "Cancelled before it began.",
     "event_cancel_asked": "Cancel was asked for.",
     "event_paused": "Paused. It goes on from here when it is resumed.",
@@ -38,6 +39,8 @@ SENTENCES: dict[str, str] = {
     "event_labels": "{good} are good and count {good_weight} each, {bad} are not and count {bad_weight}.",
     "event_held_out": "{n} rows are kept aside; none of them is learnt from.",
     "event_held_out_one": "1 row is kept aside; it is not learnt from.",
+    "event_unfit": "{n} rows of feedback are longer than {most} tokens, or hold what ends an answer, and are left out.",
+    "event_unfit_one": "1 row of feedback is longer than {most} tokens, or holds what ends an answer, and is left out.",
     "event_set_aside": "{n} rows that were kept aside ask what training asks, in the same words or nearly: they are not measured on.",
     "event_set_aside_one": "1 row that was kept aside asks what training asks, in the same words or nearly: it is not measured on.",
     "event_loading_base": "Loading the base model.",

@@ -23,6 +23,7 @@ SENTENCES: dict[str, str] = {
     "excluded_kept_private": "kept from training by who asked",
     "excluded_interrupted": "answers that did not end",
     "excluded_truncated": "answers cut off by the length limit",
+    "excluded_missing_value": "answers that are only “nan”, a missing value",
     "excluded_several_choices": "answers in several variants",
     "excluded_bound_answer": "answers bound to a form or to tools",
     "excluded_empty_answer": "empty answers",

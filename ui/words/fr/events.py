@@ -7,6 +7,7 @@ SENTENCES: dict[str, str] = {
     "event_checkpoint_refused": "Le modèle du pas {step} n’est pas publié : le serveur n’a pas été vu le servir tel qu’il a "
     "été entraîné, ou il change encore trop peu. L’entraînement continue.",
     "event_checkpoint_same": "Le modèle affiné est celui du pas {step}, sous un nom à lui.",
+    "event_engine_awaited": "Le moteur est injoignable. L’adaptateur terminé l’attend.",
     "event_cancelled_early": "Annulée avant le début.",
     "event_cancel_asked": "L’annulation a été demandée.",
     "event_paused": "En pause. La tâche reprendra où elle s’est arrêtée.",
@@ -41,6 +42,8 @@ SENTENCES: dict[str, str] = {
     "{bad_weight}.",
     "event_held_out": "{n} lignes sont réservées ; rien n’en est appris.",
     "event_held_out_one": "{n} ligne est réservée ; rien n’en est appris.",
+    "event_unfit": "{n} lignes d’avis dépassent {most} jetons, ou contiennent le signe qui termine une réponse ; elles sont laissées de côté.",
+    "event_unfit_one": "{n} ligne d’avis dépasse {most} jetons, ou contient le signe qui termine une réponse ; elle est laissée de côté.",
     "event_set_aside": "{n} lignes réservées posent une question de l’entraînement, dans les mêmes mots ou presque : elles ne servent pas à mesurer.",
     "event_set_aside_one": "{n} ligne réservée pose une question de l’entraînement, dans les mêmes mots ou presque : elle ne sert pas à mesurer.",
     "event_loading_base": "Chargement du modèle de base.",

@@ -23,6 +23,7 @@ SENTENCES: dict[str, str] = {
     "excluded_kept_private": "écartées de l’entraînement par qui a posé la question",
     "excluded_interrupted": "réponses inachevées",
     "excluded_truncated": "réponses coupées par la limite de longueur",
+    "excluded_missing_value": "réponses qui ne sont que « nan », une valeur manquante",
     "excluded_several_choices": "réponses en plusieurs variantes",
     "excluded_bound_answer": "réponses liées à un format ou à des outils",
     "excluded_empty_answer": "réponses vides",

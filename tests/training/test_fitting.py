@@ -1,0 +1,80 @@
+"""A row of feedback that cannot be learned from is left out and counted; anybody else's is refused by its name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.contract import folder
+from service.contract.estimates import Look
+from tests.training.conftest import MakeRun, examples, pairs, rated
+from training import estimates, model, rows, sft
+from training.fitting import fitting, unfit
+from training.progress import StepLines
+from training.refusal import Refused
+
+ROWS = {"sft": examples, "dpo": pairs, "kto": rated}
+
+
+def origin(number: int) -> dict[str, Any]:
+    return {
+        "completion_id": f"chatcmpl-{number}", "feedback_id": f"fb-{number}", "person": "p", "release": None,
+        "adapter": "base", "sampling": {}, "conversation": f"conv-{number}",
+    }  # fmt: skip
+
+
+def spoiled(kind: str, *, feedback: bool) -> list[dict[str, Any]]:
+    """Five rows, of which the second is too long and the fourth holds what ends an answer."""
+    made = ROWS[kind](6)[:5]
+    for number, text in ((1, " and so on" * 300), (3, "<|im_end|>")):
+        row = made[number]
+        answer = (
+            row["messages"]
+            if kind == "sft"
+            else row["preferred_output"]
+            if kind == "dpo"
+            else row["completion"]
+        )
+        answer[-1]["content"] += text
+    return [row | {"tailorbird": origin(at)} for at, row in enumerate(made)] if feedback else made
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_rows_of_feedback_that_do_not_fit_are_left_out_and_told(
+    make_run: MakeRun, tiny_base: Path, kind: str
+) -> None:
+    run, spec = make_run("run", kind, tiny_base, spoiled(kind, feedback=True), max_length=256)
+    chat, told = model.load_chat(tiny_base), []
+    assert [chat.tokenizer.decode([token]) for token in chat.stops] == ["<|im_end|>"]
+    found = fitting(chat, rows.read(run, spec), spec, lambda *said, **values: told.append((*said, values)))
+    assert [named.name[-1] for named in found.train] == ["1", "3", "5"]
+    assert told[0][0].startswith("2 rows of feedback are longer than 256 tokens")
+    assert told[0][1:] == ("unfit", {"n": 2, "most": 256})
+    look = estimates.look(run, spec)
+    assert (look.unfit, look.too_long, look.findings, len(look.shown)) == (2, 0, [], 3)
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_the_same_rows_of_a_file_are_refused_by_name(make_run: MakeRun, tiny_base: Path, kind: str) -> None:
+    run, spec = make_run("run", kind, tiny_base, spoiled(kind, feedback=False), max_length=256)
+    chat, found = model.load_chat(tiny_base), rows.read(run, spec)
+    assert fitting(chat, found, spec, print) == found
+    looked: Look = estimates.look(run, spec)
+    assert {one.code for one in looked.findings} == {"row_too_long", "end_of_turn_inside"}
+
+
+def test_where_no_row_fits_the_first_is_refused(make_run: MakeRun, tiny_base: Path) -> None:
+    long = [row for at, row in enumerate(spoiled("sft", feedback=True)) if at == 1]
+    run, spec = make_run("run", "sft", tiny_base, long, max_length=256)
+    chat, found = model.load_chat(tiny_base), rows.read(run, spec)
+    with pytest.raises(Refused, match="line 1 is .* tokens long") as refusal:
+        fitting(chat, found, spec, print)
+    assert refusal.value.code == "row_too_long"
+    assert unfit(chat, found.train[0], spec) is not None
+
+
+def test_a_job_learns_from_the_rest_and_says_so(make_run: MakeRun, tiny_base: Path) -> None:
+    run, spec = make_run("run", "sft", tiny_base, spoiled("sft", feedback=True), max_length=256)
+    ready = sft.prepare(run, spec, StepLines(run))
+    assert len(ready.learned) == len(ready.found.train) == len(ready.trainer.train_dataset) == 3
+    assert "unfit" in [line.get("code") for line in folder.read_lines(run / folder.PROGRESS)]

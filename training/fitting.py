@@ -1,0 +1,72 @@
+"""Rows of feedback that cannot be learned from as they are: left out and counted.
+
+Whoever owns a file is told which row to mend. A round's file is frozen from what people said, and nobody could shorten
+a row of it: one long conversation would stop every round. Owns which refusals are meant. Knows no trainer.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from service.contract.chat import Message
+from service.contract.datasets import Example, Origin, PreferencePair, Row
+from service.contract.jobs import TrainingSpec
+from training import data
+from training.data import Chat
+from training.refusal import Refused
+from training.rows import NamedRow, Rows, prompt_messages
+
+UNFIT = {"row_too_long", "end_of_turn_inside", "not_a_prefix"}
+"""Codes of refusals of a row for its text alone."""
+AROUND = 32
+"""Tokens that a chat template puts around a message, at the very most: a token holds at least one byte of its text."""
+MAKE: dict[str, Callable[..., Any]] = {"sft": data.examples, "dpo": data.pairs, "kto": data.rated}
+
+
+def fitting(chat: Chat, found: Rows, spec: TrainingSpec, say: Callable[..., None]) -> Rows:
+    """The rows without those of feedback that do not fit, which is said. Raises `Refused` when nothing is left."""
+    sides = [
+        [row for row in rows if unfit(chat, row, spec) is None] for rows in (found.train, found.held_out)
+    ]
+    if not sides[0] and (refused := unfit(chat, found.train[0], spec)) is not None:
+        raise refused
+    left = len(found.train) + len(found.held_out) - sum(map(len, sides))
+    if left:
+        say(
+            f"{left} rows of feedback are longer than {spec.settings.max_length} tokens, or hold what ends an answer, "
+            "and are left out.",
+            "unfit", n=left, most=spec.settings.max_length,
+        )  # fmt: skip
+    return replace(found, train=sides[0], held_out=sides[1])
+
+
+def unfit(chat: Chat, named: NamedRow, spec: TrainingSpec) -> Refused | None:
+    """Why a row of feedback is left out; none for one that fits, or that somebody can mend."""
+    if not isinstance(named.row.tailorbird, Origin) or _surely_fits(
+        chat, named.row, spec.settings.max_length
+    ):
+        return None
+    try:
+        MAKE[spec.kind](chat, [named], spec.settings.max_length)
+    except Refused as error:
+        return error if error.code in UNFIT else None
+    return None
+
+
+def _surely_fits(chat: Chat, row: Row, most: int) -> bool:
+    """Told without a tokenizer, for most rows."""
+    messages = [*prompt_messages(row), *_answers(row)]
+    texts = [message.text() for message in messages]
+    ends = [chat.tokenizer.decode([token]) for token in chat.stops]
+    if sum(len(text.encode()) for text in texts) + AROUND * (len(texts) + 2) > most:
+        return False
+    return not any(end in text or text[:1].isspace() for text in texts for end in ends)
+
+
+def _answers(row: Row) -> Iterator[Message]:
+    if isinstance(row, Example):
+        yield row.messages[-1]
+    elif isinstance(row, PreferencePair):
+        yield from (row.preferred_output[0], row.non_preferred_output[0])
+    else:
+        yield row.completion[0]
