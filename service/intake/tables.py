@@ -76,6 +76,7 @@ class Workbook:
         try:
             import openpyxl
 
+            _forget_looks()
             self._book = openpyxl.load_workbook(self._file, read_only=True, data_only=True)
         except BROKEN as error:
             self._file.close()
@@ -113,6 +114,19 @@ class Workbook:
                 raise
             except BROKEN as error:
                 raise _broken() from error
+
+
+def _forget_looks() -> None:
+    """openpyxl keeps the looks of each row that has any, for whoever writes the sheet again: half a kilobyte a row."""
+    from openpyxl.worksheet import _read_only, _reader
+
+    class Forgetful(_reader.WorkSheetParser):
+        def parse_row(self, row: Any) -> Any:
+            found = super().parse_row(row)
+            self.row_dimensions.clear()
+            return found
+
+    _read_only.WorkSheetParser = Forgetful  # pyrefly: ignore[missing-attribute]  it has no types
 
 
 def _row(line: int, header: list[str], cells: list[str]) -> Record:

@@ -1,5 +1,6 @@
 import json
 import random
+import tracemalloc
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -207,6 +208,28 @@ def test_a_line_break_in_a_cell_is_one_however_the_workbook_writes_it(tmp_path: 
     brought = Brought(tmp_path, kept.getvalue())
     brought.read()
     assert brought.rows()[0]["messages"][1]["content"] == "one\ntwo\nthree"
+
+
+def test_what_a_workbook_says_of_its_rows_looks_is_not_kept_in_memory(tmp_path: Path):
+    import openpyxl
+
+    book, kept = openpyxl.Workbook(), BytesIO()
+    sheet = book.active
+    assert sheet is not None
+    for row in range(1, 3001):
+        sheet.append(["question", "answer"])
+        sheet.row_dimensions[row].height = 30
+    book.save(kept)
+    path = tmp_path / "rows.xlsx"
+    path.write_bytes(kept.getvalue())
+    records = tables.Workbook(path, None).records()
+    for _ in range(100):
+        next(records)
+    tracemalloc.start()
+    assert sum(1 for _ in records) == 2899
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 800_000, "it was 1.5 MB, half a kilobyte a row"
 
 
 def test_a_workbook_that_would_fill_the_memory_is_refused_with_the_way_out(
