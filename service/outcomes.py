@@ -48,8 +48,6 @@ from service.storage.local import Store
 
 PATIENCE = 3600.0
 """Seconds to wait for the engine before a finished adapter counts as unpublishable: to train again takes longer."""
-
-
 TOLD_AFTER = 10.0
 """Seconds of waiting from which on the job says so."""
 

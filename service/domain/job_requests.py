@@ -103,9 +103,8 @@ async def plan_on(
         await assistants.get_assistant(session, assistant)
     start = None if route.adapter == chat.BASE else await session.get_one(tables.Adapter, route.adapter)
     if start is not None and not caller.may_see(start.user_id):
-        caller.must_be(
-            "reviewer"
-        )  # what goes on from an adapter may be taken along, and holds nearly all of it
+        # Whoever goes on from an adapter may take along what comes of it, which holds nearly all of it.
+        caller.must_be("reviewer")
     settings, reasons = await resolved(
         store, wanted, given, training, validation.rows if validation else 0, start, bounds
     )
