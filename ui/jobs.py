@@ -86,7 +86,8 @@ def wanted(
 def points(w: Words, events: list[JobEvent], names: dict[str, str]) -> pandas.DataFrame:
     """Columns `step`, `value` and `kind`, oldest first, for the figures in `names`.
 
-    A step that was made again after an interruption is one point.
+    A step that was made again after an interruption is one point. None before the first step: held-out rows are
+    measured before it, and a plot draws no kind later that it was not begun with (gradio 6.31).
     """
     rows: dict[tuple[int, str], dict[str, Any]] = {}
     for event in reversed(events):
@@ -94,7 +95,8 @@ def points(w: Words, events: list[JobEvent], names: dict[str, str]) -> pandas.Da
             if event.type == "metrics" and name in event.data and "step" in event.data:
                 step = event.data["step"]
                 rows[step, kind] = {"step": step, "value": float(event.data[name]), "kind": w(kind)}
-    return pandas.DataFrame(list(rows.values()), columns=["step", "value", "kind"])
+    begun = any(step for step, _ in rows)
+    return pandas.DataFrame(list(rows.values()) if begun else [], columns=["step", "value", "kind"])
 
 
 def figures(events: list[JobEvent]) -> dict[str, tuple[float, float]]:

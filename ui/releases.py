@@ -35,6 +35,8 @@ async def listing(gateway: Gateway, token: str, w: Words, assistant: str, kept: 
             kept.adapters[release.adapter] = await gateway.adapter(token, release.adapter)
         if release.adapter not in kept.lineages:
             kept.lineages[release.adapter] = await gateway.lineage(token, release.adapter)
+    evaluations = await gateway.evaluations(token, assistant) if found else []
+    measuring = {one.release for one in evaluations if one.status in ("queued", "running")}
     live = next((release for release in found if release.state == "live"), None)
     trial = None
     if any(release.state == "staged" for release in found):
@@ -47,7 +49,7 @@ async def listing(gateway: Gateway, token: str, w: Words, assistant: str, kept: 
     origins = {release.id: lineage.drawn(w, release, kept.lineages[release.adapter]) for release in found}
     return render(
         "releases", w, releases=found, adapters=kept.adapters, origins=origins, live=live, trial=trial,
-        shares=SHARES, why=why,
+        shares=SHARES, why=why, measuring=measuring,
     )  # fmt: skip
 
 

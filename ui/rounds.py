@@ -88,7 +88,7 @@ class Material:
 
     def count(self, source: str) -> int:
         """Rows that feedback gives, or files."""
-        counts = {"kto": self.ready.rated, "file": len(self.files)}
+        counts = {"kto": self.ready.rated, "sft": self.ready.examples, "file": len(self.files)}
         return counts.get(source, self.ready.pairs)
 
     def signal(self, source: str) -> Signal | None:
@@ -109,7 +109,7 @@ class Material:
         """What is ready to be learned from, else what there is at all."""
         if self.ready.ready or (self.ready.pairs and not self.files):
             return "dpo"
-        return next((one for one in ("file", "kto") if self.count(one)), "")
+        return next((one for one in ("file", "sft", "kto") if self.count(one)), "")
 
 
 class RoundSection:

@@ -64,6 +64,9 @@ async def create_job(
                 await rounds.explain(session, caller, job, plan.signal, reason)
                 told = {"assistant": plan.assistant, "override_reason": reason}
                 await audit.note(session, house.hasher, caller, "round.started", job.id, **told)
+            else:
+                told = {"assistant": plan.assistant, "file": plan.training.id}
+                await audit.note(session, house.hasher, caller, "job.started", job.id, **told)
             await idempotency.remember(session, caller.user_id, idempotency_key, body, {"id": job.id})
         return jobs.shown(job)
 

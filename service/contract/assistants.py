@@ -73,6 +73,8 @@ class Readiness(Strict):
     """Preference pairs ready for DPO."""
     rated: int
     """Rated completions ready for KTO: answers with a thumb."""
+    examples: int = 0
+    """Better answers ready for supervised training. A correction of an answer that was cut off is one, and no pair."""
     up: int
     down: int
     people: int

@@ -10,7 +10,7 @@ Action = Literal[
     "key.made", "key.changed", "key.revoked",
     "assistant.created", "assistant.changed",
     "release.promoted", "release.staged", "release.rolled_back",
-    "round.started", "job.paused", "job.resumed", "job.cancelled", "evaluation.started", "model.deleted",
+    "round.started", "job.started", "job.paused", "job.resumed", "job.cancelled", "evaluation.started", "model.deleted",
     "adapter.exported", "adapter.imported",
     "document.brought", "document.deleted", "draft.confirmed", "draft.rejected", "draft.reopened", "drafts.filed",
     "file.deleted", "batch.cancelled", "import.started", "import.cancelled",

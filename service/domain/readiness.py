@@ -53,7 +53,8 @@ async def readiness(
         advice += f" {more} more {who} needed: one may give {share:.0%} of a round."
     labels, distinct = rated.of["label"], everybody.of["distinct"]
     return Readiness(
-        assistant=name, pairs=count, rated=rated.kept - rated.over_share(share), up=labels.get("up", 0),
+        assistant=name, pairs=count, rated=rated.kept - rated.over_share(share),
+        examples=found["sft"].kept - found["sft"].over_share(share), up=labels.get("up", 0),
         down=labels.get("down", 0), people=distinct.get("person", 0),
         conversations=distinct.get("conversation", 0), needed=needed, excluded=left_out(pairs, share),
         topics=by_topic, without_topic=max(0, pairs.kept - told), more_people=more, signals=signals,

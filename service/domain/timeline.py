@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import cast as cast_
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from service.contract.timeline import Given, Moment, What
 from service.db import tables
@@ -100,10 +101,10 @@ def _index(rank: int, at: Any, id_: Any) -> Select[Any, int, Any]:
     return select(cast_(at, Float).label("at"), literal(rank).label("rank"), cast_(id_, String).label("id"))
 
 
-def _day() -> Any:
+def _day(row: Any = tables.Feedback) -> Any:
     """The number of a day in UTC: whole seconds first, for databases divide fractions each in a way of its own; and no
     parameter in it, for by those Postgres would not know again what it groups by."""
-    return cast_(tables.Feedback.at, BigInteger) // literal_column(str(DAY), BigInteger)
+    return cast_(row.at, BigInteger) // literal_column(str(DAY), BigInteger)
 
 
 async def _first_uncounted(session: AsyncSession) -> int:
@@ -113,8 +114,9 @@ async def _first_uncounted(session: AsyncSession) -> int:
 
 
 def _counts(first: int, *conditions: Any) -> Select[str | None, Any, float, Any, Any, Any, Any, int]:
-    """What `feedback_days` keeps, counted, from a day on."""
-    row, day = tables.Feedback, _day()
+    """What `feedback_days` keeps, counted, from a day on: of each day, what stood when it was over."""
+    row, day, later = tables.Feedback, _day(), aliased(tables.Feedback)
+    changed = select(later.id).where(later.supersedes == row.id, _day(later) == day).exists()
 
     def count(*conditions: Any) -> Any:
         return func.count(case((and_(*conditions), 1)))
@@ -129,7 +131,7 @@ def _counts(first: int, *conditions: Any) -> Select[str | None, Any, float, Any,
             func.count(row.user_id.distinct()).label("people"),
         )
         .where(row.assistant.is_not(None), row.type != "retraction", row.at >= first * DAY - 1, day >= first)
-        .where(*conditions).group_by(row.assistant, day)
+        .where(~changed, *conditions).group_by(row.assistant, day)
     )  # fmt: skip
 
 

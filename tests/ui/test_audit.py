@@ -66,7 +66,7 @@ async def test_a_trial_shows_both_releases_and_that_few_opinions_prove_nothing()
         "override_reason": None,
     }  # fmt: skip
     answers = {
-        "/api/releases": listed(release), "/api/assistants/desk/trial": trial,
+        "/api/releases": listed(release), "/api/evaluations": listed(), "/api/assistants/desk/trial": trial,
         f"/api/adapters/{'ab' * 32}": adapter(),
         f"/api/adapters/{'ab' * 32}/lineage": NO_LINEAGE,
     }  # fmt: skip

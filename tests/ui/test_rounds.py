@@ -38,6 +38,7 @@ FILE = File(
 )
 SEEN = ("fanal", None, "dpo", "", ())
 FOUR = (("n_epochs", "4"),)
+EN = words("en")
 PARTS = Parts(
     training_file=FILE.model_copy(update={"id": "file-2", "rows": 24}), left_out=0,
     held_out_file=FILE.model_copy(
@@ -69,6 +70,16 @@ def shown(
     language: str, choices: Choices, found: Readiness | None = None, files: list[File] | None = None
 ) -> str:
     return draw(words(language), choices, Material(assistant(), found or ready(), files or [], []))
+
+
+def test_a_correction_that_is_an_example_and_no_pair_can_be_learned_from():
+    corrected = ready(pairs=0, examples=1, rated=0)
+    page = shown("en", Choices(), corrected).replace("\u00a0", " ")
+    assert EN("round_nothing") not in page
+    source = page.partition('data-source="sft"')[2].partition("data-source=")[0]
+    assert EN("source_is_early") in source
+    assert Material(assistant(), corrected, [], []).first_choice() == "sft"
+    assert EN("round_nothing") in shown("en", Choices(), ready(pairs=0, examples=0))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -155,6 +155,13 @@ def test_a_curve_has_its_points_oldest_first_and_says_which_rows_they_are_of():
     ]
 
 
+def test_a_curve_begins_with_the_first_step_when_it_has_both_kinds_of_rows():
+    before = JobEvent(**step(0, valid_loss=3.0))
+    assert jobs.points(EN, [before], jobs.CURVES).empty
+    begun = jobs.points(EN, [JobEvent(**step(1, train_loss=2.0)), before], jobs.CURVES)
+    assert list(begun["kind"]) == ["rows kept aside", "training rows"]
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [(20, "under a minute"), (65, "about a minute"), (600, "about 10 minutes"), (3 * 3600, "about 3 hours")],
@@ -324,6 +331,7 @@ async def test_why_a_candidate_is_held_stands_beside_it(language: str):
     held = Gate(verdict="hold", reasons=["It passed once."], coded=[outdated])
     answers = {
         "/api/releases": listed(release(2, "candidate", held), release(3, "live", held)),
+        "/api/evaluations": listed(),
         f"/api/adapters/{'d' * 64}": adapter(),
         f"/api/adapters/{'d' * 64}/lineage": NO_LINEAGE,
     }  # fmt: skip
@@ -332,12 +340,27 @@ async def test_why_a_candidate_is_held_stands_beside_it(language: str):
     assert page.count(w("gate_another_live")) == 1, "the live one answers, whatever held it"
 
 
+@pytest.mark.parametrize("status", ["queued", "running", "succeeded"])
+async def test_a_release_that_is_being_measured_says_so_and_is_not_measured_twice(status: str):
+    answers = {
+        "/api/releases": listed(release(2, "candidate", None)),
+        "/api/evaluations": listed(evaluation(status=status)),
+        f"/api/adapters/{'d' * 64}": adapter(),
+        f"/api/adapters/{'d' * 64}/lineage": NO_LINEAGE,
+    }  # fmt: skip
+    page = await releases.listing(gateway_of(answers), "t", EN, "a", releases.Kept())
+    measuring = status != "succeeded"
+    assert (EN("evaluation_running") in page) is measuring
+    assert ('data-do="evaluate"' in page) is not measuring
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 async def test_only_a_release_that_passed_goes_live_without_a_reason(language: str):
     held, passed = Gate(verdict="hold", reasons=["r"]), Gate(verdict="pass", reasons=["r"])
     for gate, needs_reason in ((held, True), (None, True), (passed, False)):
         answers = {
             "/api/releases": listed(release(2, "candidate", gate), release(1, "live", passed)),
+            "/api/evaluations": listed(),
             f"/api/adapters/{'d' * 64}": adapter(),
             f"/api/adapters/{'d' * 64}/lineage": NO_LINEAGE,
         }  # fmt: skip

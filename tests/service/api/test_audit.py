@@ -63,6 +63,18 @@ def test_a_reviewer_leaves_others_files_and_batches_alone_and_an_administrators_
     assert noted == [("file.deleted", file, of), ("batch.cancelled", batch, of)]
 
 
+def test_a_training_on_a_file_is_noted_with_the_file(gateway: Gateway):
+    rows = json.dumps({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})
+    form = {"files": {"file": ("r.jsonl", f"{rows}\n" * 4)}, "data": {"purpose": "fine-tune"}}
+    file = gateway.admin.post("/v1/files", **form).raise_for_status().json()["id"]
+    wanted = {"model": "smollm2-135m-instruct", "training_file": file}
+    job = gateway.admin.post("/v1/fine_tuning/jobs", json=wanted).raise_for_status().json()["id"]
+    gateway.admin.post(f"/v1/fine_tuning/jobs/{job}/cancel").raise_for_status()
+    cancelled, started = entries(gateway, limit=2)
+    assert (started["action"], started["subject"], started["detail"]["file"]) == ("job.started", job, file)
+    assert (cancelled["action"], cancelled["subject"]) == ("job.cancelled", job)
+
+
 def test_what_was_refused_was_not_done_and_does_not_stand_there(gateway: Gateway):
     before = entries(gateway, limit=1)
     assert gateway.admin.post(

@@ -48,7 +48,7 @@ async def test_each_thing_that_happened_is_told_with_who_did_it_and_why(world: W
     assert (found["training"].method, found["training"].status) == ("sft", "succeeded")
 
 
-async def test_feedback_is_counted_by_day_without_a_name_and_what_was_taken_back_adds_nothing(world: World):
+async def test_feedback_is_counted_by_day_without_a_name_as_it_stood_when_the_day_was_over(world: World):
     async with world.database.writing() as session:
         session.add_all([world.completion(n) for n in range(5)])
     at = [(0, NOON), (1, NOON + 5), (2, NOON + timeline.DAY)]
@@ -64,11 +64,13 @@ async def test_feedback_is_counted_by_day_without_a_name_and_what_was_taken_back
     async with world.database.writing() as session:
         taken = await feedback.retract(session, world.user, better)
         taken.at = NOON + 20
+    again = await world.say("chatcmpl-0", type="rating", rating=1, reasons=["accurate"])
+    await given_at(world, again, NOON + 8)
     found, more = await told(world)
     assert [(one.what, one.at, one.by) for one in found] == [
         ("feedback", NOON + timeline.DAY, None), ("feedback", NOON + 9, None),
     ]  # fmt: skip
-    assert found[1].feedback == Given(up=2, down=1, corrections=1, preferences=0, people=2)
+    assert found[1].feedback == Given(up=2, down=1, corrections=0, preferences=0, people=2)
     assert found[0].feedback == Given(up=1, down=0, corrections=0, preferences=0, people=1)
     assert not more
 

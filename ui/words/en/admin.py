@@ -87,6 +87,7 @@ SENTENCES: dict[str, str] = {
     "act_release_promoted": "put a release live",
     "act_release_rolled_back": "rolled back",
     "act_round_started": "started a round",
+    "act_job_started": "started a training on a file",
     "act_job_paused": "paused a training",
     "act_job_resumed": "resumed a training",
     "act_job_cancelled": "cancelled a training",

@@ -99,7 +99,7 @@ SENTENCES: dict[str, str] = {
     "file_aside": "{n} more kept aside",
     "file_aside_one": "1 more kept aside",
     "aside": "Keep some rows aside, to see afterwards what was learned",
-    "aside_text": "One row in five is never learned from and shows how well it goes. What belongs together, such as a conversation or one question asked again, stays together. Where a file came with such rows, those are taken. Of fewer than twenty rows all are learned from.",
+    "aside_text": "One row in five is never learned from and shows how well it goes. What belongs together, such as a conversation or one question asked again, stays together. Where a file came with such rows, those are taken, however few. Of another file, all are learned from below twenty rows.",
     "lines_of": "Rows were kept aside, so lines are counted in “{name}”, which holds the others.",
     "upload": "Upload a JSONL file as it is",
     # How it learns

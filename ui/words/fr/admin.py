@@ -87,6 +87,7 @@ SENTENCES: dict[str, str] = {
     "act_release_promoted": "a mis une version en service",
     "act_release_rolled_back": "est revenu en arrière",
     "act_round_started": "a lancé un entraînement",
+    "act_job_started": "a lancé un entraînement sur un fichier",
     "act_job_paused": "a mis un entraînement en pause",
     "act_job_resumed": "a repris un entraînement",
     "act_job_cancelled": "a annulé un entraînement",

@@ -99,7 +99,7 @@ SENTENCES: dict[str, str] = {
     "file_aside": "{n} autres mises de côté",
     "file_aside_one": "{n} autre mise de côté",
     "aside": "Mettre des lignes de côté, pour voir ensuite ce qui a été appris",
-    "aside_text": "Une ligne sur cinq n’est jamais apprise et montre si l’apprentissage réussit. Ce qui va ensemble, comme une conversation ou une même question posée plusieurs fois, reste ensemble. Si un fichier a déjà de telles lignes, ce sont celles-là. Avec moins de vingt lignes, toutes sont apprises.",
+    "aside_text": "Une ligne sur cinq n’est jamais apprise et montre si l’apprentissage réussit. Ce qui va ensemble, comme une conversation ou une même question posée plusieurs fois, reste ensemble. Si un fichier a déjà de telles lignes, ce sont celles-là, même peu nombreuses. D’un autre fichier de moins de vingt lignes, toutes sont apprises.",
     "lines_of": "Des lignes ont été mises de côté : les numéros de ligne sont ceux de « {name} », qui contient les autres.",
     "upload": "Déposer un fichier JSONL tel quel",
     # Comment il apprend
