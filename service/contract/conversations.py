@@ -28,6 +28,8 @@ class Turn(Strict):
     feedback: Standing
     follows: str | None = None
     """The turn before it; none at the beginning. Several that follow the same one are branches."""
+    cut_off: bool = False
+    """The answer ended at the longest that is allowed: no thumb and no choice trains on it, a correction does."""
     prompt: str = ""
     """Among branches: equal for answers to the very same prompt, which alone can be compared."""
 
@@ -88,6 +90,7 @@ class SharedTurn(Strict):
     release: int | None
     adapter: str
     created_at: int
+    cut_off: bool = False
 
 
 class SharedConversation(Strict):

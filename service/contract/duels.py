@@ -61,6 +61,8 @@ class Duel(Strict):
     a: str | None
     """The first answer; none until both are complete."""
     b: str | None
+    cut_off: list[Literal["a", "b"]] = []
+    """Answers that ended at the longest that is allowed: no pair is learned from them."""
     choice: Choice | None
     strength: int | None
     reasons: list[str]

@@ -100,6 +100,7 @@ async def turns_of(session: AsyncSession, conversation: tables.Conversation) -> 
             completion_id=row.id, question=Message.model_validate(row.messages[-1]).text(), answer=row.output,
             status=cast(TurnStatus, row.status), release=row.release_number, adapter=row.adapter,
             created_at=int(row.created_at), feedback=feedback.Standing(), follows=follows,
+            cut_off=row.finish_reason == "length",
         )  # fmt: skip
     for twins in branches.values():
         for row in twins if len(twins) > 1 else ():

@@ -10,7 +10,7 @@ import random
 import secrets
 import time
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -165,10 +165,11 @@ async def shown(session: AsyncSession, row: tables.Duel) -> Duel:
     """As its owner may see it now: no answers before both are complete, no names before it is over."""
     written = row.status in ("ready", "decided", "revealed")
     over = row.status in ("decided", "revealed")
-    answers = [
-        (await session.get_one(tables.Completion, str(id_))).output if written else None
-        for id_ in (row.a_completion_id, row.b_completion_id)
-    ]
+    ids = (row.a_completion_id, row.b_completion_id) if written else ()
+    answers = [await session.get_one(tables.Completion, str(id_)) for id_ in ids]
+    a, b = (one.output for one in answers) if written else (None, None)
+    sides: tuple[Literal["a", "b"], ...] = ("a", "b")
+    cut_off = [side for side, one in zip(sides, answers, strict=False) if one.finish_reason == "length"]
     said = await session.get(tables.Feedback, row.feedback_id) if row.feedback_id else None
     names = Names(
         pairing=cast(Pairing, row.pairing), a=row.a_release, b=row.b_release,
@@ -176,7 +177,7 @@ async def shown(session: AsyncSession, row: tables.Duel) -> Duel:
     )  # fmt: skip
     return Duel(
         id=row.id, assistant=row.assistant, question=row.question, status=cast(DuelStatus, row.status),
-        a=answers[0], b=answers[1], choice=cast(Choice | None, row.choice), strength=row.strength,
+        a=a, b=b, cut_off=cut_off, choice=cast(Choice | None, row.choice), strength=row.strength,
         reasons=said.reasons if said else [], comment=said.comment if said else None,
         names=names if over else None, feedback_id=row.feedback_id, created_at=int(row.created_at),
     )  # fmt: skip

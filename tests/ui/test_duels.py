@@ -42,6 +42,17 @@ def test_every_end_is_drawn_and_nothing_in_it_is_markup(language: str, choice: A
     assert "<script>" not in page
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_that_an_answer_was_cut_off_is_said_beside_it_and_with_the_choice(language: str):
+    w = words(language)
+    before, after = duel(cut_off=["b"]), duel(cut_off=["b"], status="decided", choice="a", names=NAMES)
+    first, second = drawn(w, before).split('id="side-b"')
+    assert (w("turn_cut_off") in first, w("turn_cut_off") in second) == (False, True)
+    assert w("duel_saved_cut_off") in drawn(w, after)
+    assert w("duel_saved_winner") not in drawn(w, after)
+    assert w("turn_cut_off") not in drawn(w, duel())
+
+
 def test_that_both_answers_are_the_same_is_said():
     assert words("en")("duel_same_text") in drawn(words("en"), duel(a="two"))
     assert words("en")("duel_same_text") not in drawn(words("en"), duel())

@@ -69,6 +69,15 @@ def test_a_turn_is_drawn_in_every_state_and_nothing_in_it_is_markup(
         assert markup not in page
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_that_an_answer_was_cut_off_is_said_and_what_that_means_for_training(language: str):
+    w = words(language)
+    page = conversations.thread(w, conversation(turn(1, cut_off=True)), None)
+    assert w("turn_cut_off") in page
+    assert w("turn_cut_off_text") in page
+    assert w("turn_cut_off") not in conversations.thread(w, conversation(turn(1)), None)
+
+
 def test_only_the_last_turns_are_drawn_and_the_others_are_offered():
     page = conversations.thread(EN, conversation(*[turn(n) for n in range(50)]), None, window=30)
     assert page.count("<article") == 30

@@ -159,6 +159,19 @@ def test_an_answer_asked_for_again_is_a_branch_and_the_newest_is_shown(person: h
     assert turns[one]["prompt"] == ""
 
 
+def test_a_turn_whose_answer_was_cut_off_says_so_also_to_whom_it_is_shared(
+    gateway: Gateway, person: httpx.Client
+):
+    conversation = begin(person, "long", "short")
+    first = read(person, conversation)["turns"][0]["completion_id"]
+    with sqlite3.connect(gateway.settings.home / "tailorbird.db") as connection:
+        connection.execute("update completions set finish_reason = 'length' where id = ?", (first,))
+    assert [turn["cut_off"] for turn in read(person, conversation)["turns"]] == [True, False]
+    share = person.post(f"/api/conversations/{conversation}/share").raise_for_status().json()["share"]
+    shown = person.get(f"/api/conversations/shared/{share}").raise_for_status().json()
+    assert [turn["cut_off"] for turn in shown["turns"]] == [True, False]
+
+
 def test_an_earlier_branch_is_shown_again_with_what_followed_it(person: httpx.Client):
     conversation = begin(person, "one", "two", "three")
     one, two, three = read(person, conversation)["path"]

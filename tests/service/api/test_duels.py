@@ -66,6 +66,17 @@ def test_a_choice_becomes_a_preference_and_tells_the_names(gateway: Gateway, per
     assert person.get(f"/api/duels/{duel['id']}").json() == decided
 
 
+def test_an_answer_that_was_cut_off_is_told_by_its_side_alone(gateway: Gateway, person: httpx.Client):
+    duel = start(person)
+    assert duel["cut_off"] == []
+    with database(gateway) as connection:
+        row = connection.execute("select * from duels where id = ?", (duel["id"],)).fetchone()
+        cut = "update completions set finish_reason = 'length' where id = ?"
+        connection.execute(cut, (row["b_completion_id"],))
+    shown = person.get(f"/api/duels/{duel['id']}").json()
+    assert (shown["cut_off"], shown["names"]) == (["b"], None)
+
+
 @pytest.mark.parametrize("choice", ["tie", "both_bad"])
 def test_neither_is_better_is_kept_and_trains_nothing(gateway: Gateway, choice: str):
     assistant = f"no-{choice.replace('_', '-')}"

@@ -25,6 +25,8 @@ SENTENCES: dict[str, str] = {
     "thinking": "Thinking…",
     "engine_starting_title": "The assistant is waking up",
     "engine_starting_text": "It answers in a minute or so. You can read your conversations meanwhile.",
+    "turn_cut_off": "Cut off: the longest answer that is allowed was reached.",
+    "turn_cut_off_text": "No thumb on it is learned from; a better answer is.",
     "turn_interrupted": "Stopped before the end.",
     "turn_failed": "This answer broke off.",
     "turn_running": "This answer is still being written.",

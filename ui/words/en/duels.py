@@ -32,6 +32,7 @@ SENTENCES: dict[str, str] = {
     "duel_chose_tie": "You found both equally good",
     "duel_chose_both_bad": "You found both bad",
     "duel_revealed": "The names, without a choice",
+    "duel_saved_cut_off": "Saved. An answer was cut off, so the next training round learns no pair from it.",
     "duel_saved_winner": "Saved. The next training round can learn from your choice.",
     "duel_saved_neither": "Saved. It is kept, and nothing is trained on it, as neither answer is the better one.",
     "duel_not_saved": "Nothing was saved.",

@@ -25,6 +25,8 @@ SENTENCES: dict[str, str] = {
     "thinking": "Réflexion…",
     "engine_starting_title": "L’assistant se réveille",
     "engine_starting_text": "Il répond dans une minute environ. En attendant, vous pouvez relire vos conversations.",
+    "turn_cut_off": "Coupée : la longueur maximale d’une réponse est atteinte.",
+    "turn_cut_off_text": "Un pouce n’y apprend rien ; une meilleure réponse, si.",
     "turn_interrupted": "Arrêté avant la fin.",
     "turn_failed": "Cette réponse s’est interrompue.",
     "turn_running": "Cette réponse est encore en cours d’écriture.",

@@ -32,6 +32,7 @@ SENTENCES: dict[str, str] = {
     "duel_chose_tie": "Vous les avez trouvées aussi bonnes l’une que l’autre",
     "duel_chose_both_bad": "Vous les avez trouvées mauvaises toutes les deux",
     "duel_revealed": "Les noms, sans choix",
+    "duel_saved_cut_off": "Enregistré. Une réponse a été coupée : le prochain entraînement n’en tirera pas de paire.",
     "duel_saved_winner": "Enregistré. Le prochain entraînement pourra apprendre de votre choix.",
     "duel_saved_neither": "Enregistré. Ce choix est conservé, mais rien n’en est appris, car aucune réponse n’est meilleure que l’autre.",
     "duel_not_saved": "Rien n’a été enregistré.",
