@@ -8,12 +8,14 @@ break the law. Knows no model.
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from service.contract.chat import Message
 from service.contract.datasets import Example, PreferencePair, RatedCompletion
+from service.contract.jobs import TrainingKind
 from training.refusal import Refused
 from training.rows import NamedRow, plain, prompt_messages
 
@@ -27,6 +29,11 @@ class Chat:
 
     tokenizer: Any
     stops: frozenset[int]
+
+    @cached_property
+    def ends(self) -> list[str]:
+        """What the stop tokens are as text."""
+        return [self.tokenizer.decode([token]) for token in self.stops]
 
     def ids(self, messages: list[Message], *, answer_next: bool = False) -> list[int]:
         """Token ids of a conversation as the template renders it, the generation prompt if asked for."""
@@ -194,6 +201,12 @@ def rated(chat: Chat, rows: list[NamedRow], max_length: int) -> list[RatedTokens
         )
         _refuse_too_long(tokens[-1], max_length)
     return tokens
+
+
+MAKE: dict[TrainingKind, Callable[[Chat, list[NamedRow], int], Any]] = {
+    "sft": examples, "dpo": pairs, "kto": rated,
+}  # fmt: skip
+"""What turns the rows of each method into tokens."""
 
 
 def in_turn(rows: list[RatedTokens], seed: int) -> list[RatedTokens]:

@@ -184,7 +184,7 @@ def _sample(path: Path, kind: str) -> tuple[list[NamedRow], int]:
 def _tokens(chat: Chat, named: NamedRow, spec: TrainingSpec, faults: _Faults) -> Tokens | None:
     """A row as the trainer is given it, looked at as `training.preflight` would."""
     faults.of(lambda: reading_back.check_text(named.name, named.row))
-    make: Any = {"sft": data.examples, "dpo": data.pairs, "kto": data.rated}[spec.kind]
+    make = data.MAKE[spec.kind]
     made = faults.of(lambda: make(chat, [named], 2**62))
     if made is None:
         return None

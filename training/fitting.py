@@ -4,23 +4,20 @@ Whoever owns a file is told which row to mend. A round's file is frozen from wha
 a row of it: one long conversation would stop every round. Owns which refusals are meant. Knows no trainer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-from service.contract.chat import Message
-from service.contract.datasets import Example, Origin, PreferencePair, Row
+from service.contract.datasets import Origin, Row
 from service.contract.jobs import TrainingSpec
 from training import data
 from training.data import Chat
 from training.refusal import Refused
-from training.rows import NamedRow, Rows, prompt_messages
+from training.rows import NamedRow, Rows, parts
 
 UNFIT = {"row_too_long", "end_of_turn_inside", "not_a_prefix"}
 """Codes of refusals of a row for its text alone."""
 AROUND = 32
 """Tokens that a chat template puts around a message, at the very most: a token holds at least one byte of its text."""
-MAKE: dict[str, Callable[..., Any]] = {"sft": data.examples, "dpo": data.pairs, "kto": data.rated}
 
 
 def fitting(chat: Chat, found: Rows, spec: TrainingSpec, say: Callable[..., None]) -> Rows:
@@ -47,7 +44,7 @@ def unfit(chat: Chat, named: NamedRow, spec: TrainingSpec) -> Refused | None:
     ):
         return None
     try:
-        MAKE[spec.kind](chat, [named], spec.settings.max_length)
+        data.MAKE[spec.kind](chat, [named], spec.settings.max_length)
     except Refused as error:
         return error if error.code in UNFIT else None
     return None
@@ -55,18 +52,7 @@ def unfit(chat: Chat, named: NamedRow, spec: TrainingSpec) -> Refused | None:
 
 def _surely_fits(chat: Chat, row: Row, most: int) -> bool:
     """Told without a tokenizer, for most rows."""
-    messages = [*prompt_messages(row), *_answers(row)]
-    texts = [message.text() for message in messages]
-    ends = [chat.tokenizer.decode([token]) for token in chat.stops]
+    texts = [message.text() for part in parts(row) for message in part]
     if sum(len(text.encode()) for text in texts) + AROUND * (len(texts) + 2) > most:
         return False
-    return not any(end in text or text[:1].isspace() for text in texts for end in ends)
-
-
-def _answers(row: Row) -> Iterator[Message]:
-    if isinstance(row, Example):
-        yield row.messages[-1]
-    elif isinstance(row, PreferencePair):
-        yield from (row.preferred_output[0], row.non_preferred_output[0])
-    else:
-        yield row.completion[0]
+    return not any(end in text or text[:1].isspace() for text in texts for end in chat.ends)

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from service.contract.chat import Message
-from service.contract.datasets import Example, PreferencePair, Row
+from service.contract.datasets import Example, PreferencePair, Row, is_missing
 from training.data import Chat, wrong_template
 from training.refusal import Refused
 
@@ -18,7 +18,7 @@ OURS = "This is a fault of the training code or its libraries and not of the row
 def check_text(name: str, row: Row) -> None:
     """Refuse an answer that is a missing value. Code `nan_row`."""
     for answer in answers(row):
-        if answer.text().strip().lower() == "nan":
+        if is_missing(answer.text()):
             raise Refused(
                 "nan_row",
                 f"{name}: the answer is '{answer.text().strip()}', which is what a missing value becomes when a "

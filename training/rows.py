@@ -108,6 +108,15 @@ def prompt_messages(row: Row) -> list[Message]:
     return row.input.messages if isinstance(row, PreferencePair) else row.prompt
 
 
+def parts(row: Row) -> list[list[Message]]:
+    """All messages of a row: its conversation, or its prompt and each answer to it."""
+    if isinstance(row, Example):
+        return [row.messages]
+    if isinstance(row, PreferencePair):
+        return [row.input.messages, row.preferred_output, row.non_preferred_output]
+    return [row.prompt, row.completion]
+
+
 def plain(messages: list[Message]) -> list[dict[str, Any]]:
     """Messages as the chat template takes them: role and text only."""
     return [{"role": message.role, "content": message.text()} for message in messages]
@@ -230,11 +239,5 @@ def _both_of_feedback(one: Row, other: Row) -> bool:
 
 def _content(row: Row) -> str:
     """What a row says, without its origin: equal for two rows on the same. A label is not part of it."""
-    if isinstance(row, Example):
-        parts = [row.messages]
-    elif isinstance(row, PreferencePair):
-        parts = [row.input.messages, row.preferred_output, row.non_preferred_output]
-    else:
-        parts = [row.prompt, row.completion]
-    texts = [[(message.role, message.text().strip()) for message in part] for part in parts]
+    texts = [[(message.role, message.text().strip()) for message in part] for part in parts(row)]
     return json.dumps(texts, ensure_ascii=False)

@@ -124,6 +124,13 @@ class RatedCompletion(Wire):
 
 
 Row = Example | PreferencePair | RatedCompletion
+
+
+def is_missing(text: str) -> bool:
+    """Whether an answer is what a missing value becomes when a table is saved as text: the trainer refuses it."""
+    return text.strip().lower() == "nan"
+
+
 ROW: dict[str, type[Example] | type[PreferencePair] | type[RatedCompletion]] = {
     "sft": Example,
     "dpo": PreferencePair,

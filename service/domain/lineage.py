@@ -89,11 +89,10 @@ async def of_adapter(session: AsyncSession, digest: str, *, after: str | None, l
     frozen = list(await session.scalars(query))
     bytes_of = await _digests(session, [*_files(chain, ["train"]), *_files(frozen, ["train"])])
     trained = {bytes_of[file] for file in _files(chain, ["train"])}
-    learned = [not trained.isdisjoint(bytes_of[file] for file in _files([one], ["train"])) for one in frozen]
     adapters = {digest: False} if chain else {}
     adapters |= {job.start_adapter: True for job in chain[:-1] if job.start_adapter}
     lineage = Lineage(
-        datasets=[_dataset(one, learned=was) for one, was in zip(frozen, learned, strict=True)], jobs=jobs,
+        datasets=[_dataset(one, learned=bytes_of[one.training_file] in trained) for one in frozen], jobs=jobs,
         documents=await _documents(session, jobs),
         adapters=await _adapters(session, {key: (True, later) for key, later in adapters.items()}),
         releases=await _releases(session, dict.fromkeys(adapters, True)), people=[], feedback=[], more=False,

@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 from service.contract.blocklist import Blocklist
 from service.contract.chat import Message, text_of
-from service.contract.datasets import Kind
+from service.contract.datasets import Kind, is_missing
 from service.domain.identity import pseudonym
 
 Fault = Literal[
@@ -216,7 +216,7 @@ def _of_pair(said: Said, answer: Answer, other: Answer | None, *, cut_off_counts
         fault = "tie" if said.preference == "tie" else "both_bad"
     if fault is None and said.type == "correction":
         better = _better(said, other)
-        return "empty_answer" if not better else "missing_value" if _is_missing(better) else None
+        return "empty_answer" if not better else "missing_value" if is_missing(better) else None
     return fault
 
 
@@ -234,7 +234,7 @@ def _of_answer(answer: Answer, *, cut_off_counts: bool = True) -> Fault | None:
         return "bound_answer"  # what bound it would not stand in the row: another prompt than was served
     if not answer.output.strip():
         return "empty_answer"
-    if cut_off_counts and _is_missing(answer.output):
+    if cut_off_counts and is_missing(answer.output):
         return "missing_value"
     return None if answer.messages[-1]["role"] == "user" else "no_question"
 
@@ -252,11 +252,6 @@ def _questions(messages: list[dict[str, Any]]) -> Iterable[str]:
         if message["role"] == "user":
             content = message["content"]
             yield content if isinstance(content, str) else Message.model_validate(message).text()
-
-
-def _is_missing(text: str) -> bool:
-    """What a missing value becomes in a table that is saved as text: the trainer refuses it."""
-    return text.strip().lower() == "nan"
 
 
 def _prompt(messages: Iterable[dict[str, Any]]) -> str:

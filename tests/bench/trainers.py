@@ -165,8 +165,7 @@ def _tokens(job: Path, spec: TrainingSpec) -> list[Any]:
     from training.tokenizer import load_chat
 
     chat = load_chat(Path(spec.base_model))
-    made = {"sft": data.examples, "dpo": data.pairs}[spec.kind]
-    return made(chat, rows.load(job, spec).train, spec.settings.max_length)
+    return data.MAKE[spec.kind](chat, rows.load(job, spec).train, spec.settings.max_length)
 
 
 def _losses(model: Any, tokens: list[Any]) -> tuple[float, float]:
