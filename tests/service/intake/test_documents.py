@@ -46,6 +46,65 @@ def test_markdown_is_cut_along_its_headings_which_propose_the_questions(tmp_path
     assert {tuple(one.headings) for one in luggage} == {("Ferry rules", "Luggage")}
 
 
+WRAPPED = """\
+# Fares
+
+A bicycle travels for six crowns, and a cart
+for **twelve**, whatever it
+carries.
+
+1. Buy the ticket on the quay, where the office
+   opens at eight.
+2. Keep it.
+- A child goes free,
+  a dog does not.
+
+> Quoted
+> twice
+
+Office__
+Quay 4\\
+Port
+
+| From | Fare |
+|------|------|
+| Quay | 6    |
+
+    pay --bike
+    pay --cart
+
+Then run
+```
+one
+
+two
+```
+and wait for
+the whistle.
+"""
+
+
+def test_lines_of_markdown_that_end_with_the_page_are_whole_again_and_others_stay(tmp_path: Path):
+    read = kept(tmp_path, "fares.md", WRAPPED.replace("__", "  "))
+    assert [one.text for one in read.passages] == [
+        "A bicycle travels for six crowns, and a cart for **twelve**, whatever it carries.\n\n"
+        "1. Buy the ticket on the quay, where the office opens at eight.\n2. Keep it.\n"
+        "- A child goes free, a dog does not.\n\n> Quoted\n> twice\n\nOffice\nQuay 4\\\nPort\n\n"
+        "| From | Fare |\n|------|------|\n| Quay | 6    |\n\npay --bike\n    pay --cart\n\n"
+        "Then run\n```\none\n\ntwo\n```\nand wait for the whistle."
+    ]
+
+
+def test_lines_of_plain_text_are_whole_again_where_the_next_word_had_no_room(tmp_path: Path):
+    prose = "The ferry leaves at nine from the northern quay and takes\nbicycles. It waits for nobody."
+    address = "The Ferry Office\nQuay 4\nNorthern Harbour"
+    steps = "Whoever wants to travel with a dog buys a ticket for the animal:\n- at the office\n- on board"
+    table = "Northern quay          nine o'clock in the morning   6\nSouthern quay          noon   12"
+    read = kept(tmp_path, "fares.txt", "\n\n".join([prose, address, steps, table]))
+    said = "\n\n".join(one.text for one in read.passages)
+    assert said == "\n\n".join([prose.replace("\n", " "), address, steps, table])
+
+
 def test_a_long_section_is_cut_where_sentences_end_without_losing_a_word(tmp_path: Path):
     read = kept(tmp_path, "rules.txt", LONG)
     assert len(read.passages) > 3
