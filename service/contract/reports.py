@@ -13,8 +13,8 @@ from service.contract.releases import Release
 
 FindingCode = Literal[
     "done", "brought", "under_way", "failed", "cancelled", "under_way_early", "failed_early", "cancelled_early",
-    "better_pass", "better_hold", "better_unmeasured", "better_hidden",
-    "watch_nothing", "watch_unknown",
+    "better_pass", "better_hold", "better_unmeasured", "better_later", "better_hidden",
+    "watch_nothing", "watch_unknown", "watch_so_far", "check_later",
     "overfit_none", "overfit_avoided", "overfit_kept", "overfit_useless", "overfit_gap", "overfit_no_rows",
     "overfit_unmeasured",
     "forgot_little", "forgot_much", "forgot_unmeasured",
@@ -22,7 +22,8 @@ FindingCode = Literal[
     "good_held", "good_fell", "good_fell_training", "good_unmeasured",
     "length_same", "length_longer", "length_shorter", "length_unmeasured",
 ]  # fmt: skip
-"""`overfit_no_rows` and everything that ends in `unmeasured` cannot be told; the sentence says why."""
+"""`overfit_no_rows` and everything that ends in `unmeasured` cannot be told, and what ends in `later` not yet; the
+sentence says why."""
 
 
 Check = Literal["overfitting", "forgetting", "chosen", "length"]

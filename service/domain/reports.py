@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.evaluations import Contestant, Evaluation, EvaluationReport
-from service.contract.jobs import Chosen, TrainingReport
+from service.contract.jobs import ENDED, Chosen, TrainingReport
 from service.contract.reports import Before, Check, DataUse, Finding, FindingCode, JobReport, Use
 from service.db import tables
 from service.domain import evaluations, jobs, lineage, releases, result_files
@@ -36,9 +36,12 @@ SAID: dict[FindingCode, str] = {
     "better_hold": "Its evaluation on {n} questions holds it back: {better} are answered clearly better, {worse} "
     "worse.",
     "better_unmeasured": "Whether it answers better was not measured.",
+    "better_later": "Whether it answers better is measured after the training.",
     "better_hidden": "Whether it answers better is for reviewers to read.",
     "watch_nothing": "None of the checks below found a warning sign.",
     "watch_unknown": "No warning sign was found, but of the checks below {n} could not be made.",
+    "watch_so_far": "No warning sign so far; some of the checks below come after the training.",
+    "check_later": "This can be told once the training is done.",
     "overfit_none": "It did not learn its rows by heart: rows kept aside came nearer too, from {before} to {kept}.",
     "overfit_avoided": "It began to learn its rows by heart after step {best}, but what is kept is from that step.",
     "overfit_kept": "It learnt its rows by heart: rows kept aside were nearest after step {best} ({lowest}), and "
@@ -77,8 +80,8 @@ WARNS = (
     "chosen_fell", "chosen_fell_training", "good_fell", "good_fell_training", "length_longer", "length_shorter",
 )  # fmt: skip
 UNKNOWN = (
-    "brought", "under_way", "under_way_early", "cancelled", "cancelled_early", "better_hidden", "watch_unknown",
-    "overfit_no_rows",
+    "brought", "under_way", "under_way_early", "cancelled", "cancelled_early", "better_later", "better_hidden",
+    "watch_unknown", "watch_so_far", "check_later", "overfit_no_rows",
 )  # fmt: skip
 
 
@@ -103,7 +106,12 @@ async def of_job(session: AsyncSession, caller: Caller, job: tables.Job) -> JobR
         **({"chosen": desirable(curves, trained)} if job.kind == "kto" else {}),
         "length": length(measured),
     }
-    better = gate(measured) if caller.may("reviewer") else found("better_hidden")
+    better = gate(measured)
+    if job.status not in ENDED:
+        checks = {name: _later(one, "check_later") for name, one in checks.items()}
+        better = _later(better, "better_later")
+    if not caller.may("reviewer"):
+        better = found("better_hidden")
     return JobReport(
         job=jobs.shown(job), checks=checks,
         verdict=[how_it_ended(job, max(steps, default=0), total, trained), better, watch(list(checks.values()))],
@@ -237,15 +245,23 @@ def how_it_ended(job: tables.Job, step: int, total: int | None, trained: Trainin
 def watch(checks: list[Finding]) -> Finding:
     """The first warning of the checks; where there is none, whether all of them could be made."""
     warning = next((check for check in checks if check.mark == "warn"), None)
+    if warning is None and any(check.code == "check_later" for check in checks):
+        return found("watch_so_far")
     unknown = sum(check.mark == "unknown" for check in checks)
     return warning or (found("watch_unknown", n=unknown) if unknown else found("watch_nothing"))
 
 
 def found(code: FindingCode, **values: str | int | float) -> Finding:
     plain = {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
-    unknown = code in UNKNOWN or code.endswith("unmeasured")
-    mark = "warn" if code in WARNS else "unknown" if unknown else "good"
+    mark = (
+        "warn" if code in WARNS else "unknown" if code in UNKNOWN or code.endswith("unmeasured") else "good"
+    )
     return Finding(code=code, mark=mark, because=SAID[code].format(**plain), values=plain)
+
+
+def _later(one: Finding, code: FindingCode) -> Finding:
+    """Of a training under way, what was not measured may be still."""
+    return found(code) if one.code.endswith("unmeasured") else one
 
 
 async def _release(session: AsyncSession, job: tables.Job) -> tables.Release | None:

@@ -38,11 +38,14 @@ def test_a_cancelled_job_tells_its_owner_how_far_it_came_and_nobody_else(gateway
         job = job_of(owner)
         for step, loss in ((1, 0.9), (2, 0.7), (2, 0.6)):  # the second step was made again
             told(gateway, job, step, train_loss=loss)
-        owner.post(f"/v1/fine_tuning/jobs/{job}/cancel").raise_for_status()
         path = f"/api/jobs/{job}/report"
+        under_way = gateway.admin.get(path).json()
+        owner.post(f"/v1/fine_tuning/jobs/{job}/cancel").raise_for_status()
         mine, reviewed = owner.get(path).json(), gateway.admin.get(path).json()
         assert other.get(path).status_code == 404
         assert owner.get("/api/jobs/ftjob-none/report").status_code == 404
+    assert [one["code"] for one in under_way["verdict"]] == ["under_way", "better_later", "watch_so_far"]
+    assert {one["code"] for one in under_way["checks"].values()} == {"overfit_no_rows", "check_later"}
     for report in (mine, reviewed):
         assert report["curves"] == {"train_loss": [[1, 0.9], [2, 0.6]]}
         assert report["verdict"][0]["because"].startswith("The training was cancelled after 2 of 4 steps")

@@ -108,7 +108,7 @@ SENTENCES: dict[str, str] = {
     "sheet_labels_one": "1 label",
     "sheet_longer": "Pairs whose preferred answer is the longer one",
     "sheet_unsaid": "not said",
-    "sheet_rows": "rows to learn from",
+    "sheet_rows": "rows",
     "sheet_all_tokens": "tokens in all",
     "sheet_lengths": "Lengths",
     "sheet_sources": "Where the rows are from",

@@ -108,7 +108,7 @@ SENTENCES: dict[str, str] = {
     "sheet_labels_one": "{n} étiquette",
     "sheet_longer": "Paires dont la réponse préférée est la plus longue",
     "sheet_unsaid": "non précisée",
-    "sheet_rows": "lignes à apprendre",
+    "sheet_rows": "lignes",
     "sheet_all_tokens": "jetons en tout",
     "sheet_lengths": "Longueurs",
     "sheet_sources": "D’où viennent les lignes",
