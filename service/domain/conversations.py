@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from typing import cast
 
-from sqlalchemy import ColumnElement, exists, or_, select, tuple_
+from sqlalchemy import ColumnElement, bindparam, exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.chat import Message
@@ -29,6 +29,14 @@ from service.domain.identity import new_id, now
 from service.domain.keys import Caller
 from service.errors import BadInput, NotFound
 
+_KEPT = (
+    select(tables.Completion.id)
+    .join(tables.Conversation, tables.Conversation.id == tables.Completion.conversation_id)
+    .where(
+        tables.Conversation.training.is_(False),
+        tables.Completion.id.in_(bindparam("ids", expanding=True)),
+    )
+)
 TITLE = 60
 """Characters of the first question that become a conversation's title."""
 
@@ -163,12 +171,7 @@ async def remove(session: AsyncSession, caller: Caller, conversation_id: str) ->
 
 async def kept_from_training(session: AsyncSession, completion_ids: Collection[str]) -> set[str]:
     """Those of these answers whose conversation its owner keeps from training."""
-    query = (
-        select(tables.Completion.id)
-        .join(tables.Conversation, tables.Conversation.id == tables.Completion.conversation_id)
-        .where(tables.Conversation.training.is_(False), tables.Completion.id.in_(completion_ids))
-    )
-    return set(await session.scalars(query))
+    return set(await session.scalars(_KEPT, {"ids": list(completion_ids)}))
 
 
 def may_train() -> ColumnElement[bool]:

@@ -34,6 +34,34 @@ _MATERIAL = cast(Table, tables.Material.__table__)
 _SUBJECTS = cast(Table, tables.Subject.__table__)
 _FEEDBACK = cast(Table, tables.Feedback.__table__)
 _PIECE = [_MATERIAL.c[name] for name in Piece._fields]
+# Made once: to put a question together takes longer than SQLite does to answer it.
+_IDS, _ASSISTANT = bindparam("ids", expanding=True), bindparam("assistant")
+_WAITS = select(exists().where(_FEEDBACK.c.assistant == _ASSISTANT, ~_FEEDBACK.c.sorted))
+_EVENTS = (
+    select(*(_FEEDBACK.c[name] for name in (
+        "id", "user_id", "type", "rating", "correction", "preference", "left_completion_id", "at", "completion_id",
+        "preferred_completion_id", "supersedes",
+    )))
+    .where(_FEEDBACK.c.assistant == _ASSISTANT, ~_FEEDBACK.c.sorted)
+    .order_by(_FEEDBACK.c.at)
+    .limit(SLICE)
+)  # fmt: skip
+_SUPERSEDED = select(_FEEDBACK.c.supersedes).where(_FEEDBACK.c.supersedes.in_(_IDS))
+_ANSWERS = select(*(getattr(tables.Completion, name) for name in (
+    "id", "user_id", "conversation_id", "messages", "output", "status", "finish_reason", "sampling", "adapter",
+    "release_number",
+))).where(tables.Completion.id.in_(_IDS))  # fmt: skip
+_PIECES = select(*_PIECE).where(_MATERIAL.c.feedback_id.in_(_IDS))
+_GROUPS = select(*(_SUBJECTS.c[name] for name in (
+    "subject", "up", "down", "people_up", "people_down", "people_undecided", "people_torn", "first", "first_at",
+))).where(
+    _SUBJECTS.c.assistant == _ASSISTANT, _SUBJECTS.c.kind == bindparam("kind"), _SUBJECTS.c.subject.in_(_IDS)
+)  # fmt: skip
+_SAID = (
+    select(_MATERIAL.c.voice, _MATERIAL.c.side)
+    .where(_MATERIAL.c.assistant == _ASSISTANT, _MATERIAL.c.voice.in_(_IDS))
+    .distinct()
+)
 _INSERT, _INSERT_SUBJECT = insert(_MATERIAL), insert(_SUBJECTS)
 _UPDATE_SUBJECT = (
     update(_SUBJECTS)
@@ -76,8 +104,7 @@ _NOBODY = Group()
 async def behind(session: AsyncSession, store: Store, name: str) -> bool:
     """Whether there is something to take in for an assistant."""
     assistant = await assistants.get_assistant(session, name)
-    waits = select(exists().where(tables.Feedback.assistant == name, ~tables.Feedback.sorted))
-    if await session.scalar(waits):
+    if await session.scalar(_WAITS, {"assistant": name}):
         return True
     known = await tallies.cases_of(session, name)
     return known is not None and known != (await blocklist_of(session, store, assistant))[0]
@@ -130,12 +157,7 @@ async def blocklist_of(
 
 async def answers_of(session: AsyncSession, ids: Iterable[str]) -> dict[str, Answer]:
     """What the rules need of these completions."""
-    row = tables.Completion
-    query = select(
-        row.id, row.user_id, row.conversation_id, row.messages, row.output, row.status, row.finish_reason,
-        row.sampling, row.adapter, row.release_number,
-    ).where(row.id.in_(set(ids)))  # fmt: skip
-    return {found[0]: Answer(*found) for found in await session.execute(query)}
+    return {found[0]: Answer(*found) for found in await session.execute(_ANSWERS, {"ids": list(set(ids))})}
 
 
 def said_of(event: Any) -> Said:
@@ -154,12 +176,7 @@ def _blocklist(path: Path) -> Blocklist:
 
 
 async def _events(session: AsyncSession, name: str) -> Sequence[Any]:
-    row = _FEEDBACK.c
-    query = select(
-        row.id, row.user_id, row.type, row.rating, row.correction, row.preference, row.left_completion_id,
-        row.at, row.completion_id, row.preferred_completion_id, row.supersedes,
-    ).where(row.assistant == name, ~row.sorted)  # fmt: skip
-    return (await session.execute(query.order_by(row.at).limit(SLICE))).all()
+    return (await session.execute(_EVENTS, {"assistant": name})).all()
 
 
 async def _moves(
@@ -169,8 +186,7 @@ async def _moves(
     replaced = [event.supersedes for event in events if event.supersedes]
     # An event that was taken in before comes again when what its answers may be used for has changed.
     leaving = await _pieces(session, [*replaced, *(event.id for event in events)])
-    query = select(_FEEDBACK.c.supersedes).where(_FEEDBACK.c.supersedes.in_([event.id for event in events]))
-    gone = set(await session.scalars(query))
+    gone = set(await session.scalars(_SUPERSEDED, {"ids": [event.id for event in events]}))
     standing = [event for event in events if event.type != "retraction" and event.id not in gone]
     ids = [id_ for event in standing for id_ in (event.completion_id, event.preferred_completion_id) if id_]
     answers, withheld = await answers_of(session, ids), await _withheld(session, ids, items)
@@ -213,12 +229,19 @@ async def _exchange(
     firsts = [group.first for group in groups.values() if group.first is not None]
     known = {(one.feedback_id, one.kind): one for one in await _pieces(session, firsts) if one.row}
     now = known | {(one.feedback_id, one.kind): one for one in coming if one.row}
-    before = await _sides(session, name, voices)
+    said = await _said(session, name, voices)
+    before = _people(said, voices)
     out = [one.feedback_id for one in leaving]
     if out:
         await session.execute(delete(_MATERIAL).where(_MATERIAL.c.feedback_id.in_(out)))
     await bulk.run(session, _INSERT, [one._asdict() | {"assistant": name} for one in coming])
-    after = await _sides(session, name, voices)
+    if out:
+        said = await _said(session, name, voices)
+    else:
+        for one in coming:
+            if one.voice in voices:
+                said[one.voice].add(one.side)
+    after = _people(said, voices)
     fresh = {key: _with_people(groups.get(key, _NOBODY), before.get(key), after.get(key)) for key in keys}
     for one in leaving:
         _count(fresh, one, -1)
@@ -282,20 +305,16 @@ def _difference(
 async def _pieces(session: AsyncSession, feedback_ids: Sequence[str]) -> list[Piece]:
     if not feedback_ids:
         return []
-    query = select(*_PIECE).where(_MATERIAL.c.feedback_id.in_(feedback_ids))
-    return [Piece(*row) for row in await session.execute(query)]
+    return [Piece(*row) for row in await session.execute(_PIECES, {"ids": feedback_ids})]
 
 
 async def _groups(session: AsyncSession, name: str, keys: set[Key]) -> dict[Key, Group]:
-    row, wanted, found = _SUBJECTS.c, defaultdict(list), {}
+    wanted, found = defaultdict(list), {}
     for kind, subject in keys:
         wanted[kind].append(subject)
     for kind, subjects in wanted.items():
-        query = select(
-            row.subject, row.up, row.down, row.people_up, row.people_down, row.people_undecided, row.people_torn,
-            row.first, row.first_at,
-        ).where(row.assistant == name, row.kind == kind, row.subject.in_(subjects))  # fmt: skip
-        found |= {(kind, subject): Group(*values) for subject, *values in await session.execute(query)}
+        rows = await session.execute(_GROUPS, {"assistant": name, "kind": kind, "ids": subjects})
+        found |= {(kind, subject): Group(*values) for subject, *values in rows}
     return found
 
 
@@ -309,13 +328,16 @@ _PEOPLE |= {
 }  # fmt: skip
 
 
-async def _sides(session: AsyncSession, name: str, voices: dict[str, Key]) -> dict[Key, Counter[str]]:
-    """For each subject, how many of the people behind these voices say what of it."""
-    row = _MATERIAL.c
-    query = select(row.voice, row.side).where(row.assistant == name, row.voice.in_(voices)).distinct()
-    said: dict[str, set[int]] = defaultdict(set)
-    for voice, side in await session.execute(query):
+async def _said(session: AsyncSession, name: str, voices: Iterable[str]) -> defaultdict[str, set[int]]:
+    """For each of these voices that speaks, the sides it is on."""
+    said: defaultdict[str, set[int]] = defaultdict(set)
+    for voice, side in await session.execute(_SAID, {"assistant": name, "ids": list(voices)}):
         said[voice].add(side)
+    return said
+
+
+def _people(said: dict[str, set[int]], voices: dict[str, Key]) -> dict[Key, Counter[str]]:
+    """For each subject, how many of the people behind these voices say what of it."""
     found: dict[Key, Counter[str]] = defaultdict(Counter)
     for voice, sides in said.items():
         found[voices[voice]][_PEOPLE[frozenset(sides)]] += 1

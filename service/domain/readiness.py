@@ -5,7 +5,7 @@ Knows no feedback and no rows, so that it costs the same however much there is. 
 
 from math import ceil
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.assistants import Readiness, TopicPairs
@@ -20,6 +20,12 @@ BASE = "base"
 """The adapter of an assistant without a live release."""
 TOPICS = 50
 """Topics that are told, the weakest first."""
+_TOPIC = (
+    tables.Tally.assistant == bindparam("assistant"), tables.Tally.kind == "dpo", tables.Tally.what == "topic",
+    tables.Tally.n > 0,
+)  # fmt: skip
+_FEWEST = select(tables.Tally.name, tables.Tally.n).where(*_TOPIC).order_by(tables.Tally.n).limit(TOPICS)
+_WITH_TOPIC = select(func.coalesce(func.sum(tables.Tally.n), 0)).where(*_TOPIC)
 
 
 async def readiness(
@@ -77,11 +83,9 @@ async def _by_topic(
     session: AsyncSession, store: Store, assistant: tables.Assistant
 ) -> tuple[list[TopicPairs], int]:
     """Pairs by topic, the fewest first, and how many have a topic. Where none has one, no topic is weak."""
-    row = tables.Tally
-    mine = (row.assistant == assistant.name, row.kind == "dpo", row.what == "topic", row.n > 0)
-    fewest = select(row.name, row.n).where(*mine).order_by(row.n).limit(TOPICS)
-    found = {name: n for name, n in await session.execute(fewest)}
-    told = await session.scalar(select(func.coalesce(func.sum(row.n), 0)).where(*mine)) or 0
+    mine = {"assistant": assistant.name}
+    found = {name: n for name, n in await session.execute(_FEWEST, mine)}
+    told = await session.scalar(_WITH_TOPIC, mine) or 0
     if not found:
         return [], 0
     cases = await topics.of_cases(session, store, assistant)

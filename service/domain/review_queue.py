@@ -15,10 +15,10 @@ import hashlib
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Table, delete, insert, or_, select, tuple_
+from sqlalchemy import ColumnElement, Select, Table, bindparam, delete, insert, or_, select, tuple_
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -132,33 +132,17 @@ async def items_of(
 
     What its owner deleted or keeps from training is nobody's to read, and left out unless `deleted`.
     """
-    completion, given = tables.Completion, tables.Feedback
-    # By the database: two answers may be compared again the other way round, which is a word on the other answer.
-    standing = feedback.is_standing()
-    # Plain rows: nobody needs the texts nor objects.
-    query = (
-        select(
-            given.id, given.completion_id, given.user_id, given.type, given.rating, given.supersedes, given.at,
-            given.preference, or_(completion.deleted_at.is_not(None), _kept_private()).label("hidden"),
-        )
-        .join(completion, completion.id == given.completion_id)
-        .where(completion.status == "complete", completion.assistant.is_not(None), standing)
-    )  # fmt: skip
-    judged = select(tables.Review).join(completion).order_by(tables.Review.at)
-    fixed = select(tables.GoldenItem).join(completion)
-    these = [completion.id.in_(completion_ids)]
-    if not deleted:
-        these += [completion.deleted_at.is_(None), ~_kept_private()]
-    query, judged, fixed = query.where(*these), judged.where(*these), fixed.where(*these)
-    reviews = list(await session.scalars(judged))
+    query, judged, fixed = _of_items(deleted)
+    these = {"ids": list(completion_ids)}
+    reviews = list(await session.scalars(judged, these))
     written = {one.feedback_id for one in reviews if one.feedback_id}
     found: dict[str, Item] = {}
-    for row in feedback.in_force(cast(list[tables.Feedback], list(await session.execute(query)))):
+    for row in feedback.in_force(cast(list[tables.Feedback], list(await session.execute(query, these)))):
         if row.id not in written:
             item = found.setdefault(row.completion_id, Item(row.completion_id))
             item.said.append(row)
             item.hidden = cast(Any, row).hidden
-    for row in await session.scalars(fixed):
+    for row in await session.scalars(fixed, these):
         found.setdefault(row.completion_id, Item(row.completion_id)).golden = row
     for row in reviews:
         item = found.setdefault(row.completion_id, Item(row.completion_id))
@@ -167,6 +151,30 @@ async def items_of(
         else:
             item.undone_by.add(row.user_id)
     return found
+
+
+@lru_cache
+def _of_items(
+    deleted: bool,
+) -> tuple[Select[*tuple[Any, ...]], Select[tables.Review], Select[tables.GoldenItem]]:
+    """What is asked of feedback, of reviews and of golden items; made once, which takes longer than to answer it."""
+    completion, given = tables.Completion, tables.Feedback
+    # Plain rows: nobody needs the texts nor objects.
+    query = (
+        select(
+            given.id, given.completion_id, given.user_id, given.type, given.rating, given.supersedes, given.at,
+            given.preference, or_(completion.deleted_at.is_not(None), _kept_private()).label("hidden"),
+        )
+        .join(completion, completion.id == given.completion_id)
+        # By the database: two answers may be compared again the other way round, which is a word on the other answer.
+        .where(completion.status == "complete", completion.assistant.is_not(None), feedback.is_standing())
+    )  # fmt: skip
+    judged = select(tables.Review).join(completion).order_by(tables.Review.at)
+    fixed = select(tables.GoldenItem).join(completion)
+    these = [completion.id.in_(bindparam("ids", expanding=True))]
+    if not deleted:
+        these += [completion.deleted_at.is_(None), ~_kept_private()]
+    return query.where(*these), judged.where(*these), fixed.where(*these)
 
 
 def _kept_private() -> ColumnElement[bool]:

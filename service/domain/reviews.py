@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Iterable
 from typing import Any, cast
 
-from sqlalchemy import case, func, select
+from sqlalchemy import bindparam, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -33,6 +33,18 @@ from service.domain.review_queue import Item
 from service.errors import Conflict, NotFound
 from service.storage.local import Store
 
+_EARLIER = aliased(tables.Completion)
+_AFTER_PERSONAL_DATA = (
+    select(tables.Completion.id)
+    .join(_EARLIER, _EARLIER.conversation_id == tables.Completion.conversation_id)
+    .join(tables.Review, tables.Review.completion_id == _EARLIER.id)
+    .where(
+        tables.Completion.id.in_(bindparam("ids", expanding=True)),
+        _EARLIER.created_at <= tables.Completion.created_at,
+        tables.Review.personal_data,
+        tables.Review.undone_at.is_(None),
+    )
+)
 WEEK = 7 * 86_400.0
 
 
@@ -134,19 +146,7 @@ def withheld(items: Iterable[Item]) -> dict[str, str]:
 async def after_personal_data(session: AsyncSession, completion_ids: Collection[str]) -> set[str]:
     """Those of these answers that come after one with personal data in their conversation: it was read with their
     question, so it would stand in what they teach."""
-    row, earlier, review = tables.Completion, aliased(tables.Completion), tables.Review
-    query = (
-        select(row.id)
-        .join(earlier, earlier.conversation_id == row.conversation_id)
-        .join(review, review.completion_id == earlier.id)
-        .where(
-            row.id.in_(completion_ids),
-            earlier.created_at <= row.created_at,
-            review.personal_data,
-            review.undone_at.is_(None),
-        )
-    )
-    return set(await session.scalars(query))
+    return set(await session.scalars(_AFTER_PERSONAL_DATA, {"ids": list(completion_ids)}))
 
 
 async def shown(session: AsyncSession, rows: list[tables.Review]) -> list[Review]:

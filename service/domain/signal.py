@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.datasets import Kind
@@ -30,6 +30,19 @@ AGREED = 1000
 """What full agreement on one subject counts."""
 Count = tuple[str, str, str]
 """Kind, what is counted, and its name."""
+
+
+# Made once: to put a question together takes longer than to answer it.
+_OF = tables.Tally.assistant == bindparam("assistant")
+_SMALL = select(tables.Tally.kind, tables.Tally.what, tables.Tally.name, tables.Tally.n).where(
+    _OF, tables.Tally.kind.in_((*KINDS, "any")), tables.Tally.n > 0, tables.Tally.what.in_(SMALL)
+)
+_LARGEST = (
+    select(tables.Tally.name, tables.Tally.n)
+    .where(_OF, tables.Tally.kind == bindparam("kind"), tables.Tally.what == "person")
+    .order_by(tables.Tally.n.desc(), tables.Tally.name.desc())
+    .limit(1)
+)
 
 
 @dataclass(frozen=True)
@@ -73,19 +86,12 @@ def counted(piece: Piece) -> Iterator[Count]:
 
 async def counts(session: AsyncSession, assistant: str) -> dict[str, Counts]:
     """By kind of rows, and `any`: a few hundred rows of `tallies`, however much material there is."""
-    row = tables.Tally
     found: dict[str, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
-    mine = (row.assistant == assistant, row.kind.in_((*KINDS, "any")), row.n > 0)
-    for kind, what, name, n in await session.execute(
-        select(row.kind, row.what, row.name, row.n).where(*mine, row.what.in_(SMALL))
-    ):
+    for kind, what, name, n in await session.execute(_SMALL, {"assistant": assistant}):
         found[kind][what][name] = n
     largest: dict[str, tuple[str, int]] = {}
     for kind in KINDS:
-        most = select(row.name, row.n).where(
-            row.assistant == assistant, row.kind == kind, row.what == "person"
-        )
-        first = (await session.execute(most.order_by(row.n.desc(), row.name.desc()).limit(1))).first()
+        first = (await session.execute(_LARGEST, {"assistant": assistant, "kind": kind})).first()
         if first is not None and first[1] > 0:
             largest[kind] = (first[0], first[1])
     return {kind: Counts(found[kind], largest.get(kind)) for kind in (*KINDS, "any")}

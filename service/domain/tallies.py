@@ -6,7 +6,7 @@ Where each person or conversation has a figure, how many of them have one is a f
 from collections import Counter
 from typing import cast
 
-from sqlalchemy import ColumnElement, Table, and_, bindparam, insert, select, update
+from sqlalchemy import Table, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.db import bulk, tables
@@ -21,6 +21,14 @@ _UPDATE = (
     .values(n=bindparam("to"))
 )
 DISTINCT = ("person", "conversation", "topic")
+_MINE = (_TABLE.c.assistant == bindparam("assistant"), _TABLE.c.kind.in_(bindparam("kinds", expanding=True)))
+_FEW = select(_TABLE.c.kind, _TABLE.c.what, _TABLE.c.name, _TABLE.c.n).where(*_MINE, _TABLE.c.what.in_(SMALL))
+_SOME = select(_TABLE.c.kind, _TABLE.c.what, _TABLE.c.name, _TABLE.c.n).where(
+    *_MINE, _TABLE.c.what == bindparam("what"), _TABLE.c.name.in_(bindparam("names", expanding=True))
+)
+_CASES = select(_TABLE.c.name).where(
+    _TABLE.c.assistant == bindparam("assistant"), _TABLE.c.kind == "any", _TABLE.c.what == "cases"
+)
 
 
 async def add(session: AsyncSession, name: str, change: Counter[Count]) -> None:
@@ -45,9 +53,7 @@ async def add(session: AsyncSession, name: str, change: Counter[Count]) -> None:
 
 async def cases_of(session: AsyncSession, name: str) -> str | None:
     """By which held-out questions an assistant's material was sorted: a file's digest, `none`, or nothing yet."""
-    row = tables.Tally
-    query = select(row.name).where(row.assistant == name, row.kind == "any", row.what == "cases")
-    return await session.scalar(query)
+    return await session.scalar(_CASES, {"assistant": name})
 
 
 def _crossings(change: Counter[Count], old: dict[Count, int]) -> Counter[Count]:
@@ -62,15 +68,9 @@ def _crossings(change: Counter[Count], old: dict[Count, int]) -> Counter[Count]:
 
 async def _figures(session: AsyncSession, name: str, counts: Counter[Count]) -> dict[Count, int]:
     """Those that stand, in three questions: all that have few names, and the people and conversations asked for."""
-    row = _TABLE.c
-    mine = (row.assistant == name, row.kind.in_({kind for kind, _, _ in counts}))
-    wanted: list[ColumnElement[bool]] = [row.what.in_(SMALL)]
+    mine = {"assistant": name, "kinds": list({kind for kind, _, _ in counts})}
+    rows = list(await session.execute(_FEW, mine))
     for what in DISTINCT:
-        names = {of for _, asked, of in counts if asked == what}
-        if names:
-            wanted.append(and_(row.what == what, row.name.in_(names)))
-    found: dict[Count, int] = {}
-    for condition in wanted:
-        query = select(row.kind, row.what, row.name, row.n).where(*mine, condition)
-        found |= {(kind, what, of): n for kind, what, of, n in await session.execute(query)}
-    return found
+        if names := {of for _, asked, of in counts if asked == what}:
+            rows += await session.execute(_SOME, mine | {"what": what, "names": list(names)})
+    return {(kind, what, of): n for kind, what, of, n in rows}

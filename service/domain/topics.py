@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.datasets import read_objects
@@ -24,6 +24,22 @@ NONE = str(Case.model_fields["topic"].default)
 """The topic of a held-out question that names none."""
 USED = 50
 """Topics that are offered of those that reviewers used."""
+_ROW, _REVIEW, _IDS = tables.Completion, tables.Review, bindparam("ids", expanding=True)
+_NOTED = select(_ROW.id, _ROW.conversation_id, _ROW.metadata_["topic"].as_string()).where(_ROW.id.in_(_IDS))
+_SAID = (
+    select(
+        _REVIEW.at,
+        _REVIEW.id,
+        _ROW.id,
+        _ROW.conversation_id,
+        _ROW.metadata_["topic"].as_string(),
+        _REVIEW.topic,
+    )
+    .join(_ROW, _ROW.id == _REVIEW.completion_id)
+    .where(_REVIEW.topic.is_not(None), _REVIEW.undone_at.is_(None))
+)
+_SAID_OF = _SAID.where(_REVIEW.completion_id.in_(_IDS))
+_SAID_NEAR = _SAID.where(_ROW.conversation_id.in_(_IDS))
 
 
 def settled(told: Iterable[Told]) -> dict[str, str]:
@@ -46,20 +62,12 @@ def settled(told: Iterable[Told]) -> dict[str, str]:
 
 async def topics_of(session: AsyncSession, completion_ids: Collection[str]) -> dict[str, str]:
     """The topics of these answers, by id, as far as they are known."""
-    row, review = tables.Completion, tables.Review
-    noted = row.metadata_["topic"].as_string()
-    own = select(row.id, row.conversation_id, noted).where(row.id.in_(completion_ids))
     told: dict[tuple[float, str], Told] = {}
-    for id_, conversation, topic in await session.execute(own):
+    for id_, conversation, topic in await session.execute(_NOTED, {"ids": list(completion_ids)}):
         told[0.0, id_] = (id_, conversation, topic, None)
-    said = (
-        select(review.at, review.id, row.id, row.conversation_id, noted, review.topic)
-        .join(row, row.id == review.completion_id)
-        .where(review.topic.is_not(None), review.undone_at.is_(None))
-    )
     talks = {conversation for _, conversation, _, _ in told.values() if conversation}
-    for where in (review.completion_id.in_(completion_ids), row.conversation_id.in_(talks)):
-        for at, review_id, id_, conversation, topic, word in await session.execute(said.where(where)):
+    for query, ids in ((_SAID_OF, completion_ids), (_SAID_NEAR, talks)):
+        for at, review_id, id_, conversation, topic, word in await session.execute(query, {"ids": list(ids)}):
             told[at, review_id] = (id_, conversation, topic, word)
     found = settled(told[key] for key in sorted(told))
     return {id_: found[id_] for id_ in completion_ids if id_ in found}
