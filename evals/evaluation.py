@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 from pydantic import ValidationError
 
 from evals import answers as asking
@@ -158,6 +159,7 @@ def _report(
     differences = all_differences(board, primary, spec.seed)
     rival = rival_of(board)
     better, worse = changed(board, rival, primary) if rival else ([], [])
+    change = paired(board, rival, primary) if rival else np.zeros(0)
     return EvaluationReport(
         cases=len(cases),
         languages=_counted(case.language for case in cases),
@@ -166,6 +168,8 @@ def _report(
         scores=scores,
         differences=differences,
         gate=decide(_evidence(spec, board, primary, rival, scores, differences)),
+        better=int((change > 0).sum()),
+        worse=int((change < 0).sum()),
         examples_better=better,
         examples_worse=worse,
         changes=told(board, rival, primary, better, worse) if rival else [],

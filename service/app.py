@@ -167,7 +167,7 @@ def _bounds(settings: Settings) -> Bounds:
     context = (server.context_length(base) if here else None) or settings.max_model_len
     return Bounds(
         max_rank=settings.max_lora_rank, longest=min(settings.max_model_len, context) - 1, usual=settings.max_row,
-        width=server.hidden_size(base) if here else None,
+        width=server.hidden_size(base) if here else None, processes=settings.training_processes,
     )  # fmt: skip
 
 

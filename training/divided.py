@@ -24,6 +24,10 @@ class Divided:
     """Of a row, in a batch: they stand in so many blocks of all rows."""
     _loss: torch.Tensor | None = None
     """Of this process's shares of the present step, so far."""
+    _seen = 0
+    """Rows of the present step so far: the next goes to the process whose turn it is, however short the batches are."""
+    _asked = 0
+    """Rows that the reference was asked about."""
 
     def weighed(self, whole: Batch, own: Batch) -> AbstractContextManager[None]:
         """In it the trainer's loss of a share is that share of the whole batch's loss."""
@@ -38,7 +42,8 @@ class Divided:
     def training_step(self: Any, model: Any, inputs: Batch, num_items_in_batch: Any = None) -> torch.Tensor:
         if processes.count() == 1:
             return super().training_step(model, inputs, num_items_in_batch)  # pyrefly: ignore[missing-attribute]
-        own = _share(inputs, self._rows(inputs))
+        own = _share(inputs, self._rows(inputs), self._seen)
+        self._seen += self._rows(inputs)
         loss = torch.zeros((), device=self.args.device)
         model.train()
         if self._rows(own):
@@ -49,20 +54,22 @@ class Divided:
         self._loss = loss if self._loss is None else self._loss + loss
         if not self.accelerator.sync_gradients:
             return torch.zeros_like(loss)
-        whole, self._loss = _add_up(model, self._loss), None
+        whole, self._loss, self._seen = _add_up(model, self._loss), None, 0
         return whole
 
     def compute_ref_log_probs(self: Any, model: Any, inputs: Batch) -> Any:
         """The reference is asked about each row once: what one process hears, all know."""
         if processes.count() == 1:
             return super().compute_ref_log_probs(model, inputs)  # pyrefly: ignore[missing-attribute]
-        own, rows = _share(inputs, self._rows(inputs)), self._rows(inputs)
+        rows, before = self._rows(inputs), self._asked
+        own = _share(inputs, rows, before)
+        self._asked += rows
         found = super().compute_ref_log_probs(model, own) if self._rows(own) else ()  # pyrefly: ignore[missing-attribute]
         heard = processes.gathered([values.cpu() for values in found])
-        wholes = tuple(torch.empty(rows, dtype=values.dtype) for values in heard[0])
+        wholes = tuple(torch.empty(rows, dtype=values.dtype) for values in max(heard, key=len))
         for at, parts in enumerate(heard):
             for whole, part in zip(wholes, parts, strict=False):
-                whole[at :: len(heard)] = part
+                whole[(at - before) % len(heard) :: len(heard)] = part
         return tuple(whole.to(self.args.device) for whole in wholes)
 
     def log(self: Any, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -83,14 +90,14 @@ class Divided:
         return len(batch["input_ids"]) // self.sequences
 
 
-def _share(batch: Batch, rows: int) -> Batch:
-    """This process's rows of a batch, whose columns hold one or more blocks of all rows."""
-    return {name: column[list(_places(len(column), rows))] for name, column in batch.items()}
+def _share(batch: Batch, rows: int, before: int) -> Batch:
+    """This process's rows of a batch after so many others. Its columns hold one or more blocks of all rows."""
+    return {name: column[list(_places(len(column), rows, before))] for name, column in batch.items()}
 
 
-def _places(length: int, rows: int) -> Iterator[int]:
+def _places(length: int, rows: int, before: int) -> Iterator[int]:
     for block in range(0, length, rows):
-        yield from processes.share(range(block, block + rows))
+        yield from processes.share(range(block, block + rows), before)
 
 
 def _add_up(model: Any, loss: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from datasets import Dataset
 from trl.trainer.dpo_config import DPOConfig
 from trl.trainer.dpo_trainer import DPOTrainer
@@ -106,6 +107,27 @@ class _TokenisedDPOTrainer(Replaying, Resumable, Divided, DPOTrainer):
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:
         return dataset
+
+    def _compute_loss(self, model: Any, inputs: Batch, *given: Any, **named: Any) -> Any:
+        """TRL tells the rewards of whole answers whatever the loss; of `sigmoid_norm` they are by the token."""
+        if "sigmoid_norm" not in self.loss_types:
+            return super()._compute_loss(model, inputs, *given, **named)
+        heard: list[torch.Tensor] = []
+        hook = model.register_forward_hook(lambda *said: heard.append(said[-1].log_probs.detach().sum(1)))
+        try:
+            loss = super()._compute_loss(model, inputs, *given, **named)
+        finally:
+            hook.remove()
+        reference = torch.cat([inputs["ref_chosen_logps"], inputs["ref_rejected_logps"]])
+        rewards = self.beta * (heard[0] - reference) / inputs["completion_mask"].sum(1).clamp(min=1)
+        chosen, rejected = rewards.chunk(2)
+        figures = self._metrics["train" if model.training else "eval"]
+        for name, values in (
+            ("chosen", chosen), ("rejected", rejected), ("margins", chosen - rejected),
+            ("accuracies", (chosen > rejected).float()),
+        ):  # fmt: skip
+            figures[f"rewards/{name}"][-1] = values.mean().item()
+        return loss
 
 
 def _preferred(batch: Batch) -> int:

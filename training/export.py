@@ -71,7 +71,8 @@ def _save(
     # The config is part of the adapter's digest: a name instead of this machine's path, a list instead of a set.
     config: Any = model.peft_config["default"]
     config.base_model_name_or_path = spec.base_name
-    config.target_modules = sorted(config.target_modules)
+    if not isinstance(config.target_modules, str):  # a pattern, of an adapter from elsewhere
+        config.target_modules = sorted(config.target_modules)
     try:
         model.save_pretrained(str(side), selected_adapters=["default"], save_embedding_layers=False)
         for file in side.iterdir():

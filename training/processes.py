@@ -26,6 +26,9 @@ LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 PATIENCE = timedelta(days=2)
 """For a word of the others: one may read weights or prove a pass meanwhile. The launcher sees when one has ended."""
 
+LOST = ("connection", "broken pipe", "socket", "timed out", "timeout", "remote process", "aborted")
+"""What is said where another one is gone: by gloo, by NCCL, by torch."""
+
 T = TypeVar("T")
 
 
@@ -128,9 +131,9 @@ def first_then_others(work: Callable[[], T]) -> T:
     return found
 
 
-def share(values: Sequence[T]) -> Sequence[T]:
-    """This one's part: every so many-th, so that what grows along them is shared evenly."""
-    return values[number() :: count()]
+def share(values: Sequence[T], before: int = 0) -> Sequence[T]:
+    """This one's part: every so many-th, so that what grows along them is shared evenly; after so many others."""
+    return values[(number() - before) % count() :: count()]
 
 
 def _said(exchange: Callable[[], Any]) -> None:
@@ -138,4 +141,6 @@ def _said(exchange: Callable[[], Any]) -> None:
     try:
         exchange()
     except RuntimeError as error:
+        if not any(sign in str(error).lower() for sign in LOST):
+            raise  # what they talk through is broken itself
         raise Left(str(error)) from error

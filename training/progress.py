@@ -147,7 +147,7 @@ class StepLines(Says, TrainerCallback):
             total_steps=total,
             tokens=self.tokens,
             seconds_left=round(pace * (total - done), 1) if pace is not None else None,
-            metrics={name: round(value, 6) for name, value in metrics.items()},
+            metrics={name: float(f"{value:.6g}") for name, value in metrics.items()},
         )
 
 

@@ -91,7 +91,7 @@ class Replay:
         """What this process reads in the step after `step` steps, beside its own rows; in parts."""
         begin, end = (general_prompts.reads(self._settings, self._count, at) for at in (step, step + 1))
         count = len(self._replayed)
-        reads = processes.share(range(begin, end if count else begin))
+        reads = processes.share(range(begin, end if count else begin), begin)
         return _parts([self._replayed[at % count] for at in reads])
 
     def measure(self, model: Any) -> tuple[float, float]:

@@ -4,6 +4,7 @@ The stories of `training.dpo` and `training.kto` run parallel. Knows no other me
 """
 
 import itertools
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from trl.trainer.sft_trainer import SFTTrainer
 from service.contract.jobs import TrainingSpec
 from training import data, export, model, output_head, rows, steps
 from training.checkpoint import Resumable
-from training.data import ExampleTokens
+from training.data import IGNORED, ExampleTokens
 from training.divided import Divided
 from training.fitting import fitting
 from training.progress import StepLines
@@ -89,6 +90,19 @@ class _InParts(SFTTrainer):
             super(_InParts, self).training_step(model, part, num_items_in_batch) for part in parts(inputs)
         )
 
+    def prediction_step(self, model: Any, inputs: Any, *given: Any, **named: Any) -> Any:
+        """The held-out loss is a mean over all tokens, as the training loss is over a batch's: transformers takes a mean
+        of batches by their rows, in which the tokens of short answers would weigh more."""
+        found: Any = super().prediction_step(model, inputs, *given, **named)
+        weight = _learned(inputs["labels"]) / len(inputs["labels"]) / self._learned_a_row
+        return found[0] * weight, *found[1:]
+
+    @cached_property
+    def _learned_a_row(self) -> float:
+        """Tokens with loss of a held-out row, on average."""
+        labels: Any = self.eval_dataset
+        return sum(_learned(torch.tensor([row])) for row in labels["labels"]) / len(labels)
+
 
 class _ResumableSFTTrainer(Replaying, Resumable, Divided, _InParts):
     """The same that goes on where it was interrupted. A share of a batch needs no weight: see `_InParts`."""
@@ -105,6 +119,11 @@ def parts(batch: dict[str, torch.Tensor], most: int = model.MICRO_TOKENS) -> lis
         {name: column[order[start:end], : int(lengths[end - 1])] for name, column in batch.items()}
         for start, end in itertools.pairwise([*starts, len(lengths)])
     ]
+
+
+def _learned(labels: torch.Tensor) -> int:
+    """Tokens with loss: the first of a row follows none."""
+    return int((labels[:, 1:] != IGNORED).sum())
 
 
 def _dataset(tokens: list[ExampleTokens]) -> Dataset:

@@ -100,11 +100,23 @@ def points(w: Words, events: list[JobEvent], names: dict[str, str]) -> pandas.Da
 
 
 def figures(events: list[JobEvent]) -> dict[str, tuple[float, float]]:
-    """First and last of each figure that says how the learning went."""
+    """First and last of each figure that says how the learning went, up to the step whose adapter was kept."""
     found: dict[str, tuple[float, float]] = {}
+    kept = next(
+        (
+            event.data["best"]
+            for event in events
+            if event.data.get("code") in ("kept_best", "kept_best_ended")
+        ),
+        None,
+    )
     for event in reversed(events):
         for name in ("train_loss", "valid_loss", "valid_reward_accuracy"):
-            if event.type == "metrics" and name in event.data:
+            if (
+                name in event.data
+                and event.type == "metrics"
+                and (not kept or event.data.get("step", 0) <= kept)
+            ):
                 value = float(event.data[name])
                 found[name] = (found.get(name, (value, value))[0], value)
     return found

@@ -14,6 +14,8 @@ from ui.pages import render
 from ui.words import Words, figure
 
 METHOD, FILE, HELD_OUT, START = "method", "file", "held_out_file", "started_from"
+LOSS = ("loss_type", "beta", "label_smoothing", "sft_weight")
+"""Settings by which the figure itself is another."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def drawn(
         Row(_name(w, name), left.get(name, ""), right.get(name, "")) for name in chosen
         if left.get(name) != right.get(name)
     ]  # fmt: skip
-    unlike = any(left.get(name) != right.get(name) for name in (METHOD, FILE, HELD_OUT, START))
+    unlike = any(left.get(name) != right.get(name) for name in (METHOD, FILE, HELD_OUT, START, *LOSS))
     results, others = _results(w, *one), _results(w, *two)
     reached = [
         Row(w(name), results.get(name, ""), others.get(name, "")) for name in dict.fromkeys([*results, *others])
@@ -90,7 +92,8 @@ def _results(w: Words, job: Job, events: list[JobEvent]) -> dict[str, str]:
             said[name] = w("runs_from_to", first=first, last=last)
     if "valid_reward_accuracy" in found:
         first, last = (round(share * 100) for share in found["valid_reward_accuracy"])
-        said["runs_ranking"] = w("runs_from_to", first=w("percent", n=first), last=w("percent", n=last))
+        ranking = "runs_ranking_kto" if (job.method or {}).get("type") == "kto" else "runs_ranking"
+        said[ranking] = w("runs_from_to", first=w("percent", n=first), last=w("percent", n=last))
     steps = [event for event in events if event.type == "metrics" and event.data.get("step")]
     if steps:
         said["runs_steps"] = str(max(event.data["step"] for event in steps))

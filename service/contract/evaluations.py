@@ -205,8 +205,12 @@ class EvaluationReport(Strict):
     scores: list[Score]
     differences: list[Difference]
     gate: Gate
+    better: int = 0
+    worse: int = 0
+    """How many cases the candidate answers better and worse than the live release (or base). Reports made earlier have
+    but the examples to be counted."""
     examples_better: list[str] = []
-    """Ids of cases that the candidate answers better than the live release (or base)."""
+    """Ids of the first of them, the largest change first."""
     examples_worse: list[str] = []
     changes: list[Change] = []
     """The first few of both with their texts, the worst first, then the best. Reports made earlier have none."""
@@ -216,6 +220,12 @@ class EvaluationReport(Strict):
     taken_over: dict[Contestant, str] = {}
     """Contestants that were not asked again, and the evaluation that their answers are from."""
     seconds: float
+
+    @model_validator(mode="after")
+    def _counted(self) -> "EvaluationReport":
+        self.better = self.better or len(self.examples_better)
+        self.worse = self.worse or len(self.examples_worse)
+        return self
 
 
 class EvaluationCreate(Strict):

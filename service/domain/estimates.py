@@ -255,10 +255,6 @@ def _notes(plan: Plan, look: Look, machine: Machine) -> list[str]:
             f"{machine.processes} processes train together. The time rests on earlier jobs by as many, or on the "
             "formula, which takes the cores as they are and expects nothing more of it."
         )
-        if plan.settings.batch_size % machine.processes:
-            notes.append(
-                f"They cannot divide a batch of {plan.settings.batch_size} evenly: the job would be refused."
-            )
     notes.append("What only weights can show is looked for by the job itself, before its first step.")
     return notes
 

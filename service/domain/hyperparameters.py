@@ -46,6 +46,7 @@ BECAUSE: dict[ChosenCode, str] = {
     "few_rows": "{rows} rows: fewer rows are seen more often.",
     "few_passes": "Few passes: pushed hard, a preference makes good answers less likely too.",
     "batch_kto": "Its KL estimate is a mean over the rows of a step.",
+    "batch_divided": "{processes} processes train together, and divide each batch evenly.",
     "batch_lora": 'LoRA learns best in small batches (Thinking Machines, "LoRA without regret").',
     "usual_rate": "The usual rate of this method for a model of this width, {rate:.3g}; wider models want a lower one.",
     "none_held_out": "Off: no rows are held out.",
@@ -88,6 +89,8 @@ class Bounds:
     """Tokens of the longest row where none are asked for."""
     width: int | None
     """The base model's hidden size."""
+    processes: int = 1
+    """That train one job together, and divide each of its batches evenly."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +125,12 @@ def resolve(run: Run, given: Hyperparameters, *, seed: int) -> tuple[TrainingSet
         "n_epochs", next(n for limit, n in EPOCHS[run.kind] if run.rows < limit),
         "few_rows" if sft else "few_passes", rows=run.rows,
     )  # fmt: skip
-    batch = chosen.take(
-        "batch_size", 8 if run.kind == "kto" or (sft and run.rows >= 2000) else 4,
-        "batch_kto" if run.kind == "kto" else "batch_lora",
-    )  # fmt: skip
+    usual, together = 8 if run.kind == "kto" or (sft and run.rows >= 2000) else 4, run.bounds.processes
+    if usual % together:
+        least = together * 2 if run.kind == "kto" and together % 2 else together  # KTO wants an even number
+        batch = chosen.take("batch_size", least * ceil(usual / least), "batch_divided", processes=together)
+    else:
+        batch = chosen.take("batch_size", usual, "batch_kto" if run.kind == "kto" else "batch_lora")
     rank = _rank(run, given, chosen)
     scaled = _rank_stabilised(run, given, rank, chosen)
     rate = BASE_RATE[run.kind] * min(1.0, (WIDTH / (run.bounds.width or UNKNOWN_WIDTH)) ** NARROWER)

@@ -185,6 +185,12 @@ async def resolved(
         start=await asyncio.to_thread(_settings_of, store, start) if start else None,
     )  # fmt: skip
     settings, reasons = resolve(run, given, seed=wanted.seed or 0)
+    if settings.batch_size % bounds.processes:
+        raise BadInput(
+            f"batch_size is {settings.batch_size}, which the {bounds.processes} processes that train together here "
+            f"cannot divide evenly. Send a multiple of {bounds.processes}, or leave it out.",
+            param="hyperparameters.batch_size",
+        )  # fmt: skip
     if isinstance(given, KtoHyperparameters):
         labels = await asyncio.to_thread(files.count_labels, store.file(training.sha256))
         settings.desirable_weight, settings.undesirable_weight = label_weights(given, *labels)

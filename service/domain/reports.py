@@ -32,9 +32,8 @@ SAID: dict[FindingCode, str] = {
     "under_way_early": "The training has not made its first step yet.",
     "failed_early": "The training failed before its first step, so there is no model to use.",
     "cancelled_early": "The training was cancelled before its first step, so there is no model to use.",
-    "better_pass": "It passed its evaluation on {n} questions: {better} are answered clearly better, {worse} worse.",
-    "better_hold": "Its evaluation on {n} questions holds it back: {better} are answered clearly better, {worse} "
-    "worse.",
+    "better_pass": "It passed its evaluation on {n} questions: {better} are answered better, {worse} worse.",
+    "better_hold": "Its evaluation on {n} questions holds it back: {better} are answered better, {worse} worse.",
     "better_unmeasured": "Whether it answers better was not measured.",
     "better_later": "Whether it answers better is measured after the training.",
     "better_hidden": "Whether it answers better is for reviewers to read.",
@@ -147,12 +146,13 @@ def overfitting(
         values["before"] = losses[0]
         if after[kept] >= losses[0]:
             return found("overfit_useless", **values)
-    if after[kept] > after[best] * (1 + TOLERANCE):
+    # A loss may be negative: that of preferences told to be wrong now and then (`robust`) has no lower bound.
+    if after[kept] - after[best] > TOLERANCE * abs(after[best]):
         return found("overfit_kept", **values)
-    if after[last] > after[kept] * (1 + TOLERANCE):
+    if after[last] - after[kept] > TOLERANCE * abs(after[kept]):
         return found("overfit_avoided", **values)
     train = trained.metrics.get("train_loss") if trained else None
-    if train is not None and train < GAP * after[kept]:
+    if train is not None and 0 < train < GAP * after[kept]:
         return found("overfit_gap", train=train, **values)
     values.setdefault("before", after[min(after)])
     return found("overfit_none", **values)
@@ -225,9 +225,8 @@ def gate(measured: EvaluationReport | None) -> Finding:
     """What the evaluation of its release says."""
     if measured is None:
         return found("better_unmeasured")
-    better, worse = len(measured.examples_better), len(measured.examples_worse)
     code: FindingCode = "better_pass" if measured.gate.verdict == "pass" else "better_hold"
-    return found(code, n=measured.cases, better=better, worse=worse)
+    return found(code, n=measured.cases, better=measured.better, worse=measured.worse)
 
 
 def how_it_ended(job: tables.Job, step: int, total: int | None, trained: TrainingReport | None) -> Finding:

@@ -117,6 +117,7 @@ def test_each_loss_is_the_one_of_its_paper_computed_apart_from_trl(
     trainer = _trainer(run, spec)
     trainer.train()
     found = trainer.evaluate()["eval_loss"]
+    told = next(one for one in reversed(trainer.state.log_history) if "eval_rewards/margins" in one)
     rows_, chosen, lengths, deltas = list(trainer.eval_dataset), [], [], []
     for row in rows_:
         better, worse = (_logprob(trainer.model, row, f"{side}_ids") for side in ("chosen", "rejected"))
@@ -131,6 +132,8 @@ def test_each_loss_is_the_one_of_its_paper_computed_apart_from_trl(
     preference = (((1 - wrong) * right - wrong * flipped) / (1 - 2 * wrong)).mean()
     wanted = preference - spec.settings.sft_weight * sum(chosen) / sum(lengths)
     assert found == pytest.approx(wanted.item(), abs=0.02)
+    assert told["eval_rewards/margins"] == pytest.approx(delta.mean().item(), abs=0.02)
+    assert told["eval_rewards/accuracies"] == pytest.approx((delta > 0).float().mean().item())
 
 
 def test_an_adapter_scaled_by_the_root_of_its_rank_says_so_and_is_gone_on_with_only_so(

@@ -24,7 +24,7 @@ from tests.training.conftest import REPOSITORY, MakeRun, digest, examples, pairs
 from training import dpo, kto, launcher, model, pause, processes, sft
 from training.__main__ import main
 from training.progress import StepLines
-from training.refusal import Refused
+from training.refusal import Left, Refused
 
 pytestmark = pytest.mark.heavy
 
@@ -43,7 +43,7 @@ def _threads_as_they_were():
 
 def in_fp32_and_small_parts(put: Any = setattr) -> None:
     """Rounding to bf16 would hide a wrong weight. A batch of 6 is two parts of 3 rows, the last a 3 and a 1: two
-    processes have uneven shares, and one of them none.
+    processes have uneven shares of a part, which even out, and one of them has none of the last.
     """
     put(torch.cpu, "get_capabilities", dict)
     put(model, "MICRO_BATCH", 3)
@@ -156,6 +156,30 @@ def _addresses_listened_at(launcher: subprocess.Popen[str]) -> set[str]:
                     found |= {one.laddr.ip for one in connections if one.status == psutil.CONN_LISTEN}
         time.sleep(0.2)
     return found
+
+
+def test_rows_go_to_the_process_whose_turn_it_is_however_few_a_forward_pass_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(processes, "count", lambda: 4)
+    taken: dict[int, list[int]] = {}
+    for number in range(4):
+        monkeypatch.setattr(processes, "number", lambda number=number: number)
+        parts = [range(at, at + 2) for at in range(0, 8, 2)]  # a batch of 8 in passes of 2 long rows
+        taken[number] = [row for at, part in enumerate(parts) for row in processes.share(part, 2 * at)]
+    assert taken == {0: [0, 4], 1: [1, 5], 2: [2, 6], 3: [3, 7]}
+
+
+def test_what_breaks_the_talk_itself_is_no_process_that_left() -> None:
+    def fails(said: str) -> None:
+        raise RuntimeError(said)
+
+    with pytest.raises(Left):
+        processes._said(
+            lambda: fails("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1")
+        )
+    with pytest.raises(RuntimeError, match="shared memory"):
+        processes._said(lambda: fails("ncclUnhandledCudaError: Error while creating shared memory segment"))
 
 
 def test_a_batch_that_cannot_be_divided_evenly_and_more_processes_than_gpus_are_refused(

@@ -24,6 +24,34 @@ def test_parts_hold_so_many_tokens_and_every_row_once() -> None:
     assert sum(int(part["attention_mask"].sum()) for part in found) == sum(lengths)
 
 
+def test_the_held_out_loss_is_a_mean_over_tokens_however_long_the_rows_are(
+    make_run: MakeRun, tiny_base: str
+) -> None:
+    held_out = examples(3, start=50)
+    held_out[0]["messages"][-1]["content"] *= 12
+    run, spec = make_run("held", "sft", tiny_base, examples(8), held_out, batch_size=4)
+    chat = model.load_chat(tiny_base)
+    found = rows.read(run, spec)
+    learned, kept = (
+        data.examples(chat, part, spec.settings.max_length) for part in (found.train, found.held_out)
+    )
+    trainer = sft.make_trainer(run, spec, chat, learned, kept, StepLines(run))
+    said = []
+    for at_once in (1, 3):
+        trainer.args.per_device_eval_batch_size = at_once
+        said.append(trainer.evaluate()["eval_loss"])
+    lost, counted = 0.0, 0
+    for row in kept:
+        ids, labels = torch.tensor([row.input_ids]), torch.tensor([row.labels])
+        with torch.no_grad():
+            logits = trainer.model(input_ids=ids).logits[0, :-1].float()
+        lost += torch.nn.functional.cross_entropy(
+            logits, labels[0, 1:], ignore_index=data.IGNORED, reduction="sum"
+        ).item()
+        counted += int((labels[0, 1:] != data.IGNORED).sum())
+    assert said == pytest.approx([lost / counted] * 2, rel=0.005)
+
+
 def test_loss_and_gradient_do_not_depend_on_the_parts(
     make_run: MakeRun, tiny_base: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

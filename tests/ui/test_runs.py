@@ -65,6 +65,33 @@ def test_distances_of_other_data_or_another_method_are_not_set_against_each_othe
     assert "Started from release 4 base model" in rows(page)
 
 
+def test_what_a_run_reached_is_that_of_the_step_that_was_kept_by_its_method_s_own_name():
+    kept = JobEvent(
+        id="e",
+        created_at=910,
+        level="info",
+        message="",
+        type="message",
+        data={"code": "kept_best", "best": 3},
+    )
+    later = [
+        kept,
+        step(4, 900, valid_loss=0.9, valid_reward_accuracy=0.1),
+        step(3, 800, valid_loss=0.5),
+        *EVENTS[2:],
+    ]
+    told = rows(drawn(EN, (job(), later), (job(method={"type": "kto", "kto": {}}), EVENTS)))
+    assert "Distance to the rows kept aside 0.690 → 0.500 0.690 → 0.400" in told
+    assert "Pairs kept aside ranked rightly 50% → 50% –" in told
+    assert "Ratings kept aside told rightly – 50% → 75%" in told
+
+
+@pytest.mark.parametrize("other", [{"beta": 5.0}, {"loss_type": "robust"}, {"sft_weight": 0.5}])
+def test_distances_by_another_loss_are_not_set_against_each_other(other: dict[str, Any]):
+    changed = job(hyperparameters={"n_epochs": 3, "beta": 0.1, "use_rslora": False, **other})
+    assert EN("runs_unlike") in drawn(EN, (job(), EVENTS), (changed, EVENTS))
+
+
 def test_two_runs_of_the_same_settings_are_said_to_be_so():
     assert EN("runs_same") in drawn(EN, (job(), EVENTS), (job(id="ftjob-2"), EVENTS))
 

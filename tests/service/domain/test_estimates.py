@@ -164,7 +164,6 @@ def test_several_processes_take_so_many_times_the_memory_and_no_less_time():
     assert (together.memory_bytes.low, together.memory_bytes.high) == (6e9, 13.5e9)
     assert "3 processes train together, each with a copy" in together.memory_bytes.because
     assert together.seconds == alone.seconds
-    assert "They cannot divide a batch of 4 evenly: the job would be refused." in together.notes
 
 
 async def test_only_jobs_of_the_same_method_and_base_count_and_of_them_the_newest(

@@ -37,10 +37,27 @@ def reasoned(
     kind: TrainingKind, given: Hyperparameters = AUTO, **more: Any
 ) -> tuple[TrainingSettings, dict[str, Chosen]]:
     bounds = replace(
-        BOUNDS, **{name: more.pop(name) for name in ("width", "max_rank", "longest") if name in more}
+        BOUNDS,
+        **{name: more.pop(name) for name in ("width", "max_rank", "longest", "processes") if name in more},
     )
     run = Run(**{"kind": kind, "rows": 600, "held_out": 50, "bounds": bounds} | more)
     return resolve(run, given, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "processes", "batch"),
+    [
+        ("sft", AUTO, 2, 4), ("sft", AUTO, 8, 8), ("sft", AUTO, 3, 6), ("dpo", DpoHyperparameters(), 5, 5),
+        ("kto", KtoHyperparameters(), 8, 8), ("kto", KtoHyperparameters(), 3, 12), ("kto", KtoHyperparameters(), 6, 12),
+    ],
+)  # fmt: skip
+def test_a_batch_that_was_left_to_the_service_is_one_that_all_processes_can_divide(
+    kind: TrainingKind, given: Hyperparameters, processes: int, batch: int
+):
+    settings, reasons = reasoned(kind, given, processes=processes)
+    assert settings.batch_size == batch
+    divided = reasons["batch_size"].code == "batch_divided"
+    assert divided == (reasoned(kind, given)[0].batch_size % processes > 0)
 
 
 def test_what_was_given_is_kept_and_needs_no_reason():

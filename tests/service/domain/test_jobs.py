@@ -1,5 +1,6 @@
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import update
@@ -187,6 +188,18 @@ def rated(*labels: bool) -> bytes:
         for at, label in enumerate(labels)
     ]
     return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+async def test_a_batch_that_the_processes_here_cannot_divide_is_refused_when_the_job_is_asked_for(
+    world: World, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(globals(), "BOUNDS", replace(BOUNDS, processes=3))
+    with pytest.raises(
+        BadInput, match="batch_size is 4, which the 3 processes .* Send a multiple of 3"
+    ) as refusal:
+        await create(world, hyperparameters={"batch_size": 4})
+    assert refusal.value.param == "hyperparameters.batch_size"
+    assert jobs.shown(await create(world)).hyperparameters["batch_size"] == 6
 
 
 async def test_a_kto_job_shows_every_setting_resolved(world: World):

@@ -30,6 +30,8 @@ TRAINED = TrainingReport(
         ([1.0, 1.2, 1.1], {}, "overfit_useless"),
         ([1.0, 0.5, 0.4], {"metrics": {"train_loss": 0.1}}, "overfit_gap"),
         ([1.0], {}, "overfit_unmeasured"),
+        ([0.9, 0.1, -0.3], {"metrics": {"train_loss": -0.5}}, "overfit_none"),
+        ([0.9, -0.3, -0.2], {}, "overfit_kept"),
     ],
 )
 def test_learning_by_heart_is_told_by_the_written_rule(losses: list[float], change: dict, code: str):

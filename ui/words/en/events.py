@@ -66,6 +66,7 @@ SENTENCES: dict[str, str] = {
     "chosen_few_rows": "{rows} rows: fewer rows are seen more often.",
     "chosen_few_passes": "Few passes: pushed hard, a preference makes good answers less likely too.",
     "chosen_batch_kto": "This method learns from comparisons within a step.",
+    "chosen_batch_divided": "{processes} processes train together and divide each batch evenly.",
     "chosen_batch_lora": "LoRA learns best in small batches (Thinking Machines, “LoRA without regret”).",
     "chosen_usual_rate": "The usual rate of this method for a model of this width, {rate}; wider models want a lower one.",
     "chosen_none_held_out": "Off: no rows are held out.",

@@ -131,6 +131,7 @@ SENTENCES: dict[str, str] = {
     "because_few_rows": "There are {n} rows: fewer rows are seen more often.",
     "because_few_rows_one": "There is 1 row: fewer rows are seen more often.",
     "because_few_passes": "A few times only: pushed too hard, a preference makes good answers rarer as well.",
+    "because_batch_divided": "It is as many as the {processes} processes that train together can divide evenly.",
     "because_batch_lora": "It learns best in small groups.",
     "because_batch_kto": "This way of learning compares rows with each other, so it needs more of them at once.",
     "because_usual_rate": "What has proved right for a model of this size.",

@@ -69,6 +69,7 @@ SENTENCES: dict[str, str] = {
     "chosen_few_rows": "Moins il y a de lignes ({rows} ici), plus elles sont relues.",
     "chosen_few_passes": "Peu de passages : poussée trop loin, une préférence rend aussi les bonnes réponses moins probables.",
     "chosen_batch_kto": "Cette méthode apprend en comparant les lignes d’un même pas.",
+    "chosen_batch_divided": "{processes} processus entraînent ensemble et se partagent chaque lot également.",
     "chosen_batch_lora": "LoRA apprend mieux par petits lots (Thinking Machines, « LoRA without regret »).",
     "chosen_usual_rate": "Le taux habituel de cette méthode pour un modèle de cette largeur, {rate} ; un modèle plus large en veut un plus faible.",
     "chosen_none_held_out": "Désactivé : aucune ligne n’est réservée.",

@@ -131,6 +131,7 @@ SENTENCES: dict[str, str] = {
     "because_few_rows": "Il y a {n} lignes : moins il y en a, plus elles sont vues souvent.",
     "because_few_rows_one": "Il y a {n} ligne : moins il y en a, plus elles sont vues souvent.",
     "because_few_passes": "Peu de fois seulement : trop poussée, une préférence rend aussi les bonnes réponses plus rares.",
+    "because_batch_divided": "C’est un nombre que les {processes} processus qui entraînent ensemble peuvent se partager.",
     "because_batch_lora": "C’est en petits groupes qu’il apprend le mieux.",
     "because_batch_kto": "Cette façon d’apprendre compare des lignes entre elles : il lui en faut davantage à la fois.",
     "because_usual_rate": "Ce qui a fait ses preuves pour un modèle de cette taille.",
