@@ -8,10 +8,12 @@ break the law. Knows no model.
 """
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+from jinja2 import TemplateError
 
 from service.contract.chat import Message
 from service.contract.datasets import Example, PreferencePair, RatedCompletion
@@ -35,20 +37,31 @@ class Chat:
         """What the stop tokens are as text."""
         return [self.tokenizer.decode([token]) for token in self.stops]
 
-    def ids(self, messages: list[Message], *, answer_next: bool = False) -> list[int]:
-        """Token ids of a conversation as the template renders it, the generation prompt if asked for."""
-        rendered = self.tokenizer.apply_chat_template(
-            plain(messages), add_generation_prompt=answer_next, tokenize=True, return_dict=True
-        )
+    def ids(self, messages: list[Message], *, answer_next: bool = False, name: str = "") -> list[int]:
+        """Token ids of a conversation as the template renders it, the generation prompt if asked for.
+
+        Raises `Refused` with code `template_refuses` where a template takes no such conversation.
+        """
+        try:
+            rendered = self.tokenizer.apply_chat_template(
+                plain(messages), add_generation_prompt=answer_next, tokenize=True, return_dict=True
+            )
+        except TemplateError as error:
+            raise Refused(
+                "template_refuses",
+                f"{name or 'A conversation'}: the base model's chat template refuses it ({error}). Change the row as "
+                "it asks for, or leave it out.",
+                name or None,
+            ) from None
         return list(rendered["input_ids"])
 
     def answer(self, name: str, prompt: list[Message], answer: Message) -> tuple[list[int], list[int]]:
         """`(prompt ids, completion ids)`; the completion ends with a stop token and holds no other.
 
-        Raises `Refused` with code `not_a_prefix`, `no_end_of_turn` or `end_of_turn_inside`.
+        Raises `Refused` with code `template_refuses`, `not_a_prefix`, `no_end_of_turn` or `end_of_turn_inside`.
         """
-        before = self.ids(prompt, answer_next=True)
-        whole = self.ids([*prompt, answer])
+        before = self.ids(prompt, answer_next=True, name=name)
+        whole = self.ids([*prompt, answer], name=name)
         if whole[: len(before)] != before:
             raise Refused(
                 "not_a_prefix",
@@ -237,10 +250,18 @@ def mismatched(rows: list[RatedTokens], pool: list[RatedTokens], max_length: int
     `pool` begins with `rows`; the nearest fitting row before each is taken, round the end. Raises `Refused`
     with code `no_mismatch`, naming the row.
     """
-    return [
-        _mismatched(row, (pool[at - back] for back in range(1, len(pool))), max_length)
-        for at, row in enumerate(rows)
-    ]
+    return [_mismatched(row, _before(pool, at), max_length) for at, row in enumerate(rows)]
+
+
+def unmatched(rows: list[RatedTokens], pool: list[RatedTokens], max_length: int) -> set[str]:
+    """Names of the rows for which there is no such completion."""
+    alone: set[str] = set()
+    for at, row in enumerate(rows):
+        try:
+            _mismatched(row, _before(pool, at), max_length)
+        except Refused:
+            alone.add(row.name)
+    return alone
 
 
 def last_answer(chat: Chat, named: NamedRow) -> tuple[list[int], list[int]]:
@@ -285,6 +306,10 @@ def _ends(row: ExampleTokens | PairTokens | RatedTokens) -> list[int]:
     return [label for label in row.labels if label != IGNORED][-1:]
 
 
+def _before(pool: list[RatedTokens], at: int) -> Iterator[RatedTokens]:
+    return (pool[at - back] for back in range(1, len(pool)))
+
+
 def _mismatched(row: RatedTokens, others: Iterable[RatedTokens], max_length: int) -> list[int]:
     for other in others:
         fits = len(row.prompt_ids) + len(other.completion_ids) <= max_length
@@ -301,7 +326,7 @@ def _mismatched(row: RatedTokens, others: Iterable[RatedTokens], max_length: int
 
 def _example(chat: Chat, name: str, messages: list[Message]) -> ExampleTokens:
     """Label every assistant message of weight 1, each located by rendering the conversation up to it."""
-    whole = chat.ids(messages)
+    whole = chat.ids(messages, name=name)
     labels = [IGNORED] * len(whole)
     end = 0
     for at, message in enumerate(messages):

@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from service.contract import fingerprint, folder
 from service.contract.blocklist import Blocklist
@@ -18,8 +18,8 @@ from service.contract.estimates import Finding, Look, ShownRow, ShownSequence, S
 from service.contract.fingerprint import base_sha256
 from service.contract.jobs import TrainingSettings, TrainingSpec
 from training import data, general_prompts, memory, reading_back, rendering, rows, start_adapter, tokenizer
-from training.data import IGNORED, Chat, ExampleTokens, PairTokens
-from training.fitting import unfit
+from training.data import IGNORED, Chat, ExampleTokens, PairTokens, RatedTokens
+from training.fitting import matched, unfit
 from training.refusal import Refused
 from training.rendering import Tokens
 from training.rows import NamedRow, Rows
@@ -46,7 +46,7 @@ def look(run: Path, spec: TrainingSpec) -> Look:
     base = Path(spec.base_model)
     chat = tokenizer.load_chat(base)
     faults, of_start = _Faults(), _Faults()
-    unseen, set_aside = list(UNSEEN), 0
+    unseen, set_aside, aside = list(UNSEEN), 0, list[NamedRow]()
     if sampled := _is_large(run / folder.TRAIN):
         unseen += WITH_WHOLE_FILE
         found, count = _sample(run / folder.TRAIN, spec.kind)
@@ -57,15 +57,21 @@ def look(run: Path, spec: TrainingSpec) -> Look:
         _look_for_held_out(run, spec, whole, faults)
         set_aside = len(rows.repeated(whole))
         found, count = _spread(whole.train, ROWS), len(whole.train)
+        aside = _spread(whole.held_out, ROWS)
     fit = [named for named in found if unfit(chat, named, spec) is None] or found
+    aside = [named for named in aside if unfit(chat, named, spec) is None]
     tokens = [token for named in fit if (token := _tokens(chat, named, spec, faults)) is not None]
+    held_out = [token for named in aside if (token := _tokens(chat, named, spec, faults)) is not None]
     if spec.kind == "kto" and not sampled and len(tokens) == count:
-        faults.of(lambda: _look_for_both_labels(tokens, spec.settings))
+        rated = cast(list[RatedTokens], tokens)
+        rest = matched(Rows(fit, []), rated, [], spec, lambda *_, **__: None)[1]
+        faults.of(lambda: _look_for_both_labels(rest, spec.settings))
     elif spec.kind == "kto" and not sampled:
         unseen += LABELS
     rendering.write(run, chat, found, [one for one in tokens if one.length <= spec.settings.max_length])
     share = count / len(tokens) if tokens else 0.0
     longest = max((token.length for token in tokens), default=0)
+    read = max([longest, *(token.length for token in held_out)])
     if spec.start_adapter is not None:
         start = Path(spec.start_adapter)
         of_start.of(lambda: start_adapter.check(start, spec))
@@ -86,7 +92,7 @@ def look(run: Path, spec: TrainingSpec) -> Look:
         findings=[*faults.found, *of_start.found], not_looked_at=unseen,
         shown=[_shown(chat, token) for token in _spread(tokens, SHOWN)], rank=spec.settings.lora_rank,
         shape=memory.shape(base, spec.settings.lora_rank),
-        memory_bytes=memory.expected(base, spec.kind, spec.settings, longest),
+        memory_bytes=memory.expected(base, spec.kind, spec.settings, read),
     )  # fmt: skip
 
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 from service.contract.datasets import Origin, Row
 from service.contract.jobs import TrainingSpec
 from training import data
-from training.data import Chat
+from training.data import Chat, RatedTokens
 from training.refusal import Refused
 from training.rows import NamedRow, Rows, parts
 
-UNFIT = {"row_too_long", "end_of_turn_inside", "not_a_prefix"}
+UNFIT = {"row_too_long", "end_of_turn_inside", "not_a_prefix", "template_refuses"}
 """Codes of refusals of a row for its text alone."""
 AROUND = 32
 """Tokens that a chat template puts around a message, at the very most: a token holds at least one byte of its text."""
@@ -35,6 +35,31 @@ def fitting(chat: Chat, found: Rows, spec: TrainingSpec, say: Callable[..., None
             "unfit", n=left, most=spec.settings.max_length,
         )  # fmt: skip
     return replace(found, train=sides[0], held_out=sides[1])
+
+
+def matched(
+    found: Rows,
+    learned: list[RatedTokens],
+    held_out: list[RatedTokens],
+    spec: TrainingSpec,
+    say: Callable[..., None],
+) -> tuple[Rows, list[RatedTokens], list[RatedTokens]]:
+    """Rated completions without those of feedback behind whose prompt no other answer fits, which is said; all of them
+    where that would leave nothing."""
+    feedback = {
+        named.name for named in (*found.train, *found.held_out) if isinstance(named.row.tailorbird, Origin)
+    }
+    most = spec.settings.max_length
+    alone = feedback & (
+        data.unmatched(learned, learned, most) | data.unmatched(held_out, held_out + learned, most)
+    )
+    if not alone or all(row.name in alone for row in learned):
+        return found, learned, held_out
+    say(f"{len(alone)} rated answers of feedback are left out: their question is so long that no other answer fits "
+        f"behind it in {most} tokens.", "unmatched", n=len(alone), most=most)  # fmt: skip
+    kept = [[row for row in side if row.name not in alone] for side in (learned, held_out)]
+    sides = [[named for named in side if named.name not in alone] for side in (found.train, found.held_out)]
+    return replace(found, train=sides[0], held_out=sides[1]), kept[0], kept[1]
 
 
 def unfit(chat: Chat, named: NamedRow, spec: TrainingSpec) -> Refused | None:

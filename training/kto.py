@@ -24,7 +24,7 @@ from training import data, export, model, output_head, processes, rows, steps
 from training.checkpoint import Resumable
 from training.data import IGNORED, RatedTokens
 from training.divided import Batch, Divided
-from training.fitting import fitting
+from training.fitting import fitting, matched
 from training.progress import StepLines
 from training.refusal import Refused
 from training.replay import Replaying
@@ -49,8 +49,10 @@ def prepare(run: Path, spec: TrainingSpec, lines: StepLines) -> steps.Ready:
     rows.tell(found, lines)
     chat = model.load_chat(Path(spec.base_model))
     found = fitting(chat, found, spec, lines)
-    learned = data.in_turn(data.rated(chat, found.train, spec.settings.max_length), spec.settings.seed)
+    learned = data.rated(chat, found.train, spec.settings.max_length)
     held_out = data.rated(chat, found.held_out, spec.settings.max_length)
+    found, learned, held_out = matched(found, learned, held_out, spec, lines)
+    learned = data.in_turn(learned, spec.settings.seed)
     lines(data.facts(chat, learned, "rated completions"), "facts_kto", **data.figures(learned))
     desirable = sum(row.label for row in learned)
     lines(

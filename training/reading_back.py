@@ -6,23 +6,28 @@ Knows no trainer and no weights: `training.preflight` looks at batches with it, 
 
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 from service.contract.chat import Message
-from service.contract.datasets import Example, PreferencePair, Row, is_missing
+from service.contract.datasets import Example, Origin, PreferencePair, Row, is_missing
 from training.data import Chat, wrong_template
 from training.refusal import Refused
+from training.rows import prompt_messages
 
 OURS = "This is a fault of the training code or its libraries and not of the rows; nothing was trained."
 
 
 def check_text(name: str, row: Row) -> None:
-    """Refuse an answer that is a missing value. Code `nan_row`."""
-    for answer in answers(row):
-        if is_missing(answer.text()):
+    """Refuse an answer that is a missing value, and a question, unless a person asked it. Code `nan_row`."""
+    said = [("answer", answer) for answer in answers(row)]
+    if not isinstance(row.tailorbird, Origin):
+        said += [("question", message) for message in prompt_messages(row) if message.role == "user"]
+    for what, message in said:
+        if is_missing(message.text()):
             raise Refused(
                 "nan_row",
-                f"{name}: the answer is '{answer.text().strip()}', which is what a missing value becomes when a "
-                "table is saved as text. Write the answer, or remove the row.",
+                f"{name}: the {what} is '{message.text().strip()}', which is what a missing value becomes when a "
+                f"table is saved as text. Write the {what}, or remove the row.",
                 name,
             )
 
@@ -41,7 +46,7 @@ def check_loss(chat: Chat, name: str, row: Row, told: list[Message], stretches: 
         )
         if chat.tokenizer.unk_token_id in stretch:
             wanted = text  # what the tokenizer does not know cannot be read back
-        more = text.replace(wanted, "", 1)
+        more = text.replace(wanted, "", 1).replace(_put_before(chat), "", 1)
         if len(stretches) > len(told) or any(other and other in more for other in others):
             raise Refused(
                 "user_tokens_in_loss",
@@ -80,6 +85,17 @@ def _all(row: Row) -> list[Message]:
     if isinstance(row, Example):
         return row.messages
     return row.input.messages if isinstance(row, PreferencePair) else row.prompt
+
+
+@lru_cache(maxsize=4)
+def _put_before(chat: Chat) -> str:
+    """What the template itself begins an answer with, where it does: empty thoughts, of models that think."""
+    asked, answer = [{"role": "user", "content": "?"}], {"role": "assistant", "content": "0123456789"}
+    before = chat.tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+    whole = chat.tokenizer.apply_chat_template([*asked, answer], tokenize=False)
+    return (
+        _letters(whole.removeprefix(before).split(answer["content"])[0]) if whole.startswith(before) else ""
+    )
 
 
 def _letters(text: str) -> str:

@@ -8,7 +8,7 @@ Knows no tokenizer: a refusal here costs no model load.
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,11 @@ def parts(row: Row) -> list[list[Message]]:
 
 
 def plain(messages: list[Message]) -> list[dict[str, Any]]:
-    """Messages as the chat template takes them: role and text only."""
-    return [{"role": message.role, "content": message.text()} for message in messages]
+    """Messages as the chat template takes them, role and text only; `developer` is `system`, as it is served."""
+    return [
+        {"role": "system" if message.role == "developer" else message.role, "content": message.text()}
+        for message in messages
+    ]
 
 
 def _refuse_too_much(size: int, free: int) -> None:
@@ -219,16 +222,30 @@ def repeated(rows: Rows) -> set[int]:
     near = Near(set(asked) - form if len(asked) >= GRAM else set() for asked in held)
     found: set[int] = set()
     for named in rows.train if held else ():
-        asked = _asked(named.row)
-        found.update(same.get(" ".join(asked), ()))
-        if len(asked) >= GRAM:
-            found.update(near.find(set(asked) - form))
+        for asked in _asked_in(named.row):
+            found.update(same.get(" ".join(asked), ()))
+            if len(asked) >= GRAM:
+                found.update(near.find(set(asked) - form))
     return found
 
 
 def _asked(row: Row) -> list[str]:
     """All that a person says before the answer; without a word, the text as it is."""
-    text = "\n".join(message.text() for message in prompt_messages(row) if message.role == "user")
+    return _said_by_person(prompt_messages(row))
+
+
+def _asked_in(row: Row) -> Iterator[list[str]]:
+    """The same before each answer that is learned: a held-out conversation may be the beginning of a longer one."""
+    if not isinstance(row, Example):
+        yield _asked(row)
+        return
+    for at, message in enumerate(row.messages):
+        if message.role == "assistant" and (message.model_extra or {}).get("weight") != 0:
+            yield _said_by_person(row.messages[:at])
+
+
+def _said_by_person(messages: list[Message]) -> list[str]:
+    text = "\n".join(message.text() for message in messages if message.role == "user")
     return words(text) or [text]
 
 

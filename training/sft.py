@@ -91,7 +91,7 @@ class _InParts(SFTTrainer):
         )
 
     def prediction_step(self, model: Any, inputs: Any, *given: Any, **named: Any) -> Any:
-        """The held-out loss is a mean over all tokens, as the training loss is over a batch's: transformers takes a mean
+        """The held-out loss is a mean over all tokens, as the training loss is over a batch's; transformers takes one
         of batches by their rows, in which the tokens of short answers would weigh more."""
         found: Any = super().prediction_step(model, inputs, *given, **named)
         weight = _learned(inputs["labels"]) / len(inputs["labels"]) / self._learned_a_row

@@ -16,6 +16,7 @@ from training import checkpoint, export, memory, model, passes, preflight, proce
 from training.data import Chat
 from training.early_stopping import EarlyStopping
 from training.progress import StepLines
+from training.reading_back import check_text
 from training.rows import Rows
 
 
@@ -63,6 +64,8 @@ def check(ready: Ready, spec: TrainingSpec) -> None:
     """Look at what the trainer will be given, before its first step. Raises `Refused`."""
     names = [row.name for row in ready.learned]
     preflight.check(ready.trainer, ready.chat, spec, ready.found.train, names)
+    for named in ready.found.held_out:
+        check_text(named.name, named.row)
 
 
 def report(

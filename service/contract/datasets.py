@@ -65,7 +65,7 @@ class Example(Wire):
 
     @model_validator(mode="after")
     def _teaches_something(self) -> "Example":
-        _only_conversation_roles(self.messages)
+        _without_tools(self, self.messages)
         if self.messages[-1].role != "assistant":
             raise ValueError("the last message must be of role 'assistant': it is what the model learns")
         for at, message in enumerate(self.messages, 1):
@@ -92,7 +92,8 @@ class PreferencePair(Wire):
 
     @model_validator(mode="after")
     def _prefers_something(self) -> "PreferencePair":
-        _only_conversation_roles(self.input.messages)
+        answers = [*self.preferred_output, *self.non_preferred_output]
+        _without_tools(self.input, [*self.input.messages, *answers])
         if self.input.messages[-1].role != "user":
             raise ValueError("the last message of 'input' must be of role 'user'")
         for name in ("preferred_output", "non_preferred_output"):
@@ -115,7 +116,7 @@ class RatedCompletion(Wire):
 
     @model_validator(mode="after")
     def _rates_something(self) -> "RatedCompletion":
-        _only_conversation_roles(self.prompt)
+        _without_tools(self, [*self.prompt, *self.completion])
         if self.prompt[-1].role != "user":
             raise ValueError("the last message of 'prompt' must be of role 'user'")
         if self.completion[0].role != "assistant" or not self.completion[0].text().strip():
@@ -232,7 +233,15 @@ def describe(error: ValidationError) -> str:
     return f"'{path}': {message}{more}." if path else f"{message}{more}."
 
 
-def _only_conversation_roles(messages: list[Message]) -> None:
+def _without_tools(of: Wire, messages: list[Message]) -> None:
+    """Calls of tools are no part of what is trained: the model would learn to announce one, and to stop. Nor is what a
+    row says of tools part of its prompt, as it would be of the one that is served."""
     for message in messages:
         if message.role == "tool":
             raise ValueError("messages of role 'tool' cannot be trained on yet; leave those rows out")
+        if any((message.model_extra or {}).get(name) for name in ("tool_calls", "function_call")):
+            raise ValueError("calls of tools cannot be trained on yet; leave those rows out")
+    if any((of.model_extra or {}).get(name) for name in ("tools", "functions")):
+        raise ValueError(
+            "calls of tools cannot be trained on yet, nor rows with 'tools'; leave those rows out"
+        )

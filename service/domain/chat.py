@@ -133,8 +133,11 @@ def messages_as_sent(route: Route, messages: list[Message]) -> list[dict[str, An
 
 
 def _as_sent(message: Message) -> dict[str, Any]:
-    """No open model was trained on `developer`, and few templates can write a message without content."""
+    """No open model was trained on `developer`, and few templates can write a message without content. Parts are one
+    text, as they are for the trainer: the engine would put a line's end between them."""
     sent = {"content": ""} | message.model_dump(exclude_none=True)
+    if isinstance(message.content, list):
+        sent["content"] = message.text()
     return sent | {"role": "system"} if message.role == "developer" else sent
 
 

@@ -27,6 +27,7 @@ MENDS = {
 
 FROM_CONTRACT = (
     ("role 'tool'", "tool_message"),
+    ("calls of tools", "tool_message"),
     ("of role 'assistant', is empty", "empty_field"),
     ("last message", "last_message"),
     ("are the same", "same_answers"),

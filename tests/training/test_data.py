@@ -97,6 +97,19 @@ def test_a_template_that_changes_the_prompt_once_an_answer_follows_is_refused(ch
     assert refusal.value.code == "not_a_prefix"
 
 
+def test_a_conversation_that_a_template_does_not_take_is_refused_by_its_row_with_what_the_template_said(
+    chat: Chat,
+) -> None:
+    kept = chat.tokenizer.chat_template
+    chat.tokenizer.chat_template = "{{ raise_exception('roles must take turns') }}" + kept
+    try:
+        with pytest.raises(Refused, match=r"train.jsonl line 7.*\(roles must take turns\)") as refusal:
+            data.examples(chat, [_example(("user", "Hi"), ("user", "?"), ("assistant", "Hello"))], 100)
+    finally:
+        chat.tokenizer.chat_template = kept
+    assert refusal.value.code == "template_refuses"
+
+
 def test_a_template_whose_answers_never_end_is_refused(chat: Chat) -> None:
     endless = Chat(chat.tokenizer, frozenset({299}))
     with pytest.raises(Refused) as refusal:

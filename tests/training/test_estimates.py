@@ -94,6 +94,17 @@ def test_held_out_rows_and_labels_of_one_kind_are_found(make_run: MakeRun, tiny_
     assert [finding.code for finding in look.findings] == ["one_label"]
 
 
+def test_held_out_rows_are_looked_at_as_the_job_will(make_run: MakeRun, tiny_base: Path) -> None:
+    held_out = examples(3, start=50)
+    held_out[0]["messages"][1]["content"] = "nan"
+    held_out[2]["messages"][1]["content"] = "word " * 400
+    look = estimates.look(*make_run("run", "sft", tiny_base, examples(4), held_out, max_length=256))
+    assert {(one.code, one.row) for one in look.findings} == {
+        ("nan_row", "validation.jsonl line 1"), ("row_too_long", "validation.jsonl line 3"),
+    }  # fmt: skip
+    assert look.rows == look.rows_looked_at == 4
+
+
 def test_a_template_that_leaves_the_answers_end_out_is_named(
     make_run: MakeRun, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,14 +1,16 @@
 """A row of feedback that cannot be learned from is left out and counted; anybody else's is refused by its name."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from service.contract import folder
+from service.contract.datasets import RatedCompletion
 from service.contract.estimates import Look
 from tests.training.conftest import MakeRun, examples, pairs, rated
-from training import estimates, model, rows, sft
+from training import data, estimates, kto, model, rows, sft
 from training.fitting import fitting, unfit
 from training.progress import StepLines
 from training.refusal import Refused
@@ -71,6 +73,30 @@ def test_where_no_row_fits_the_first_is_refused(make_run: MakeRun, tiny_base: Pa
         fitting(chat, found, spec, print)
     assert refusal.value.code == "row_too_long"
     assert unfit(chat, found.train[0], spec) is not None
+
+
+@pytest.mark.parametrize("feedback", [True, False])
+def test_a_rating_behind_whose_prompt_no_other_answer_fits_stops_no_round(
+    make_run: MakeRun, tiny_base: Path, *, feedback: bool
+) -> None:
+    made = [copy.deepcopy(one) for one in rated(8)]
+    made[2]["prompt"][-1]["content"] += " and so on" * 40
+    made[2]["completion"][0]["content"] = "No."
+    chat = model.load_chat(tiny_base)
+    [row] = data.rated(chat, [rows.NamedRow("one", RatedCompletion.model_validate(made[2]))], 10_000)
+    if feedback:
+        made = [one | {"tailorbird": origin(at)} for at, one in enumerate(made)]
+    run, spec = make_run("run", "kto", tiny_base, made, max_length=row.length)
+    look = estimates.look(run, spec)
+    if not feedback:
+        assert [(one.code, one.row) for one in look.findings] == [("no_mismatch", "train.jsonl line 3")]
+        with pytest.raises(Refused, match="train.jsonl line 3"):
+            kto.prepare(run, spec, StepLines(run))
+        return
+    assert look.findings == []
+    ready = kto.prepare(run, spec, StepLines(run))
+    assert len(ready.learned) == len(ready.found.train) == len(ready.trainer.train_dataset) == 7
+    assert "unmatched" in [line.get("code") for line in folder.read_lines(run / folder.PROGRESS)]
 
 
 def test_a_job_learns_from_the_rest_and_says_so(make_run: MakeRun, tiny_base: Path) -> None:

@@ -8,11 +8,13 @@ import pytest
 import torch
 
 from service.contract import folder
+from service.contract.datasets import Example
 from service.contract.jobs import TrainingSpec
 from tests.training.conftest import TEMPLATE, MakeRun, Rows, examples, pairs, rated, start_run
-from training import data, dpo, kto, model, sft
-from training.data import IGNORED, ExampleTokens
+from training import data, dpo, kto, model, reading_back, sft
+from training.data import IGNORED, Chat, ExampleTokens
 from training.refusal import Refused
+from training.rows import NamedRow
 
 pytestmark = pytest.mark.heavy
 
@@ -202,6 +204,42 @@ def test_a_missing_value_saved_as_text(make_run: MakeRun, tiny_base: Path) -> No
     run, spec = make_run("run", "sft", tiny_base, rows)
     refusal = refused(run, spec)
     assert (refusal.code, refusal.param) == ("nan_row", "train.jsonl line 4")
+
+
+def test_a_missing_value_among_the_held_out_rows_and_as_a_question(
+    make_run: MakeRun, tiny_base: Path
+) -> None:
+    held_out, asked = examples(3, start=50), examples(6)
+    held_out[1]["messages"][1]["content"] = asked[2]["messages"][0]["content"] = "nan"
+    refusal = refused(*make_run("held", "sft", tiny_base, examples(6), held_out))
+    assert (refusal.code, refusal.param) == ("nan_row", "validation.jsonl line 2")
+    refusal = refused(*make_run("asked", "sft", tiny_base, asked))
+    assert (refusal.code, refusal.param) == ("nan_row", "train.jsonl line 3")
+
+
+def test_what_a_template_begins_an_answer_with_is_nobody_s_words(tokenizer: Any) -> None:
+    chat = Chat(tokenizer, frozenset({2}))
+    thinks = "<|im_start|>assistant\\n<think>\\n\\n</think>\\n\\n"
+    kept = chat.tokenizer.chat_template
+    chat.tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'assistant' %}" + "{{ '" + thinks + "' + m.content + '<|im_end|>\\n' }}"
+        "{% else %}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+    )  # fmt: skip
+    try:
+        said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Good morning."}]
+        row = NamedRow("train.jsonl line 1", Example.model_validate({"messages": said}))
+        [made] = data.examples(chat, [row], 100)
+        stretches = reading_back.stretches(made.input_ids, [label != data.IGNORED for label in made.labels])
+        assert "</think>" in chat.tokenizer.decode(stretches[0])
+        reading_back.check_loss(chat, row.name, row.row, reading_back.answers(row.row), stretches)
+        early = [[*made.input_ids[1:], *stretches[0]]]
+        with pytest.raises(Refused, match="are not the assistant's") as refusal:
+            reading_back.check_loss(chat, row.name, row.row, reading_back.answers(row.row), early)
+        assert refusal.value.code == "user_tokens_in_loss"
+    finally:
+        chat.tokenizer.chat_template = kept
+        reading_back._put_before.cache_clear()
 
 
 def test_a_missing_value_saved_as_a_number(make_run: MakeRun, tiny_base: Path) -> None:

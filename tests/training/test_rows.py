@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service.contract.chat import Message
 from service.contract.jobs import TrainingSpec
 from tests.training.conftest import MakeRun, examples, pairs, rated
 from training import rows
@@ -55,6 +56,24 @@ def test_a_held_out_row_that_asks_what_training_asks_is_set_aside_whatever_it_an
     told: list[str] = []
     rows.tell(found, lambda said, *_, **__: told.append(said))
     assert told[0].startswith("2 held-out rows ask what training asks")
+
+
+def test_a_held_out_conversation_that_is_the_beginning_of_a_trained_one_is_set_aside(
+    make_run: MakeRun,
+) -> None:
+    long, short = examples(1, start=3)[0], examples(1, start=3)[0]
+    long["messages"] += examples(1, start=4)[0]["messages"]
+    unlearnt = examples(1, start=5)[0]
+    unlearnt["messages"][1]["weight"] = 0
+    unlearnt["messages"] += examples(1, start=6)[0]["messages"]
+    run, spec = make_run("run", "sft", NO_BASE, [long, unlearnt], [short, *examples(1, start=5)])
+    found = rows.read(run, spec)
+    assert ([row.name for row in found.held_out], found.set_aside) == (["validation.jsonl line 2"], 1)
+
+
+def test_a_developer_s_message_is_trained_as_it_is_served(make_run: MakeRun) -> None:
+    said = [Message(role="developer", content="Be brief."), Message(role="user", content="Hi")]
+    assert [one["role"] for one in rows.plain(said)] == ["system", "user"]
 
 
 def test_the_form_that_all_questions_are_asked_in_makes_none_of_them_the_same(make_run: MakeRun) -> None:

@@ -37,6 +37,10 @@ def test_a_correction_speaks_for_a_pair_for_an_example_and_against_the_answer_as
         ({"sampling": {"n": 2}}, "several_choices"),
         ({"sampling": {"tools": []}}, "bound_answer"),
         ({"messages": [*QUESTION, {"role": "tool", "content": "x"}, *QUESTION]}, "bound_answer"),
+        (
+            {"messages": [*QUESTION, {"role": "assistant", "content": "x", "tool_calls": [{}]}, *QUESTION]},
+            "bound_answer",
+        ),
         ({"output": "  "}, "empty_answer"),
         ({"output": " NaN "}, "missing_value"),
         ({"messages": []}, "erased"),

@@ -6,6 +6,7 @@ from service.contract.chat import Message
 from service.db import tables
 from service.domain import responses
 from service.domain.chat import Route, messages_as_sent
+from training.rows import plain
 
 HELLO = {"role": "user", "content": "hello"}
 NOTE = {"role": "developer", "content": "Answer in French."}
@@ -30,6 +31,19 @@ def test_what_was_asked_comes_back_without_any_instructions(assistants, instruct
     found = responses.asked_messages(kept([*before, HELLO], instructions, assistants))
     assert [message["content"] for message in found] == [m["content"] for m in [*before, HELLO]]
     assert found[-1]["role"] == "user"
+
+
+def test_parts_of_a_message_reach_the_engine_as_the_one_text_that_the_trainer_reads():
+    asked = [Message.model_validate(NOTE)]
+    assert messages_as_sent(Route("fanal", "base", "base"), asked) == plain(asked)
+    message = Message.model_validate(
+        {
+            "role": "user",
+            "content": [{"type": "text", "text": "How much "}, {"type": "text", "text": "is it?"}],
+        }
+    )
+    assert messages_as_sent(Route("fanal", "base", "base"), [message]) == plain([message])
+    assert plain([message])[0]["content"] == "How much is it?"
 
 
 def test_a_record_without_a_whole_answer_still_shows_what_it_has():

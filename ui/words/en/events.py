@@ -39,6 +39,8 @@ SENTENCES: dict[str, str] = {
     "event_labels": "{good} are good and count {good_weight} each, {bad} are not and count {bad_weight}.",
     "event_held_out": "{n} rows are kept aside; none of them is learnt from.",
     "event_held_out_one": "1 row is kept aside; it is not learnt from.",
+    "event_unmatched": "{n} rated answers of feedback are left out: their question is so long that no other answer fits behind it in {most} tokens.",
+    "event_unmatched_one": "1 rated answer of feedback is left out: its question is so long that no other answer fits behind it in {most} tokens.",
     "event_unfit": "{n} rows of feedback are longer than {most} tokens, or hold what ends an answer, and are left out.",
     "event_unfit_one": "1 row of feedback is longer than {most} tokens, or holds what ends an answer, and is left out.",
     "event_set_aside": "{n} rows that were kept aside ask what training asks, in the same words or nearly: they are not measured on.",

@@ -207,6 +207,8 @@ SENTENCES: dict[str, str] = {
     "mend_fault_nothing_to_learn": "Give it an answer that counts, or take it out.",
     "fault_one_label": "Every answer is rated the same way.",
     "mend_fault_one_label": "Add answers of the other kind: it learns from the difference.",
+    "fault_template_refuses": "The base model’s template refuses a conversation.",
+    "mend_fault_template_refuses": "Change the row that is named: questions and answers in turn, and no instructions where the model takes none.",
     "fault_no_mismatch": "Every row has the same question or the same answer.",
     "mend_fault_no_mismatch": "Add rows with other questions and other answers.",
     "fault_bad_start_adapter": "What answers now was made for another base model.",

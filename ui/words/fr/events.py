@@ -42,6 +42,8 @@ SENTENCES: dict[str, str] = {
     "{bad_weight}.",
     "event_held_out": "{n} lignes sont réservées ; rien n’en est appris.",
     "event_held_out_one": "{n} ligne est réservée ; rien n’en est appris.",
+    "event_unmatched": "{n} réponses notées sont laissées de côté : leur question est si longue qu’aucune autre réponse ne tient à sa suite dans {most} jetons.",
+    "event_unmatched_one": "{n} réponse notée est laissée de côté : sa question est si longue qu’aucune autre réponse ne tient à sa suite dans {most} jetons.",
     "event_unfit": "{n} lignes d’avis dépassent {most} jetons, ou contiennent le signe qui termine une réponse ; elles sont laissées de côté.",
     "event_unfit_one": "{n} ligne d’avis dépasse {most} jetons, ou contient le signe qui termine une réponse ; elle est laissée de côté.",
     "event_set_aside": "{n} lignes réservées posent une question de l’entraînement, dans les mêmes mots ou presque : elles ne servent pas à mesurer.",

@@ -207,6 +207,8 @@ SENTENCES: dict[str, str] = {
     "mend_fault_nothing_to_learn": "Donnez-lui une réponse qui compte, ou retirez-la.",
     "fault_one_label": "Toutes les réponses sont notées de la même façon.",
     "mend_fault_one_label": "Ajoutez des réponses de l’autre sorte : il apprend de la différence.",
+    "fault_template_refuses": "Le modèle de conversation du modèle de base refuse une conversation.",
+    "mend_fault_template_refuses": "Modifiez la ligne nommée : questions et réponses en alternance, et pas de consignes si le modèle n’en prend pas.",
     "fault_no_mismatch": "Toutes les lignes ont la même question ou la même réponse.",
     "mend_fault_no_mismatch": "Ajoutez des lignes avec d’autres questions et d’autres réponses.",
     "fault_bad_start_adapter": "Ce qui répond en ce moment a été fait pour un autre modèle de base.",
