@@ -6,6 +6,7 @@ the gate.
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -16,6 +17,7 @@ from evals import answers as asking
 from evals.cases import read_cases
 from evals.comparison import all_differences, all_scores, changed, paired, rival_of, told
 from evals.gate import Evidence, decide
+from evals.learned import learned
 from evals.metrics import Metric
 from evals.phrases import NAMES
 from evals.ragas_metrics import RagasMetrics
@@ -79,7 +81,7 @@ async def evaluate(folder: Path, key: str | None, judge_key: str | None) -> Eval
     lines = (answer.model_dump_json() for theirs in answers.values() for answer in theirs)
     run_folder.write_atomic(folder / run_folder.ANSWERS, "".join(line + "\n" for line in lines))
 
-    report = _report(spec, cases, board, primary, started)
+    report = _report(spec, cases, board, primary, learned(folder, spec, cases), started)
     steps.say("Drawing the report.", "evaluation_drawing")
     for language, name in run_folder.REPORT_PAGES.items():
         run_folder.write_atomic(folder / name, page(spec, board, report, language))
@@ -153,7 +155,7 @@ def _refuse_silence(answers: asking.Answers, spec: EvaluationSpec) -> None:
 
 
 def _report(
-    spec: EvaluationSpec, cases: list[Case], board: Scoreboard, primary: Metric, started: float
+    spec: EvaluationSpec, cases: list[Case], board: Scoreboard, primary: Metric, taught: int, started: float
 ) -> EvaluationReport:
     scores = all_scores(board, primary, spec.seed)
     differences = all_differences(board, primary, spec.seed)
@@ -167,7 +169,7 @@ def _report(
         primary=primary.name,
         scores=scores,
         differences=differences,
-        gate=decide(_evidence(spec, board, primary, rival, scores, differences)),
+        gate=decide(replace(_evidence(spec, board, primary, rival, scores, differences), learned=taught)),
         better=int((change > 0).sum()),
         worse=int((change < 0).sum()),
         examples_better=better,

@@ -25,6 +25,11 @@ FRENCH: dict[str, str] = {
     # Why a gate passes or holds
     "There is no live release and no base model to compare the candidate with. Name one.": "Il n’y a ni version en "
     "service ni modèle de base auxquels comparer la version candidate. Indiquez-en un.",
+    "Of the {planned} questions the candidate was taught {learned}, itself or by what it went on from: its answers to "
+    "them show memory. Take them out of the questions, or train without the rows that ask them, and evaluate "
+    "again.": "Sur les {planned} questions, la version candidate en a appris {learned}, par elle-même ou par ce dont "
+    "elle est partie : ses réponses y montrent sa mémoire. Retirez-les des questions, ou entraînez sans les lignes qui "
+    "les posent, puis recommencez la mesure.",
     "{failed} of the {planned} planned questions got no valid answer or score for {who}: nothing can pass before "
     "every planned question counts. Remove the cause, listed with the failed questions, and evaluate again.": "Sur "
     "les {planned} questions prévues, {failed} sont restées sans réponse valable ou sans note pour {who} : rien ne "

@@ -3,14 +3,15 @@
 A candidate is held when, in this order:
 
 1. there is nothing to compare it with;
-2. any planned question has no valid answer or score, of the candidate or of what it is compared with
+2. it was taught one of the questions, or what it went on from was: its answer shows memory and no skill;
+3. any planned question has no valid answer or score, of the candidate or of what it is compared with
    (a rival's failures would flatter the candidate);
-3. fewer than six cases count: with five, even a clean sweep is chance once in 32, and a 95 %
+4. fewer than six cases count: with five, even a clean sweep is chance once in 32, and a 95 %
    interval allows once in 40 (sign test);
-4. against the live release: the lower bound of the paired difference is below minus the margin, so
+5. against the live release: the lower bound of the paired difference is below minus the margin, so
    that "worse by more than the margin" is not ruled out (non-inferiority);
-5. against the base, when nothing else is live: the lower bound is not above 0 (superiority);
-6. a language with at least ten cases is worse on average by more than twice the margin.
+6. against the base, when nothing else is live: the lower bound is not above 0 (superiority);
+7. a language with at least ten cases is worse on average by more than twice the margin.
 
 Otherwise it passes. Every rule that holds is told, the first one first. Knows no file, no answer and no
 sentence.
@@ -39,6 +40,8 @@ class Evidence:
     failed: int
     """Planned questions without a valid answer or primary score, of the candidate."""
     rival_failed: int = 0
+    learned: int = 0
+    """Planned questions that the candidate was taught."""
     candidate: float = 0.0
     """Mean of the candidate, 0 to 1."""
     rival: float = 0.0
@@ -56,6 +59,7 @@ def decide(evidence: Evidence) -> Gate:
         return _gate("hold", [_reason("no_rival")], evidence.title)
     compared = _against_live if overall.against == "live" else _against_base
     reasons = [
+        *_learned(evidence),
         *_coverage(evidence, overall.against),
         *_too_few(overall),
         *compared(evidence, overall),
@@ -77,6 +81,12 @@ def _reason(code: GateCode, **values: str | int | float) -> Reason:
 
 def _figures(found: Difference) -> dict[str, float]:
     return {"mean": found.mean, "low": found.low, "high": found.high, "cases": found.cases}
+
+
+def _learned(evidence: Evidence) -> list[Reason]:
+    if not evidence.learned:
+        return []
+    return [_reason("learned", learned=evidence.learned, planned=evidence.planned)]
 
 
 def _coverage(evidence: Evidence, against: Contestant) -> list[Reason]:

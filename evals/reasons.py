@@ -10,6 +10,9 @@ from service.contract.evaluations import Contestant, Difference, Reason
 
 SENTENCES = {
     "no_rival": "There is no live release and no base model to compare the candidate with. Name one.",
+    "learned": "Of the {planned} questions the candidate was taught {learned}, itself or by what it went on from: its "
+    "answers to them show memory. Take them out of the questions, or train without the rows that ask them, and "
+    "evaluate again.",
     "unanswered": "{failed} of the {planned} planned questions got no valid answer or score for {who}: nothing can "
     "pass before every planned question counts. Remove the cause, listed with the failed questions, and evaluate "
     "again.",

@@ -84,6 +84,7 @@ async def prepare(
         base_name=settings.model_name, start=job.start_adapter, train=training.sha256,
         validation=validation.sha256 if validation else None,
         cases=await job_requests.held_out_cases(session, store, job.assistant),
+        learned=await job_requests.learned_before(session, store, job.start_adapter),
         settings=TrainingSettings.model_validate(job.settings), threads=settings.threads,
     )  # fmt: skip
     return spec.model_dump(), inputs
@@ -117,7 +118,9 @@ async def _prepare_evaluation(
         adapters={who: adapter for who, (_, adapter) in asked.items()},
         max_tokens=min(256, assistant.max_tokens), at_once=24,
     )  # fmt: skip
+    spec.learned = await job_requests.learned_before(session, parts.store, spec.adapters["candidate"])
     inputs: dict[str, Path | str] = {folder.CASES: parts.store.file(cases.sha256)}
+    inputs |= job_requests.earlier_files(parts.store, spec.learned)
     try:
         engines = [await engine.version() for engine in parts.engines]
     except TailorbirdError:

@@ -55,7 +55,7 @@ def look(run: Path, spec: TrainingSpec) -> Look:
             unseen.append("held_out_in_training")
         whole = rows.load(run, spec, held_out=not large)
         _look_for_held_out(run, spec, whole, faults)
-        set_aside = len(rows.repeated(whole))
+        set_aside = len(rows.repeated(whole, rows.learned_before(run, spec)))
         found, count = _spread(whole.train, ROWS), len(whole.train)
         aside = _spread(whole.held_out, ROWS)
     fit = [named for named in found if unfit(chat, named, spec) is None] or found

@@ -6,9 +6,10 @@ Knows no tokenizer: a refusal here costs no model load.
 """
 
 import hashlib
+import itertools
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,16 @@ from pydantic import ValidationError
 from service.contract import folder
 from service.contract.blocklist import GRAM, Blocklist
 from service.contract.chat import Message
-from service.contract.datasets import BadRow, Example, Origin, PreferencePair, Row, read_rows
+from service.contract.datasets import (
+    BadRow,
+    Example,
+    Origin,
+    PreferencePair,
+    Row,
+    asked_before,
+    read_objects,
+    read_rows,
+)
 from service.contract.jobs import TrainingSpec
 from service.contract.words import Near, words
 from training.refusal import Refused
@@ -59,7 +69,7 @@ def read(run: Path, spec: TrainingSpec) -> Rows:
     refuse_leaks(rows)
     cases = held_out_cases(run, spec)
     refuse_cases(rows, cases)
-    repeats = repeated(rows)
+    repeats = repeated(rows, learned_before(run, spec))
     held_out = [named for at, named in enumerate(rows.held_out) if at not in repeats]
     return Rows(rows.train, held_out, set_aside=len(repeats), cases=len(cases.questions))
 
@@ -67,7 +77,7 @@ def read(run: Path, spec: TrainingSpec) -> Rows:
 def tell(found: Rows, say: Callable[..., None]) -> None:
     """Say how many held-out rows are set aside."""
     if found.set_aside:
-        said = f"{found.set_aside} held-out rows ask what training asks, in the same words or nearly"
+        said = f"{found.set_aside} held-out rows ask what training asks or asked before, in the same words or nearly"
         say(f"{said}: they would measure memory and are set aside.", "set_aside", n=found.set_aside)
 
 
@@ -208,8 +218,17 @@ def refuse_leaks(rows: Rows) -> None:
             )
 
 
-def repeated(rows: Rows) -> set[int]:
-    """Places of the held-out rows that ask what a training row asks, in the same words or nearly, whatever is answered.
+def learned_before(run: Path, spec: TrainingSpec) -> Iterator[list[str]]:
+    """What was asked before each answer that the start adapter, or one before it, was taught."""
+    for number in range(len(spec.learned)):
+        with open(run / folder.LEARNED.format(number=number), "rb") as lines:
+            for _, value in read_objects(lines):
+                yield from asked_before(value)
+
+
+def repeated(rows: Rows, before: Iterable[list[str]] = ()) -> set[int]:
+    """Places of the held-out rows that ask what a training row asks, in the same words or nearly, whatever is answered;
+    or what was asked `before`.
 
     Words of more than half of the held-out questions are the form that all are asked in, and say nothing.
     """
@@ -221,11 +240,11 @@ def repeated(rows: Rows) -> set[int]:
         same[" ".join(asked)].append(at)
     near = Near(set(asked) - form if len(asked) >= GRAM else set() for asked in held)
     found: set[int] = set()
-    for named in rows.train if held else ():
-        for asked in _asked_in(named.row):
-            found.update(same.get(" ".join(asked), ()))
-            if len(asked) >= GRAM:
-                found.update(near.find(set(asked) - form))
+    trained = (asked for named in rows.train for asked in _asked_in(named.row))
+    for asked in itertools.chain(trained, map(_told, before)) if held else ():
+        found.update(same.get(" ".join(asked), ()))
+        if len(asked) >= GRAM:
+            found.update(near.find(set(asked) - form))
     return found
 
 
@@ -245,7 +264,11 @@ def _asked_in(row: Row) -> Iterator[list[str]]:
 
 
 def _said_by_person(messages: list[Message]) -> list[str]:
-    text = "\n".join(message.text() for message in messages if message.role == "user")
+    return _told([message.text() for message in messages if message.role == "user"])
+
+
+def _told(texts: list[str]) -> list[str]:
+    text = "\n".join(texts)
     return words(text) or [text]
 
 

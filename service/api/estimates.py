@@ -78,10 +78,13 @@ async def _estimate(house: House, wanted: JobCreate, plan: Plan, held: str | Non
         raise Conflict(said, code="no_checkpoint")
     async with house.database.reading() as session:
         cases = await job_requests.held_out_cases(session, house.store, plan.assistant)
+        start = plan.start.digest if plan.start else None
+        learned = await job_requests.learned_before(session, house.store, start)
     spec, files = job_requests.run_of(
         house.store, id_="estimate", kind=plan.kind, base_folder=settings.base_folder, base_name=settings.model_name,
-        start=plan.start.digest if plan.start else None, train=plan.training.sha256,
-        validation=plan.validation.sha256 if plan.validation else None, cases=cases, settings=plan.settings, threads=1,
+        start=start, train=plan.training.sha256,
+        validation=plan.validation.sha256 if plan.validation else None, cases=cases, learned=learned,
+        settings=plan.settings, threads=1,
     )  # fmt: skip
     look, prompts = await _look(house, spec, files)
     up = [engine for engine in house.engines if engine.ready and not engine.hung]

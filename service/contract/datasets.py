@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from service.contract.base import Strict, Wire, example
-from service.contract.chat import Message
+from service.contract.chat import Message, text_of
 from service.contract.signal import Signal
 
 SplitBy = Literal["conversation", "person"]
@@ -245,3 +245,18 @@ def _without_tools(of: Wire, messages: list[Message]) -> None:
         raise ValueError(
             "calls of tools cannot be trained on yet, nor rows with 'tools'; leave those rows out"
         )
+
+
+def asked_before(value: dict[str, Any]) -> Iterator[list[str]]:
+    """What a person says before each answer that a row teaches, whatever its kind. The row was checked when it came, by
+    the rules of then."""
+    if "messages" not in value:
+        yield _of_people(value["input"]["messages"] if "input" in value else value["prompt"])
+        return
+    for at, message in enumerate(value["messages"]):
+        if message.get("role") == "assistant" and message.get("weight") != 0:
+            yield _of_people(value["messages"][:at])
+
+
+def _of_people(messages: list[dict[str, Any]]) -> list[str]:
+    return [text_of(one.get("content")) for one in messages if one.get("role") == "user"]

@@ -16,7 +16,7 @@ from service.contract.jobs import JobError
 
 Contestant = Literal["candidate", "live", "base"]
 GateCode = Literal[
-    "no_rival", "unanswered", "too_few_cases", "worse_than_live", "maybe_worse_than_live", "worse_than_base",
+    "no_rival", "learned", "unanswered", "too_few_cases", "worse_than_live", "maybe_worse_than_live", "worse_than_base",
     "not_better_than_base", "worse_in_language", "found", "better", "not_worse", "small_loss",
 ]  # fmt: skip
 OutdatedCode = Literal["another_live", "other_questions"]
@@ -90,6 +90,9 @@ class EvaluationSpec(Strict):
     adapters: dict[Contestant, str] = {}
     """The digest of the adapter that has to answer for each, or `base`; an answer by another does not count."""
     cases_sha256: str
+    learned: list[str] = []
+    """SHA-256 of the files that the candidate was trained on, and those of what it went on from: they lie in the folder
+    by number (`folder.LEARNED`)."""
     served_sha256: str | None = None
     """All that makes an answer but the adapter and the question, hashed: two evaluations with the same hash
     and the same adapter would get the same answers."""

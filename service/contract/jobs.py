@@ -279,6 +279,9 @@ class TrainingSpec(Strict):
     """Of `train.jsonl`, checked before the first step."""
     cases_sha256: str | None = None
     """Of `cases.jsonl`, the held-out questions of the assistant: no row may ask one of them. None: it has none."""
+    learned: list[str] = []
+    """SHA-256 of the files that the adapter to go on from was trained on, and those before it: they lie beside it by
+    number (`folder.LEARNED`). Named where rows are held out, of which what was learned before tells nothing."""
     settings: TrainingSettings
     threads: int | None = None
     checkpoint_seconds: float = 60.0

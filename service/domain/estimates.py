@@ -268,7 +268,7 @@ def _left_out(look: Look) -> list[str]:
         )
     if look.set_aside:
         notes.append(
-            f"{look.set_aside} held-out rows ask what training asks, in the same words or nearly: they would measure "
-            "memory and are set aside."
+            f"{look.set_aside} held-out rows ask what training asks or asked before, in the same words or nearly: they "
+            "would measure memory and are set aside."
         )
     return notes

@@ -30,7 +30,7 @@ from service.contract.jobs import (
 )
 from service.contract.signal import Signal
 from service.db import tables
-from service.domain import assistants, chat, datasets, files
+from service.domain import assistants, chat, datasets, files, lineage
 from service.domain.hyperparameters import Bounds, Run, because, label_weights, resolve
 from service.domain.keys import Caller
 from service.errors import BadInput, NotFound
@@ -113,24 +113,39 @@ async def plan_on(
 
 def run_of(
     store: Store, *, id_: str, kind: TrainingKind, base_folder: str, base_name: str, start: str | None,
-    train: str, validation: str | None, cases: str | None, settings: TrainingSettings, threads: int | None,
+    train: str, validation: str | None, cases: str | None, learned: list[str], settings: TrainingSettings,
+    threads: int | None,
 ) -> tuple[TrainingSpec, dict[str, Path | str]]:  # fmt: skip
     """What a run folder gets, of a job or of a look at one: its `job.json`, and by name a file kept here, or a text.
 
-    `start` is the adapter to go on from, the files are named by their digests; `cases` are `held_out_cases`.
+    `start` is the adapter to go on from, the files are named by their digests; `cases` are `held_out_cases`, `learned`
+    is what the start adapter was trained on.
     """
+    inputs: dict[str, Path | str] = {folder.TRAIN: store.file(train)}
+    if validation is not None:
+        inputs |= {folder.VALIDATION: store.file(validation), **earlier_files(store, learned)}
     spec = TrainingSpec(
         kind=kind, id=id_, base_model=base_folder, base_name=base_name, start_digest=start,
         start_adapter=str(store.adapter(start)) if start else None, train_sha256=train,
         cases_sha256=hashlib.sha256(cases.encode()).hexdigest() if cases is not None else None,
+        learned=learned if validation is not None else [],
         settings=settings, threads=threads,
     )  # fmt: skip
-    inputs: dict[str, Path | str] = {folder.TRAIN: store.file(train)}
-    if validation is not None:
-        inputs[folder.VALIDATION] = store.file(validation)
     if cases is not None:
         inputs[folder.CASES] = cases
     return spec, inputs
+
+
+async def learned_before(session: AsyncSession, store: Store, adapter: str | None) -> list[str]:
+    """SHA-256 of what an adapter was trained on, and what it went on from, as far as it is still kept."""
+    if adapter is None:
+        return []
+    return [one for one in await lineage.learned_files(session, adapter) if store.file(one).is_file()]
+
+
+def earlier_files(store: Store, learned: list[str]) -> dict[str, Path]:
+    """Files that something was trained on, by their names in a run folder."""
+    return {folder.LEARNED.format(number=at): store.file(sha256) for at, sha256 in enumerate(learned)}
 
 
 def of_round(

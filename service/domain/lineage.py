@@ -73,16 +73,7 @@ async def of_adapter(session: AsyncSession, digest: str, *, after: str | None, l
     """What an adapter was made of: its job's data, and that of every adapter it went on from."""
     if await session.get(tables.Adapter, digest) is None:
         raise NotFound(f"No adapter '{digest}'.")
-    # One that was trained here and brought back is known by its training.
-    found = sorted(await _training_jobs(session), key=lambda job: job.kind != "import")
-    by_id = {job.id: job for job in found}
-    made = {job.adapter: job for job in found if job.adapter is not None}
-    made |= {checkpoint: by_id[job_id] for checkpoint, job_id in await _checkpoints(session)}
-    chain: list[tables.Job] = []
-    at: str | None = digest
-    while at is not None and (job := made.get(at)) is not None and job not in chain:
-        chain.append(job)
-        at = job.start_adapter
+    chain = await _chain(session, digest)
     jobs = await _uses_of(session, chain)
     used = {id_ for use in jobs for id_ in use.datasets}
     query = select(tables.Dataset).where(tables.Dataset.id.in_(used)).order_by(tables.Dataset.created_at)
@@ -98,6 +89,30 @@ async def of_adapter(session: AsyncSession, digest: str, *, after: str | None, l
         releases=await _releases(session, dict.fromkeys(adapters, True)), people=[], feedback=[], more=False,
     )  # fmt: skip
     return await _with_feedback(session, lineage, after=after, limit=limit)
+
+
+async def learned_files(session: AsyncSession, digest: str) -> list[str]:
+    """SHA-256 of the files that an adapter was trained on, and every adapter that it went on from: each once, as far as
+    they are on record."""
+    wanted = [job.training_file for job in await _chain(session, digest) if job.training_file]
+    query = select(tables.File.id, tables.File.sha256).where(tables.File.id.in_(wanted))
+    known = {file: sha256 for file, sha256 in await session.execute(query)}
+    return list(dict.fromkeys(known[file] for file in wanted if file in known))
+
+
+async def _chain(session: AsyncSession, digest: str) -> list[tables.Job]:
+    """The job that made an adapter, the one that made what that went on from, and so on."""
+    # One that was trained here and brought back is known by its training.
+    found = sorted(await _training_jobs(session), key=lambda job: job.kind != "import")
+    by_id = {job.id: job for job in found}
+    made = {job.adapter: job for job in found if job.adapter is not None}
+    made |= {checkpoint: by_id[job_id] for checkpoint, job_id in await _checkpoints(session)}
+    chain: list[tables.Job] = []
+    at: str | None = digest
+    while at is not None and (job := made.get(at)) is not None and job not in chain:
+        chain.append(job)
+        at = job.start_adapter
+    return chain
 
 
 async def _onward(session: AsyncSession, found: dict[tables.Dataset, tuple[str, ...]]) -> Lineage:

@@ -3,18 +3,20 @@
 Once as the process that the worker starts; the other times through its front door in this process.
 """
 
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from evals import __main__ as door
 from evals import answers as asking
 from evals.answers import contestants
-from service.contract.evaluations import Answer, EvaluationReport, EvaluationSpec
-from service.contract.folder import read_lines
+from service.contract.evaluations import Answer, EvaluationReport, EvaluationSpec, Reason
+from service.contract.folder import LEARNED, read_lines
 from service.contract.jobs import Progress
 from tests.evals.gateway import ADAPTERS, KEY, Asked, Table, gateway, served
 from tests.evals.runs import read, run, start, write_run
@@ -152,6 +154,33 @@ def test_the_same_release_against_itself_shows_no_difference_and_passes(
     assert report.gate.verdict == "pass"
     assert "no difference from the live release" in report.gate.reasons[1]
     assert "compares a thing with itself" in (folder / "report.html").read_text()
+
+
+def test_questions_that_the_candidate_or_what_it_went_on_from_was_taught_hold_it(
+    tmp_path: Path, desk: Served, evaluate: Callable[..., int]
+) -> None:
+    def said(question: str, **more: Any) -> list[dict[str, Any]]:
+        return [{"role": "user", "content": question}, {"role": "assistant", "content": "Yes.", **more}]
+
+    unlearnt = said(QUESTIONS[2], weight=0) + said("Something else entirely?")
+    first = [
+        {"messages": said("Hello?") + said(f"  {QUESTIONS[0].upper()}")}, {"messages": said("Nobody asks this.")},
+        {"messages": unlearnt},
+    ]  # fmt: skip
+    parts = {"preferred_output": said("")[1:], "non_preferred_output": said("")[1:]}
+    second = [
+        {"input": {"messages": said(QUESTIONS[1])[:1]}, **parts},
+        {"input": {"messages": said(QUESTIONS[0])[:1]}, **parts},
+    ]  # fmt: skip
+    folder = write_run(tmp_path / "run", CASES, desk.url, learned=["a" * 64, "b" * 64])
+    for number, rows in enumerate((first, second)):
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        (folder / LEARNED.format(number=number)).write_text(lines)
+    assert evaluate(folder) == 0
+    gate = EvaluationReport.model_validate(read(folder, "report.json")).gate
+    assert gate.verdict == "hold"
+    assert gate.coded[0] == Reason(code="learned", values={"learned": 3, "planned": 12})
+    assert "a appris 3" in (folder / "report.fr.html").read_text()
 
 
 def test_a_broken_candidate_is_held_with_the_worst_examples_named(

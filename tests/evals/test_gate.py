@@ -42,6 +42,13 @@ def test_the_verdict_follows_the_interval(
     assert decide(evidence(difference(mean, low, high, against=against))).verdict == verdict
 
 
+def test_a_candidate_that_was_taught_a_question_is_held_however_well_it_answers() -> None:
+    gate = decide(evidence(difference(0.5, 0.4, 0.6), learned=3))
+    assert gate.verdict == "hold"
+    assert gate.reasons[0].startswith("Of the 40 questions the candidate was taught 3")
+    assert gate.coded[0].values == {"learned": 3, "planned": 40}
+
+
 def test_a_failed_question_holds_the_best_candidate_and_comes_first() -> None:
     gate = decide(evidence(difference(0.5, 0.4, 0.6), failed=1))
     assert gate.verdict == "hold"

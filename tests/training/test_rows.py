@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from service.contract import folder
 from service.contract.chat import Message
 from service.contract.jobs import TrainingSpec
 from tests.training.conftest import MakeRun, examples, pairs, rated
@@ -69,6 +70,15 @@ def test_a_held_out_conversation_that_is_the_beginning_of_a_trained_one_is_set_a
     run, spec = make_run("run", "sft", NO_BASE, [long, unlearnt], [short, *examples(1, start=5)])
     found = rows.read(run, spec)
     assert ([row.name for row in found.held_out], found.set_aside) == (["validation.jsonl line 2"], 1)
+
+
+def test_a_held_out_row_that_the_adapter_started_from_was_taught_is_set_aside(make_run: MakeRun) -> None:
+    run, spec = make_run("run", "dpo", NO_BASE, pairs(4), pairs(3, start=50))
+    earlier = [examples(1, start=1)[0], pairs(1, start=51)[0] | {"tools": "not refused then"}]
+    spec.learned = ["a" * 64]
+    (run / folder.LEARNED.format(number=0)).write_text("".join(json.dumps(row) + "\n" for row in earlier))
+    found = rows.read(run, spec)
+    assert ([row.name[-1] for row in found.held_out], found.set_aside) == (["1", "3"], 1)
 
 
 def test_a_developer_s_message_is_trained_as_it_is_served(make_run: MakeRun) -> None:

@@ -34,6 +34,7 @@ EVERY = [
     gate(difference(0.1, 0.02, 0.18)),
     gate(difference(0.0, -0.02, 0.02)),
     gate(difference(-0.02, -0.029, -0.011)),
+    gate(difference(0.1, 0.02, 0.18), learned=2),
 ]
 
 

@@ -133,9 +133,10 @@ def test_the_look_is_given_the_adapter_to_go_on_from(world: World):
     for start in ("ab" * 32, None):
         spec, _ = job_requests.run_of(
             world.store, id_="estimate", kind="sft", base_folder="base", base_name="base", start=start, train="f" * 64,
-            validation=None, cases=None, settings=TrainingSettings(n_epochs=2, batch_size=4, learning_rate=1e-3),
-            threads=1,
+            validation=None, cases=None, learned=["a" * 64], threads=1,
+            settings=TrainingSettings(n_epochs=2, batch_size=4, learning_rate=1e-3),
         )  # fmt: skip
+        assert spec.learned == []  # nothing is held out that it could spoil
         assert (spec.start_digest, spec.start_adapter) == (
             start,
             str(world.store.adapter(start)) if start else None,

@@ -1,14 +1,20 @@
 import asyncio
+import hashlib
+from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from service import outcomes
+from service.contract import folder
 from service.contract.lineage import Lineage
 from service.contract.splits import Part, Split, SplitCreate
 from service.db import tables
-from service.domain import files, imports, lineage, releases, splits
+from service.domain import evaluations, files, imports, lineage, releases, splits
 from service.domain.identity import pseudonym
 from service.domain.keys import Caller
 from service.errors import NotFound
+from service.settings import Settings
 from tests.service.domain.conftest import World
 
 
@@ -254,3 +260,39 @@ async def test_anothers_feedback_is_not_found_unless_one_is_a_reviewer(world: Wo
     with pytest.raises(NotFound):
         await used_by(world, given, other)
     assert (await used_by(world, given, world.admin)).feedback == [given]
+
+
+async def test_trainer_and_evaluation_get_what_was_learned_before_as_far_as_it_is_kept(world: World):
+    lines = [b'{"messages": 1}\n', b'{"messages": 2}\n', b'{"messages": 3}\n']
+    one, two, three = [await world.add_file(line, "sft") for line in lines]
+    cases = await world.add_file(b'{"question": "Question 1", "facts": ["x"]}\n', "cases")
+    first = await trained(world, 1, one)
+    second = await trained(world, 2, two, first)
+    parts = outcomes.Parts(Settings(home=world.store.home), world.store, world.hasher, [])
+    job = tables.Job(
+        id="ftjob-3", kind="sft", status="running", user_id=world.admin.user_id, request={}, model="desk", created_at=1,
+        settings={"n_epochs": 1, "batch_size": 1, "learning_rate": 1e-3}, training_file=three, start_adapter=second,
+    )  # fmt: skip
+    async with world.database.writing() as session:
+        spec, inputs = await outcomes.prepare(session, parts, job)
+        assert (spec["learned"], list(inputs)) == (
+            [],
+            [folder.TRAIN],
+        )  # nothing is held out that it could spoil
+        job.validation_file = three
+        spec, inputs = await outcomes.prepare(session, parts, job)
+        assert [Path(inputs[folder.LEARNED.format(number=at)]).read_bytes() for at in range(2)] == [
+            lines[1],
+            lines[0],
+        ]
+        assert spec["learned"] == [hashlib.sha256(line).hexdigest() for line in (lines[1], lines[0])]
+        [release] = await session.scalars(select(tables.Release).where(tables.Release.adapter == second))
+        (await session.get_one(tables.Adapter, second)).manifest = {"base_sha256": "f" * 64}
+        measured = await evaluations.create_evaluation(
+            session, user_id=world.admin.user_id, release_id=release.id, cases_file=cases
+        )
+        asked = await session.get_one(tables.Job, measured.job_id)
+        world.store.file(hashlib.sha256(lines[0]).hexdigest()).unlink()
+        spec, inputs = await outcomes.prepare(session, parts, asked)
+    assert spec["learned"] == [hashlib.sha256(lines[1]).hexdigest()]
+    assert Path(inputs[folder.LEARNED.format(number=0)]).read_bytes() == lines[1]

@@ -43,8 +43,8 @@ SENTENCES: dict[str, str] = {
     "event_unmatched_one": "1 rated answer of feedback is left out: its question is so long that no other answer fits behind it in {most} tokens.",
     "event_unfit": "{n} rows of feedback are longer than {most} tokens, or hold what ends an answer, and are left out.",
     "event_unfit_one": "1 row of feedback is longer than {most} tokens, or holds what ends an answer, and is left out.",
-    "event_set_aside": "{n} rows that were kept aside ask what training asks, in the same words or nearly: they are not measured on.",
-    "event_set_aside_one": "1 row that was kept aside asks what training asks, in the same words or nearly: it is not measured on.",
+    "event_set_aside": "{n} rows that were kept aside ask what training asks or asked before, in the same words or nearly: they are not measured on.",
+    "event_set_aside_one": "1 row that was kept aside asks what training asks or asked before, in the same words or nearly: it is not measured on.",
     "event_loading_base": "Loading the base model.",
     "event_loading_adapter": "Loading the base model and the adapter.",
     "event_reference_base": "Loading the model and asking the base model, its reference, how likely it finds each "

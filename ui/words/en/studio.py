@@ -114,6 +114,8 @@ SENTENCES: dict[str, str] = {
     "gate_another_live": "It passed, but not against what answers now. Measure again.",
     "gate_other_questions": "It passed, but on other questions than the assistant has now. Measure again.",
     "gate_no_rival": "There is no live release and no base model to compare the candidate with.",
+    "gate_learned": "Of the {planned} questions it was taught {learned}, by this training or an earlier one: its answers to them "
+    "show memory. Take them out of the questions, or train without the rows that ask them, and measure again.",
     "gate_unanswered": "{n} of the {planned} planned questions got no valid answer or score for {who}. Nothing can pass "
     "before every question counts: remove the cause and measure again.",
     "gate_unanswered_one": "1 of the {planned} planned questions got no valid answer or score for {who}. Nothing can pass "

@@ -46,8 +46,8 @@ SENTENCES: dict[str, str] = {
     "event_unmatched_one": "{n} réponse notée est laissée de côté : sa question est si longue qu’aucune autre réponse ne tient à sa suite dans {most} jetons.",
     "event_unfit": "{n} lignes d’avis dépassent {most} jetons, ou contiennent le signe qui termine une réponse ; elles sont laissées de côté.",
     "event_unfit_one": "{n} ligne d’avis dépasse {most} jetons, ou contient le signe qui termine une réponse ; elle est laissée de côté.",
-    "event_set_aside": "{n} lignes réservées posent une question de l’entraînement, dans les mêmes mots ou presque : elles ne servent pas à mesurer.",
-    "event_set_aside_one": "{n} ligne réservée pose une question de l’entraînement, dans les mêmes mots ou presque : elle ne sert pas à mesurer.",
+    "event_set_aside": "{n} lignes réservées posent une question de l’entraînement ou d’un autre avant lui, dans les mêmes mots ou presque : elles ne servent pas à mesurer.",
+    "event_set_aside_one": "{n} ligne réservée pose une question de l’entraînement ou d’un autre avant lui, dans les mêmes mots ou presque : elle ne sert pas à mesurer.",
     "event_loading_base": "Chargement du modèle de base.",
     "event_loading_adapter": "Chargement du modèle de base et de l’adaptateur.",
     "event_reference_base": "Chargement du modèle ; le modèle de base, sa référence, dit combien chaque réponse "

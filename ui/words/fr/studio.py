@@ -114,6 +114,8 @@ SENTENCES: dict[str, str] = {
     "gate_another_live": "Elle a été admise, mais pas face à ce qui répond à présent. Mesurez à nouveau.",
     "gate_other_questions": "Elle a été admise, mais sur d’autres questions que celles de l’assistant aujourd’hui. Mesurez à nouveau.",
     "gate_no_rival": "Il n’y a ni version en service ni modèle de base auxquels comparer la version candidate.",
+    "gate_learned": "Sur les {planned} questions, elle en a appris {learned}, par cet entraînement ou par un autre avant lui : "
+    "ses réponses y montrent sa mémoire. Retirez-les des questions, ou entraînez sans les lignes qui les posent, et mesurez à nouveau.",
     "gate_unanswered": "{n} des {planned} questions prévues sont restées sans réponse valable ou sans note pour {who}. Rien ne "
     "peut être admis avant que chaque question compte : supprimez-en la cause et mesurez à nouveau.",
     "gate_unanswered_one": "{n} des {planned} questions prévues est restée sans réponse valable ou sans note pour {who}. Rien ne "
