@@ -155,11 +155,11 @@ async def _prepared(
                 channel=channel or ("chat" if caller.kind == "session" else "api"),
             )
         )  # fmt: skip
-    asked_body = body
+    asked_body = chat.with_whole_texts(body)
     if wanted.stream:
         # What a reader who leaves early has used stands in the last chunk, if each has its figures.
         each = {"continuous_usage_stats": True} if held and wanted.choices == 1 else {}
-        asked_body = body | {"stream": True, "stream_options": {"include_usage": True} | each}
+        asked_body = asked_body | {"stream": True, "stream_options": {"include_usage": True} | each}
     headers = {"x-tailorbird-release": route.release, "x-tailorbird-adapter": route.adapter}
     return Asked(
         house, wanted, route, engine, asked_body, completion_id, recorded, headers, request.state.trace,

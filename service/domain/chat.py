@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.contract.chat import ChatRequest, Message
+from service.contract.chat import ChatRequest, Message, text_of
 from service.db import tables
 from service.errors import NotFound
 
@@ -133,11 +133,8 @@ def messages_as_sent(route: Route, messages: list[Message]) -> list[dict[str, An
 
 
 def _as_sent(message: Message) -> dict[str, Any]:
-    """No open model was trained on `developer`, and few templates can write a message without content. Parts are one
-    text, as they are for the trainer: the engine would put a line's end between them."""
+    """No open model was trained on `developer`, and few templates can write a message without content."""
     sent = {"content": ""} | message.model_dump(exclude_none=True)
-    if isinstance(message.content, list):
-        sent["content"] = message.text()
     return sent | {"role": "system"} if message.role == "developer" else sent
 
 
@@ -155,6 +152,15 @@ def body_for_engine(route: Route, request: ChatRequest, *, request_id: str, salt
         "cache_salt": salt,
     }
     return body
+
+
+def with_whole_texts(body: dict[str, Any]) -> dict[str, Any]:
+    """The same with parts of a message as one text, which is what the trainer reads: the engine would put a line's end
+    between them. The record keeps them as they came."""
+    said = body.get("messages", [])
+    if not any(isinstance(one["content"], list) for one in said):
+        return body
+    return body | {"messages": [one | {"content": text_of(one["content"])} for one in said]}
 
 
 def model_not_found(model: str) -> NotFound:

@@ -47,6 +47,7 @@ def test_every_reason_of_a_setting_is_said_in_both_languages(code: ChosenCode):
         "rank": 16,
         "every": 4,
         "most": 64,
+        "processes": 3,
     }
     chosen = {"beta": {"value": 0.1, "code": code, "values": values}}
     for w in (EN, FR):

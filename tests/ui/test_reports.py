@@ -33,7 +33,7 @@ def test_a_count_of_one_is_not_said_as_if_it_were_many(language: str, code: Find
 def test_nought_of_one_kind_and_one_of_another_are_said_in_both_languages():
     finding = found("better_hold", n=1, better=0, worse=1)
     assert said(words("en"), finding)[0] == (
-        "Its evaluation on 1 question holds it back (answered clearly better: 0, worse: 1)."
+        "Its evaluation on 1 question holds it back (answered better: 0, worse: 1)."
     )
     assert "sur 1 question le retient" in said(words("fr"), finding)[0]
 

@@ -5,7 +5,7 @@ import pytest
 from service.contract.chat import Message
 from service.db import tables
 from service.domain import responses
-from service.domain.chat import Route, messages_as_sent
+from service.domain.chat import Route, messages_as_sent, with_whole_texts
 from training.rows import plain
 
 HELLO = {"role": "user", "content": "hello"}
@@ -42,8 +42,10 @@ def test_parts_of_a_message_reach_the_engine_as_the_one_text_that_the_trainer_re
             "content": [{"type": "text", "text": "How much "}, {"type": "text", "text": "is it?"}],
         }
     )
-    assert messages_as_sent(Route("fanal", "base", "base"), [message]) == plain([message])
+    body = {"messages": messages_as_sent(Route("fanal", "base", "base"), [message]), "temperature": 0}
+    assert with_whole_texts(body) == {"messages": plain([message]), "temperature": 0}
     assert plain([message])[0]["content"] == "How much is it?"
+    assert isinstance(body["messages"][0]["content"], list)  # so it is recorded
 
 
 def test_a_record_without_a_whole_answer_still_shows_what_it_has():

@@ -17,6 +17,7 @@ SENTENCES: dict[str, str] = {
     "failed_too_many_processes": "More processes were to train than this machine or this batch allows. Ask who runs the service.",
     "failed_nothing_to_learn": "There is nothing to learn from in a row. Add an answer, or leave the row out.",
     "failed_nan_row": "A row holds a missing value (such as “nan”) where words should stand. Correct it or leave it out.",
+    "failed_template_refuses": "The base model’s template takes no such conversation. Change the row that is named: questions and answers in turn, and no instructions where the model takes none.",
     "failed_not_a_prefix": "A question would be learned otherwise than it would be asked. Remove white space at the start of the answer.",
     "failed_no_end_of_turn": "The model would never learn where an answer ends. Ask who runs the service for another base model.",
     "failed_end_of_turn_inside": "An answer holds the sign with which answers end. Remove it from the text.",

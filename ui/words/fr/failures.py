@@ -17,6 +17,7 @@ SENTENCES: dict[str, str] = {
     "failed_too_many_processes": "Plus de processus devaient entraîner que cette machine ou ce lot ne le permet. Voyez avec qui gère le service.",
     "failed_nothing_to_learn": "Il n’y a rien à apprendre dans une ligne. Ajoutez une réponse, ou retirez la ligne.",
     "failed_nan_row": "Une ligne contient une valeur manquante (comme « nan ») à la place d’un texte. Corrigez-la ou retirez-la.",
+    "failed_template_refuses": "Le modèle de conversation du modèle de base n’accepte pas une telle conversation. Modifiez la ligne nommée : questions et réponses en alternance, et pas de consignes si le modèle n’en prend pas.",
     "failed_not_a_prefix": "Une question serait apprise autrement qu’elle ne serait posée. Retirez les espaces au début de la réponse.",
     "failed_no_end_of_turn": "Le modèle n’apprendrait jamais où finit une réponse. Demandez un autre modèle de base à qui gère le service.",
     "failed_end_of_turn_inside": "Une réponse contient le signe qui termine les réponses. Retirez-le du texte.",
