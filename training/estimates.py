@@ -80,7 +80,7 @@ def look(run: Path, spec: TrainingSpec) -> Look:
         tokens=round(sum(token.read for token in tokens) * share),
         tokens_with_loss=round(sum(token.learned for token in tokens) * share), longest=longest,
         max_length=spec.settings.max_length, too_long=faults.count("row_too_long"), set_aside=set_aside,
-        unfit=len(found) - len(fit),
+        unfit=len(found) - len(fit), without_instructions=sum(not _instructs(named) for named in found),
         steps=math.ceil(count / spec.settings.batch_size) * spec.settings.n_epochs,
         replay_rows=len(general_prompts.replayed(spec.settings, count, _cases(run, spec))),
         replay_reads=general_prompts.reads(spec.settings, count),
@@ -94,6 +94,10 @@ def look(run: Path, spec: TrainingSpec) -> Look:
         shape=memory.shape(base, spec.settings.lora_rank),
         memory_bytes=memory.expected(base, spec.kind, spec.settings, read),
     )  # fmt: skip
+
+
+def _instructs(named: NamedRow) -> bool:
+    return any(message.role in ("system", "developer") for message in rows.prompt_messages(named.row))
 
 
 def _is_large(path: Path) -> bool:

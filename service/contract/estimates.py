@@ -80,6 +80,8 @@ class Look(Strict):
     """Rows of feedback, of those looked at, that are left out: too long, or with what ends an answer inside."""
     set_aside: int = 0
     """Held-out rows that ask what training asks, in the same words or nearly: they are not measured on."""
+    without_instructions: int = 0
+    """Rows looked at that bring no message of role `system`."""
     truncated: Literal[0] = 0
     """No row is ever cut."""
     steps: int
@@ -148,6 +150,9 @@ class Estimate(Strict):
     seconds: Range
     """From the start of the process to its last step; waiting for its turn and proving the adapter come on top."""
     memory_bytes: Range
+    without_instructions: int = 0
+    """Rows looked at that bring no instructions, of a job for an assistant whose own go before every question: it would
+    be trained on other prompts than it is served. Nothing is refused for it."""
     held: str | None = None
     """Why a start is refused for what its feedback would teach, where no `override_reason` answers for it."""
     ready: bool = Field(

@@ -127,7 +127,7 @@ def put_together(
         rendering=rendering,
         seconds=_seconds(plan, look, before, held_out, machine), memory_bytes=_memory(look, before, machine),
         ready=not look.findings and held is None and servable.rank and servable.modules is not False, held=held,
-        notes=_notes(plan, look, machine),
+        without_instructions=look.without_instructions if plan.instructed else 0, notes=_notes(plan, look, machine),
     )  # fmt: skip
 
 
@@ -237,8 +237,14 @@ def _notes(plan: Plan, look: Look, machine: Machine) -> list[str]:
             f"{look.rows_looked_at} of {look.rows} rows, evenly spread, were turned into tokens; tokens are scaled up."
         )
     notes += _left_out(look)
+    if plan.instructed and look.without_instructions:
+        notes.append(
+            f"{look.without_instructions} rows of those looked at bring no instructions, and the assistant's own go "
+            "before every question it is asked: it would be trained on other prompts than it is served. Bring the file "
+            "again with the assistant's instructions before such rows."
+        )
     if plan.validation is not None:
-        notes.append("Held-out rows were not turned into tokens; they are taken to be as long as the others.")
+        notes.append("The time takes held-out rows to be as long as the others.")
         if "held_out_in_training" in look.not_looked_at:
             notes.append(
                 "Whether held-out rows stand in training too was not looked at: a file is too large."

@@ -61,6 +61,8 @@ class Plan:
     reasons: dict[str, Chosen]
     signal: Signal | None = None
     """What the feedback is worth that the training file was frozen from; none for rows from elsewhere."""
+    instructed: bool = False
+    """Whether the assistant's own instructions go before every question it is asked."""
 
 
 async def plan(
@@ -98,9 +100,10 @@ async def plan_on(
     given = hyperparameters(wanted)
     route = await chat.resolve(session, wanted.model, base_name=base_name)
     assistant = (wanted.metadata or {}).get("assistant") or route.assistant
+    instructed = False
     if assistant is not None:
         caller.must_be("reviewer")
-        await assistants.get_assistant(session, assistant)
+        instructed = bool((await assistants.get_assistant(session, assistant)).instructions)
     start = None if route.adapter == chat.BASE else await session.get_one(tables.Adapter, route.adapter)
     if start is not None and not caller.may_see(start.user_id):
         # Whoever goes on from an adapter may take along what comes of it, which holds nearly all of it.
@@ -108,7 +111,9 @@ async def plan_on(
     settings, reasons = await resolved(
         store, wanted, given, training, validation.rows if validation else 0, start, bounds
     )
-    return Plan(kind_of(wanted), training, validation, assistant, start, settings, reasons, signal)
+    return Plan(
+        kind_of(wanted), training, validation, assistant, start, settings, reasons, signal, instructed
+    )
 
 
 def run_of(

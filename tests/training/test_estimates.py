@@ -94,6 +94,13 @@ def test_held_out_rows_and_labels_of_one_kind_are_found(make_run: MakeRun, tiny_
     assert [finding.code for finding in look.findings] == ["one_label"]
 
 
+def test_rows_without_instructions_are_counted(make_run: MakeRun, tiny_base: Path) -> None:
+    made = [*examples(4), *examples(2, start=7)]
+    made[0]["messages"].insert(0, {"role": "system", "content": "Be brief."})
+    made[5]["messages"].insert(0, {"role": "developer", "content": "Be brief."})
+    assert estimates.look(*make_run("run", "sft", tiny_base, made)).without_instructions == 4
+
+
 def test_held_out_rows_are_looked_at_as_the_job_will(make_run: MakeRun, tiny_base: Path) -> None:
     held_out = examples(3, start=50)
     held_out[0]["messages"][1]["content"] = "nan"

@@ -1,5 +1,6 @@
 """The four steps of a round: what is drawn, what is kept on the way back, and when there is no start."""
 
+import html
 import json
 import re
 from contextlib import nullcontext
@@ -122,6 +123,16 @@ def test_the_second_step_has_no_specialists_words_but_one_click_deeper(language:
     for word in ("DPO", "LoRA", words(language)("chosen_few_passes")):
         assert word in deeper
     assert "Sent." not in deeper
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_rows_without_the_assistant_s_instructions_are_told_where_its_questions_have_them(language: str):
+    w = words(language)
+    assert "data-without-instructions" not in shown(
+        language, Choices(step=3, source="dpo", estimate=estimate())
+    )
+    page = shown(language, Choices(step=3, source="dpo", estimate=estimate(without_instructions=40)))
+    assert w("look_without_instructions", n=40, box=w("import_instructions")) in html.unescape(page)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -129,6 +129,15 @@ def test_a_prompt_that_is_another_one_to_the_engine_is_a_fault_and_an_engine_tha
     assert estimate(look(), rendering=Rendering(state="unchecked", because="No engine is up.")).ready
 
 
+def test_rows_without_the_instructions_that_every_question_is_served_with_are_told():
+    seen = look().model_copy(update={"without_instructions": 7})
+    assert estimate(seen).without_instructions == 0  # the assistant has none, or there is none
+    found = estimate(seen, instructed=True)
+    assert found.without_instructions == 7
+    assert found.ready
+    assert "7 rows of those looked at bring no instructions" in " ".join(found.notes)
+
+
 def test_the_look_is_given_the_adapter_to_go_on_from(world: World):
     for start in ("ab" * 32, None):
         spec, _ = job_requests.run_of(

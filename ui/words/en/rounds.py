@@ -186,6 +186,8 @@ SENTENCES: dict[str, str] = {
     "figure_held_out": "kept aside to check",
     "figure_steps": "small changes",
     "looked_at_some": "{looked} of {rows} rows, evenly spread, were looked at.",
+    "look_without_instructions": "{n} rows bring no instructions, and the assistant’s own go before every question it is asked: it would learn other prompts than it will read. Bring the file again with “{box}”.",
+    "look_without_instructions_one": "1 row brings no instructions, and the assistant’s own go before every question it is asked: it would learn another prompt than it will read. Bring the file again with “{box}”.",
     "look_reach": "No row is ever cut. A few faults show only once the model is loaded: the training looks for them before its first step.",
     "at_line": "line {line}",
     "at_first": "{where}, the first of {rows}",

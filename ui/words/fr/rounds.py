@@ -186,6 +186,8 @@ SENTENCES: dict[str, str] = {
     "figure_held_out": "mises de côté pour vérifier",
     "figure_steps": "petits changements",
     "looked_at_some": "{looked} lignes sur {rows}, réparties régulièrement, ont été examinées.",
+    "look_without_instructions": "{n} lignes n’apportent pas de consignes, alors que celles de l’assistant précèdent chaque question qu’on lui pose : il apprendrait d’autres demandes que celles qu’il lira. Importez à nouveau le fichier avec « {box} ».",
+    "look_without_instructions_one": "{n} ligne n’apporte pas de consignes, alors que celles de l’assistant précèdent chaque question qu’on lui pose : il apprendrait d’autres demandes que celles qu’il lira. Importez à nouveau le fichier avec « {box} ».",
     "look_reach": "Aucune ligne n’est jamais coupée. Quelques défauts ne se voient qu’une fois le modèle chargé : l’entraînement les cherche avant son premier pas.",
     "at_line": "ligne {line}",
     "at_first": "{where}, la première de {rows}",
