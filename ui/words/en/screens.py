@@ -83,6 +83,7 @@ SENTENCES: dict[str, str] = {
     "error_not_found": "That is not there any more, or not yours. Reload the page.",
     "error_not_shared": "This conversation is not shared any more. Ask who sent you the link.",
     "error_nothing_to_share": "There is nothing to share yet. Ask a question first.",
+    "quoted": "“{said}”",
     "error_release_held": "It is held, or was not measured. Say why it should go live all the same.",
     "error_too_large": "That is too large for one message. Shorten it, or send it in parts.",
     "error_file_too_large": "The file is too large. Split it.",

@@ -85,6 +85,7 @@ SENTENCES: dict[str, str] = {
     "error_not_found": "Cela n’existe plus, ou n’est pas à vous. Rechargez la page.",
     "error_not_shared": "Cette conversation n’est plus partagée. Voyez avec la personne qui vous a envoyé le lien.",
     "error_nothing_to_share": "Il n’y a encore rien à partager. Posez d’abord une question.",
+    "quoted": "« {said} »",
     "error_release_held": "Elle est bloquée, ou n’a pas été mesurée. Dites pourquoi la mettre en service malgré tout.",
     "error_too_large": "C’est trop long pour un seul message. Raccourcissez, ou envoyez-le en plusieurs fois.",
     "error_file_too_large": "Le fichier est trop gros. Découpez-le.",
