@@ -8,7 +8,7 @@ from pathlib import Path
 
 from service.contract import folder as run_folder
 from service.contract.blocklist import Blocklist
-from service.contract.datasets import asked_before, read_objects
+from service.contract.datasets import asked_in
 from service.contract.evaluations import Case, EvaluationSpec
 
 
@@ -17,7 +17,6 @@ def learned(folder: Path, spec: EvaluationSpec, cases: list[Case]) -> int:
     blocklist, found = Blocklist(cases), set[str]()
     for number in range(len(spec.learned)):
         with open(folder / run_folder.LEARNED.format(number=number), "rb") as lines:
-            for _, row in read_objects(lines):
-                texts = {text for asked in asked_before(row) for text in asked}
-                found |= {match.name for text in texts if (match := blocklist.match(text)) is not None}
+            texts = {text for asked in asked_in(lines) for text in asked}
+        found |= {match.name for text in texts if (match := blocklist.match(text)) is not None}
     return len(found)

@@ -169,10 +169,8 @@ class Moments(TrainerCallback):
 def _job(run: Path, spec: TrainingSpec) -> str:
     """SHA-256 of all that decides what a run computes: neither the machine nor the held-out questions do, which are
     looked for at each start and decide only whether there is a run."""
-    spec = spec.model_copy(
-        update={"threads": None, "checkpoint_seconds": 0.0, "cases_sha256": None, "learned": []}
-    )
-    digest = hashlib.sha256(spec.model_dump_json().encode())
+    spec = spec.model_copy(update={"threads": None, "checkpoint_seconds": 0.0, "cases_sha256": None})
+    digest = hashlib.sha256(spec.model_dump_json(exclude={"learned"}).encode())
     for name in (folder.VALIDATION, folder.REPLAY):
         if (run / name).exists():
             digest.update((run / name).read_bytes())

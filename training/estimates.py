@@ -7,7 +7,7 @@ sees.
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -45,7 +45,7 @@ def look(run: Path, spec: TrainingSpec) -> Look:
     """
     base = Path(spec.base_model)
     chat = tokenizer.load_chat(base)
-    faults, of_start = _Faults(), _Faults()
+    faults, of_held_out, of_start = _Faults(), _Faults(), _Faults()
     unseen, set_aside, aside = list(UNSEEN), 0, list[NamedRow]()
     if sampled := _is_large(run / folder.TRAIN):
         unseen += WITH_WHOLE_FILE
@@ -55,13 +55,14 @@ def look(run: Path, spec: TrainingSpec) -> Look:
             unseen.append("held_out_in_training")
         whole = rows.load(run, spec, held_out=not large)
         _look_for_held_out(run, spec, whole, faults)
-        set_aside = len(rows.repeated(whole, rows.learned_before(run, spec)))
-        found, count = _spread(whole.train, ROWS), len(whole.train)
-        aside = _spread(whole.held_out, ROWS)
+        before = _learned_before(run, spec, unseen)
+        repeats = rows.repeated(whole, before)
+        set_aside, found, count = len(repeats), _spread(whole.train, ROWS), len(whole.train)
+        aside = _spread([named for at, named in enumerate(whole.held_out) if at not in repeats], ROWS)
     fit = [named for named in found if unfit(chat, named, spec) is None] or found
     aside = [named for named in aside if unfit(chat, named, spec) is None]
     tokens = [token for named in fit if (token := _tokens(chat, named, spec, faults)) is not None]
-    held_out = [token for named in aside if (token := _tokens(chat, named, spec, faults)) is not None]
+    held_out = [token for named in aside if (token := _tokens(chat, named, spec, of_held_out)) is not None]
     if spec.kind == "kto" and not sampled and len(tokens) == count:
         rated = cast(list[RatedTokens], tokens)
         rest = matched(Rows(fit, []), rated, [], spec, lambda *_, **__: None)[1]
@@ -89,7 +90,7 @@ def look(run: Path, spec: TrainingSpec) -> Look:
         ),
         trained_as_served=bool(tokens) and not faults.any("not_a_prefix", "wrong_template"),
         template_sha256=fingerprint.template_sha256(base), base_sha256=base_sha256(base),
-        findings=[*faults.found, *of_start.found], not_looked_at=unseen,
+        findings=[*faults.found, *of_held_out.found, *of_start.found], not_looked_at=unseen,
         shown=[_shown(chat, token) for token in _spread(tokens, SHOWN)], rank=spec.settings.lora_rank,
         shape=memory.shape(base, spec.settings.lora_rank),
         memory_bytes=memory.expected(base, spec.kind, spec.settings, read),
@@ -98,6 +99,15 @@ def look(run: Path, spec: TrainingSpec) -> Look:
 
 def _instructs(named: NamedRow) -> bool:
     return any(message.role in ("system", "developer") for message in rows.prompt_messages(named.row))
+
+
+def _learned_before(run: Path, spec: TrainingSpec, unseen: list[str]) -> Iterable[list[str]]:
+    """What was asked earlier, of files that are small enough together to be read whole; else that is not seen."""
+    files = [run / folder.LEARNED.format(number=number) for number in range(len(spec.learned))]
+    if sum(file.stat().st_size for file in files if file.is_file()) > WHOLE:
+        unseen.append("held_out_in_training")
+        return ()
+    return rows.learned_before(run, spec)
 
 
 def _is_large(path: Path) -> bool:

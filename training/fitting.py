@@ -6,13 +6,15 @@ a row of it: one long conversation would stop every round. Owns which refusals a
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
+from service.contract.chat import Message, Role
 from service.contract.datasets import Origin, Row
 from service.contract.jobs import TrainingSpec
 from training import data
 from training.data import Chat, RatedTokens
 from training.refusal import Refused
-from training.rows import NamedRow, Rows, parts
+from training.rows import NamedRow, Rows, parts, talks
 
 UNFIT = {"row_too_long", "end_of_turn_inside", "not_a_prefix", "template_refuses"}
 """Codes of refusals of a row for its text alone."""
@@ -30,8 +32,8 @@ def fitting(chat: Chat, found: Rows, spec: TrainingSpec, say: Callable[..., None
     left = len(found.train) + len(found.held_out) - sum(map(len, sides))
     if left:
         say(
-            f"{left} rows of feedback are longer than {spec.settings.max_length} tokens, or hold what ends an answer, "
-            "and are left out.",
+            f"{left} rows of feedback are longer than {spec.settings.max_length} tokens, hold what ends an answer, or "
+            "take turns as the base model's template does not, and are left out.",
             "unfit", n=left, most=spec.settings.max_length,
         )  # fmt: skip
     return replace(found, train=sides[0], held_out=sides[1])
@@ -49,29 +51,44 @@ def matched(
     feedback = {
         named.name for named in (*found.train, *found.held_out) if isinstance(named.row.tailorbird, Origin)
     }
-    most = spec.settings.max_length
-    alone = feedback & (
-        data.unmatched(learned, learned, most) | data.unmatched(held_out, held_out + learned, most)
-    )
-    if not alone or all(row.name in alone for row in learned):
+    most, alone, kept = spec.settings.max_length, set[str](), [learned, held_out]
+    # One that is left out may have been the only one behind whose prompt another's answer fitted.
+    while fresh := feedback & (
+        data.unmatched(kept[0], kept[0], most) | data.unmatched(kept[1], kept[1] + kept[0], most)
+    ):
+        alone |= fresh
+        kept = [[row for row in side if row.name not in fresh] for side in kept]
+    if not alone or not kept[0]:
         return found, learned, held_out
     say(f"{len(alone)} rated answers of feedback are left out: their question is so long that no other answer fits "
         f"behind it in {most} tokens.", "unmatched", n=len(alone), most=most)  # fmt: skip
-    kept = [[row for row in side if row.name not in alone] for side in (learned, held_out)]
     sides = [[named for named in side if named.name not in alone] for side in (found.train, found.held_out)]
     return replace(found, train=sides[0], held_out=sides[1]), kept[0], kept[1]
 
 
 def unfit(chat: Chat, named: NamedRow, spec: TrainingSpec) -> Refused | None:
     """Why a row of feedback is left out; none for one that fits, or that somebody can mend."""
-    if not isinstance(named.row.tailorbird, Origin) or _surely_fits(
-        chat, named.row, spec.settings.max_length
-    ):
+    if not isinstance(named.row.tailorbird, Origin):
+        return None
+    for part in talks(named.row):
+        if (refused := _template_refuses(chat, tuple(message.role for message in part))) is not None:
+            return refused
+    if _surely_fits(chat, named.row, spec.settings.max_length):
         return None
     try:
         data.MAKE[spec.kind](chat, [named], spec.settings.max_length)
     except Refused as error:
         return error if error.code in UNFIT else None
+    return None
+
+
+@lru_cache(maxsize=256)
+def _template_refuses(chat: Chat, roles: tuple[Role, ...]) -> Refused | None:
+    """Why the base model's template takes no conversation of these turns; the same for any words."""
+    try:
+        chat.ids([Message(role=role, content="?") for role in roles])
+    except Refused as error:
+        return error
     return None
 
 

@@ -26,8 +26,17 @@ LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 PATIENCE = timedelta(days=2)
 """For a word of the others: one may read weights or prove a pass meanwhile. The launcher sees when one has ended."""
 
-LOST = ("connection", "broken pipe", "socket", "timed out", "timeout", "remote process", "aborted")
-"""What is said where another one is gone: by gloo, by NCCL, by torch."""
+LOST = (
+    "connection closed",
+    "connection reset",
+    "connection refused",
+    "broken pipe",
+    "timed out",
+    "remote process",
+)
+"""What is said where another one is gone: by gloo, by NCCL, by torch. NCCL says the last of its own faults too, beside
+what else it may be, but for those that it can name."""
+OWN = ("shared memory", "shm", "out of memory", "cuda error", "unhandled cuda", "unhandled system")
 
 T = TypeVar("T")
 
@@ -141,6 +150,7 @@ def _said(exchange: Callable[[], Any]) -> None:
     try:
         exchange()
     except RuntimeError as error:
-        if not any(sign in str(error).lower() for sign in LOST):
+        said = str(error).lower()
+        if any(sign in said for sign in OWN) or not any(sign in said for sign in LOST):
             raise  # what they talk through is broken itself
         raise Left(str(error)) from error

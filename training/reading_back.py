@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 
+from jinja2 import TemplateError
+
 from service.contract.chat import Message
 from service.contract.datasets import Example, Origin, PreferencePair, Row, is_missing
 from training.data import Chat, wrong_template
@@ -46,7 +48,7 @@ def check_loss(chat: Chat, name: str, row: Row, told: list[Message], stretches: 
         )
         if chat.tokenizer.unk_token_id in stretch:
             wanted = text  # what the tokenizer does not know cannot be read back
-        more = text.replace(wanted, "", 1).replace(_put_before(chat), "", 1)
+        more = text.replace(_put_before(chat), "", 1).replace(wanted, "", 1)
         if len(stretches) > len(told) or any(other and other in more for other in others):
             raise Refused(
                 "user_tokens_in_loss",
@@ -91,8 +93,11 @@ def _all(row: Row) -> list[Message]:
 def _put_before(chat: Chat) -> str:
     """What the template itself begins an answer with, where it does: empty thoughts, of models that think."""
     asked, answer = [{"role": "user", "content": "?"}], {"role": "assistant", "content": "0123456789"}
-    before = chat.tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
-    whole = chat.tokenizer.apply_chat_template([*asked, answer], tokenize=False)
+    try:
+        before = chat.tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+        whole = chat.tokenizer.apply_chat_template([*asked, answer], tokenize=False)
+    except TemplateError:  # of one that takes no question alone; what is a row's is refused by its name
+        return ""
     return (
         _letters(whole.removeprefix(before).split(answer["content"])[0]) if whole.startswith(before) else ""
     )

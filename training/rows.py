@@ -25,8 +25,7 @@ from service.contract.datasets import (
     Origin,
     PreferencePair,
     Row,
-    asked_before,
-    read_objects,
+    asked_in,
     read_rows,
 )
 from service.contract.jobs import TrainingSpec
@@ -127,6 +126,18 @@ def parts(row: Row) -> list[list[Message]]:
     return [row.prompt, row.completion]
 
 
+def talks(row: Row) -> list[list[Message]]:
+    """The conversations that the chat template is given of a row: one to each answer."""
+    if isinstance(row, Example):
+        return [row.messages]
+    answers = (
+        [row.preferred_output, row.non_preferred_output]
+        if isinstance(row, PreferencePair)
+        else [row.completion]
+    )
+    return [[*prompt_messages(row), *answer] for answer in answers]
+
+
 def plain(messages: list[Message]) -> list[dict[str, Any]]:
     """Messages as the chat template takes them, role and text only; `developer` is `system`, as it is served."""
     return [
@@ -221,9 +232,14 @@ def refuse_leaks(rows: Rows) -> None:
 def learned_before(run: Path, spec: TrainingSpec) -> Iterator[list[str]]:
     """What was asked before each answer that the start adapter, or one before it, was taught."""
     for number in range(len(spec.learned)):
-        with open(run / folder.LEARNED.format(number=number), "rb") as lines:
-            for _, value in read_objects(lines):
-                yield from asked_before(value)
+        path = run / folder.LEARNED.format(number=number)
+        if not path.is_file():
+            said = (
+                f"{path.name} is not in the run folder. Write it, or name no files that were learned before."
+            )
+            raise Refused("file_missing", said)
+        with open(path, "rb") as lines:
+            yield from asked_in(lines)
 
 
 def repeated(rows: Rows, before: Iterable[list[str]] = ()) -> set[int]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from service.contract import folder
 from service.contract.estimates import Estimate, Finding, Range, ShownSequence, ShownToken
 from ui.words import Words, figure
 
@@ -71,7 +72,8 @@ def settings(w: Words, estimate: Estimate) -> list[Setting]:
         chosen = estimate.chosen.get(name)
         why = w("because_you") if chosen is None else ""
         if chosen is not None and w.has(f"because_{chosen.code}"):
-            why = w(f"because_{chosen.code}", n=estimate.look.rows, held_out=estimate.held_out)
+            values = {**chosen.values, "n": estimate.look.rows, "held_out": estimate.held_out}
+            why = w(f"because_{chosen.code}", **values)
         what = w(sentence, n=value, replayed=estimate.look.replay_rows)
         if chosen is None and name in UNNAMED:
             what = w("how_given", setting=w(f"setting_{name}"), value=figure(w, value))
@@ -107,7 +109,8 @@ def where(w: Words, row: str | None, rows: int = 1) -> str:
     if row is None:
         return ""
     line = re.search(r"line (\d+)", row)
-    told = w("at_line", line=line[1]) if line else row if " " in row else ""
+    at = "at_line_held_out" if row.startswith(folder.VALIDATION) else "at_line"
+    told = w(at, line=line[1]) if line else row if " " in row else ""
     return told if rows == 1 else w("at_first", where=told, rows=rows)
 
 

@@ -247,9 +247,17 @@ def _without_tools(of: Wire, messages: list[Message]) -> None:
         )
 
 
-def asked_before(value: dict[str, Any]) -> Iterator[list[str]]:
-    """What a person says before each answer that a row teaches, whatever its kind. The row was checked when it came, by
-    the rules of then."""
+def asked_in(lines: Iterable[bytes]) -> Iterator[list[str]]:
+    """What a person says before each answer that a file taught, whatever its kind. Its rows were checked when they came
+    by the rules of then; one that cannot be read any more says nothing."""
+    for line in lines:
+        try:
+            yield from list(_asked_before(json.loads(line)))
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            continue
+
+
+def _asked_before(value: dict[str, Any]) -> Iterator[list[str]]:
     if "messages" not in value:
         yield _of_people(value["input"]["messages"] if "input" in value else value["prompt"])
         return

@@ -20,6 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_sessionm
 from service.db.sqlite import connect
 from service.errors import DatabaseUnavailable
 
+CACHE = 16 * 1024
+"""KiB of pages that a connection to SQLite keeps at most. With its usual 2000 a question about a year's feedback takes
+ten to twenty percent longer, as pages are read again and again."""
 PATIENCE = 15.0
 """Seconds that a writer stands in line, and then waits for a writer of another process, before it is refused."""
 
@@ -151,7 +154,7 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     waits = f"busy_timeout={PATIENCE * 1000:.0f}"
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", waits):
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"cache_size=-{CACHE}", waits):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 

@@ -240,8 +240,8 @@ def _notes(plan: Plan, look: Look, machine: Machine) -> list[str]:
     if plan.instructed and look.without_instructions:
         notes.append(
             f"{look.without_instructions} rows of those looked at bring no instructions, and the assistant's own go "
-            "before every question it is asked: it would be trained on other prompts than it is served. Bring the file "
-            "again with the assistant's instructions before such rows."
+            "before every question it is asked: it would be trained on other prompts than it is served. Bring a file "
+            "again with the assistant's instructions before such rows; of feedback, judge newer answers."
         )
     if plan.validation is not None:
         notes.append("The time takes held-out rows to be as long as the others.")

@@ -4,9 +4,10 @@ A release learnt from a feedback when the feedback stands in that file of a data
 on, or those of a release it went on from: see `lineage`. Knows only the asking person's own feedback and answers.
 """
 
+from functools import cache
 from typing import cast
 
-from sqlalchemy import case, func, select
+from sqlalchemy import Select, bindparam, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -32,15 +33,26 @@ async def learnt(session: AsyncSession, caller: Caller, *, limit: int) -> Learnt
 
 async def _standing(session: AsyncSession, caller: Caller) -> set[str]:
     """Ids of the caller's feedback that a round may learn from: not replaced, not taken back, not kept private."""
-    row = tables.Feedback
-    query = select(row.id).where(
-        row.user_id == caller.user_id, row.assistant.is_not(None), feedback.is_standing(), may_train()
-    )
-    return set(await session.scalars(query))
+    return set(await session.scalars(_of_standing(), {"user": caller.user_id}))
 
 
 async def _first_releases(session: AsyncSession, caller: Caller) -> dict[str, int]:
     """Number of the first release that learnt from each of the caller's feedbacks, by the feedback's id."""
+    return {
+        id_: number for id_, number in await session.execute(_of_first_releases(), {"user": caller.user_id})
+    }
+
+
+@cache
+def _of_standing() -> Select[str]:
+    """Made once, as the next one: it takes longer than to answer."""
+    row = tables.Feedback
+    mine = row.user_id == bindparam("user")
+    return select(row.id).where(mine, row.assistant.is_not(None), feedback.is_standing(), may_train())
+
+
+@cache
+def _of_first_releases() -> Select[str, int]:
     given, row, dataset, release = tables.File, tables.DatasetRow, tables.Dataset, tables.Release
     same = aliased(tables.File)
     first = (
@@ -52,15 +64,14 @@ async def _first_releases(session: AsyncSession, caller: Caller) -> dict[str, in
         .subquery()
     )
     file = case((row.split == "train", dataset.training_file), else_=dataset.validation_file)
-    query = (
+    return (
         select(row.feedback_id, func.min(first.c.number))
         .join(tables.Feedback, tables.Feedback.id == row.feedback_id)
         .join(dataset, dataset.id == row.dataset_id)
         .join(first, (first.c.file == file) & (first.c.assistant == tables.Feedback.assistant))
-        .where(tables.Feedback.user_id == caller.user_id)
+        .where(tables.Feedback.user_id == bindparam("user"))
         .group_by(row.feedback_id)
     )
-    return {feedback_id: number for feedback_id, number in await session.execute(query)}
 
 
 async def _one(session: AsyncSession, caller: Caller, row: tables.Feedback, release: int) -> Learnt:

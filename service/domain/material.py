@@ -44,7 +44,7 @@ _EVENTS = (
     )))
     .where(_FEEDBACK.c.assistant == _ASSISTANT, ~_FEEDBACK.c.sorted)
     .order_by(_FEEDBACK.c.at)
-    .limit(SLICE)
+    .limit(bindparam("slice"))
 )  # fmt: skip
 _SUPERSEDED = select(_FEEDBACK.c.supersedes).where(_FEEDBACK.c.supersedes.in_(_IDS))
 _ANSWERS = select(*(getattr(tables.Completion, name) for name in (
@@ -176,7 +176,7 @@ def _blocklist(path: Path) -> Blocklist:
 
 
 async def _events(session: AsyncSession, name: str) -> Sequence[Any]:
-    return (await session.execute(_EVENTS, {"assistant": name})).all()
+    return (await session.execute(_EVENTS, {"assistant": name, "slice": SLICE})).all()
 
 
 async def _moves(

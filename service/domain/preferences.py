@@ -230,7 +230,8 @@ def _of_answer(answer: Answer, *, cut_off_counts: bool = True) -> Fault | None:
     if answer.sampling.get("n", 1) != 1:
         return "several_choices"
     bound = "tools" in answer.sampling or "response_format" in answer.sampling
-    if bound or any(message["role"] == "tool" or message.get("tool_calls") for message in answer.messages):
+    called = ("tool_calls", "function_call")
+    if bound or any(one["role"] == "tool" or any(map(one.get, called)) for one in answer.messages):
         return "bound_answer"  # what bound it would not stand in the row: another prompt than was served
     if not answer.output.strip():
         return "empty_answer"

@@ -290,25 +290,30 @@ async def _to_judge(
 async def _page(session: AsyncSession, caller: Caller, after: Any) -> Sequence[Any]:
     """The waiting answers after this one, in order; whether this person said something of each (`own`), judged it ever
     (`judged`), or gave a verdict that saw all that was said (`done`). One more than a page, where there is one."""
-    row, given, review = tables.WaitingAnswer, tables.Feedback, tables.Review
-    written = select(review.feedback_id).where(
-        review.user_id == caller.user_id, review.feedback_id.is_not(None)
-    )
+    values: dict[str, Any] = {"user": caller.user_id, "most": PAGE + 1}
+    if after is not None:
+        values |= {"rank": after.rank, "at": after.at, "id": after.completion_id}
+    return (await session.execute(_of_page(after is None), values)).all()
+
+
+@lru_cache
+def _of_page(first: bool) -> Select[int, float, str, bool, bool, bool]:
+    """Of the first page, or of one that comes after a place; made once."""
+    row, given, review, user = tables.WaitingAnswer, tables.Feedback, tables.Review, bindparam("user")
+    written = select(review.feedback_id).where(review.user_id == user, review.feedback_id.is_not(None))
     own = select(given.id).where(
-        given.completion_id == row.completion_id, given.user_id == caller.user_id, feedback.is_standing(),
+        given.completion_id == row.completion_id, given.user_id == user, feedback.is_standing(),
         given.id.not_in(written),
     )  # fmt: skip
-    judged = select(review.id).where(
-        review.completion_id == row.completion_id, review.user_id == caller.user_id
-    )
+    judged = select(review.id).where(review.completion_id == row.completion_id, review.user_id == user)
     done = judged.where(review.undone_at.is_(None), review.at >= row.at)
     place = (row.rank, row.at, row.completion_id)
     query = select(
         *place, own.exists().label("own"), judged.exists().label("judged"), done.exists().label("done")
     )
-    if after is not None:
-        query = query.where(tuple_(*place) > tuple_(after.rank, after.at, after.completion_id))
-    return (await session.execute(query.order_by(*place).limit(PAGE + 1))).all()
+    if not first:
+        query = query.where(tuple_(*place) > tuple_(bindparam("rank"), bindparam("at"), bindparam("id")))
+    return query.order_by(*place).limit(bindparam("most"))
 
 
 async def _golden_is_due(session: AsyncSession, caller: Caller) -> bool:

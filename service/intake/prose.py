@@ -5,6 +5,7 @@ since answers are shown as Markdown too. Lines that end only because the page di
 learn to break its own.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,10 +18,13 @@ ATX = re.compile(r" {0,3}(#{1,6})(?:\s+(.*?))?(?:\s+#+)?\s*$")
 UNDERLINE = re.compile(r" {0,3}(=+|-+)\s*$")
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-BEGINS = re.compile(r"\s*(?:[-*+•–]\s|\d{1,9}[.)]\s|[>|]|</?[a-zA-Z!]|\[[^\]]+\]:)")
+BEGINS = re.compile(r"\s*(?:[-*+•–]\s|(?:\d{1,9}|[a-zA-Z])[.)]\s|[>|]|</?[a-zA-Z!]|\[[^\]]+\]:)")
 """An item of a list, a quotation, a row of a table, a tag, where a link leads: never the rest of the line before."""
+RULE = re.compile(r"\s*([-*_=])(?:\s*\1){2,}\s*$")
 MEANT = re.compile(r"(?: {2}|\\)$")
 """The end of a line of Markdown that shall end there."""
+CUT = re.compile(r"\w-$")
+"""The end of a line that breaks off in a word."""
 TABLE = re.compile(r"\s*\|?[\s:]*-[-\s:]*\|[-|\s:]*$")
 CODE = re.compile(r" {4}|\t")
 COLUMNS = re.compile(r"\S(?:\t| {3,})\S")
@@ -104,25 +108,31 @@ class _Open:
 
 def _of_markdown(lines: list[str]) -> list[str]:
     """A line's end is a space, unless it is meant (CommonMark, 6.7 and 6.8)."""
-    if any(map(TABLE.match, lines)) or (lines and CODE.match(lines[0])):
+    if any(map(TABLE.match, lines)) or (
+        lines and (CODE.match(lines[0]) or lines[0].lstrip().startswith("<"))
+    ):
         return [line.rstrip() for line in lines]
     return _joined(lines, lambda line, _: not MEANT.search(line))
 
 
 def _of_text(lines: list[str]) -> list[str]:
-    """A line goes on where the next one's first word had no room in it."""
-    width = max(map(len, lines), default=0)
-    if width < WIDE or any(map(COLUMNS.search, lines)):
+    """A paragraph's lines are a page's where none but the last has room for the first word of the next, and most go on
+    in small letters: addresses, opening hours and logs do not."""
+    width, breaks = max(map(len, lines), default=0), list(itertools.pairwise(lines))
+    full = all(len(line.rstrip()) + 1 + len(rest.split()[0]) > width for line, rest in breaks)
+    small = sum(rest.lstrip()[0].islower() for _, rest in breaks)
+    if width < WIDE or any(map(COLUMNS.search, lines)) or not full or 2 * small <= len(breaks):
         return [line.rstrip() for line in lines]
-    return _joined(lines, lambda line, rest: len(line.rstrip()) + 1 + len(rest.split()[0]) > width)
+    return _joined(lines, lambda *_: True)
 
 
 def _joined(lines: list[str], goes_on: Callable[[str, str], bool]) -> list[str]:
     """The lines, each with those after it in which it goes on."""
     whole: list[str] = []
     for at, line in enumerate(lines):
-        if at and goes_on(lines[at - 1], line) and not BEGINS.match(line):
-            whole[-1] += " " + line.strip()
+        rules = at and (RULE.match(line) or RULE.match(lines[at - 1]))
+        if at and goes_on(lines[at - 1], line) and not BEGINS.match(line) and not rules:
+            whole[-1] += ("" if CUT.search(whole[-1]) else " ") + line.strip()
         else:
             whole.append(line.rstrip())
     return whole

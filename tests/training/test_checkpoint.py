@@ -202,7 +202,7 @@ def test_a_checkpoint_of_another_job_is_not_gone_on_with(
     run, spec = make(make_run, "run", "sft", tiny_base)
     cut_after(monkeypatch, sft, 3, run, spec)
     assert checkpoint.find(run, spec.model_copy(update={"threads": 7})) is not None, "a thread is no lesson"
-    asked = spec.model_copy(update={"cases_sha256": "c" * 64})
+    asked = spec.model_copy(update={"cases_sha256": "c" * 64, "learned": ["d" * 64]})
     assert checkpoint.find(run, asked) is not None, "nor are held-out questions, which no row asks"
     faster = spec.settings.model_copy(update={"learning_rate": 0.5})
     assert checkpoint.find(run, spec.model_copy(update={"settings": faster})) is None

@@ -110,6 +110,11 @@ def test_held_out_rows_are_looked_at_as_the_job_will(make_run: MakeRun, tiny_bas
         ("nan_row", "validation.jsonl line 1"), ("row_too_long", "validation.jsonl line 3"),
     }  # fmt: skip
     assert look.rows == look.rows_looked_at == 4
+    assert look.too_long == 0  # of the rows to learn from
+    held_out[0]["messages"][0] = examples(1)[0]["messages"][0]
+    held_out[2]["messages"][0] = examples(2)[1]["messages"][0]
+    look = estimates.look(*make_run("asked", "sft", tiny_base, examples(4), held_out, max_length=256))
+    assert (look.findings, look.set_aside) == ([], 2)  # the job sets them aside, unread
 
 
 def test_a_template_that_leaves_the_answers_end_out_is_named(

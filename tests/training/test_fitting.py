@@ -1,6 +1,7 @@
 """A row of feedback that cannot be learned from is left out and counted; anybody else's is refused by its name."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from service.contract.datasets import RatedCompletion
 from service.contract.estimates import Look
 from tests.training.conftest import MakeRun, examples, pairs, rated
 from training import data, estimates, kto, model, rows, sft
-from training.fitting import fitting, unfit
+from training.fitting import fitting, matched, unfit
 from training.progress import StepLines
 from training.refusal import Refused
 
@@ -97,6 +98,44 @@ def test_a_rating_behind_whose_prompt_no_other_answer_fits_stops_no_round(
     ready = kto.prepare(run, spec, StepLines(run))
     assert len(ready.learned) == len(ready.found.train) == len(ready.trainer.train_dataset) == 7
     assert "unmatched" in [line.get("code") for line in folder.read_lines(run / folder.PROGRESS)]
+
+
+def test_a_rating_that_only_one_left_out_was_held_against_is_left_out_too(
+    make_run: MakeRun, tiny_base: Path
+) -> None:
+    made = [row | {"tailorbird": origin(at)} for at, row in enumerate(rated(8))]
+    run, spec = make_run("run", "kto", tiny_base, made, max_length=100)
+    chat, found, told = model.load_chat(tiny_base), rows.read(run, spec), []
+    learned = data.rated(chat, found.train, 10_000)
+
+    def sized(at: int, prompt: int, answer: int) -> None:
+        given = replace(learned[at], prompt_ids=[at] * prompt, completion_ids=[at] * answer)
+        learned[at] = given
+
+    for at in range(8):
+        sized(at, 20, 8)
+    sized(0, 94, 5)  # only the next one's answer fits behind it
+    sized(1, 97, 2)  # and nobody's behind the next one
+    rest, kept, _ = matched(found, learned, [], spec, lambda *said, **values: told.append((*said, values)))
+    assert [row.name[-1] for row in kept] == [row.name[-1] for row in rest.train] == list("345678")
+    assert told[0][1:] == ("unmatched", {"n": 2, "most": 100})
+
+
+def test_feedback_on_a_conversation_that_the_template_does_not_take_is_left_out_however_short_it_is(
+    make_run: MakeRun, tiny_base: Path
+) -> None:
+    made = [row | {"tailorbird": origin(at)} for at, row in enumerate(examples(4))]
+    made[2]["messages"] = [{"role": "user", "content": "Hello?"}, *made[2]["messages"]]
+    run, spec = make_run("run", "sft", tiny_base, made, max_length=256)
+    chat = model.load_chat(tiny_base)
+    kept = chat.tokenizer.chat_template
+    takes_turns = "{% if messages[1].role == 'user' %}{{ raise_exception('take turns') }}{% endif %}"
+    chat.tokenizer.chat_template = takes_turns + kept
+    try:
+        found = fitting(chat, rows.read(run, spec), spec, lambda *_, **__: None)
+    finally:
+        chat.tokenizer.chat_template = kept
+    assert [named.name[-1] for named in found.train] == ["1", "2", "4"]
 
 
 def test_a_job_learns_from_the_rest_and_says_so(make_run: MakeRun, tiny_base: Path) -> None:

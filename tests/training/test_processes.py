@@ -179,7 +179,12 @@ def test_what_breaks_the_talk_itself_is_no_process_that_left() -> None:
             lambda: fails("[gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1")
         )
     with pytest.raises(RuntimeError, match="shared memory"):
-        processes._said(lambda: fails("ncclUnhandledCudaError: Error while creating shared memory segment"))
+        processes._said(
+            lambda: fails(
+                "NCCL error: unhandled system error. ncclSystemError: System call (e.g. socket, malloc) or external "
+                "library call failed or device error. Last error: Error while creating shared memory segment"
+            )
+        )
 
 
 def test_a_batch_that_cannot_be_divided_evenly_and_more_processes_than_gpus_are_refused(

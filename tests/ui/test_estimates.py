@@ -1,6 +1,6 @@
 """How an estimate is said: settings, time and memory in plain words, faults with their mend, tokens told apart."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,6 +14,8 @@ from service.contract.estimates import (
     ShownSequence,
     ShownToken,
 )
+from service.contract.jobs import ChosenCode
+from service.domain.hyperparameters import because
 from ui import estimates
 from ui.words import words
 
@@ -112,3 +114,21 @@ def test_tokens_that_are_learned_stand_apart_and_the_gap_of_a_long_row_is_where_
     assert told == [(False, ["<user>", "Wh\n"]), (True, [" at <b>", "<|end|>"])]
     cut = [run.tokens and run.learned for run in estimates.runs(sequence(omitted=5))]
     assert cut == [False, [], True]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("code", get_args(ChosenCode))
+def test_every_reason_of_a_setting_is_said_with_its_own_values(language: str, code: ChosenCode):
+    values = {"rows": 3, "rate": 0.1, "held_out": 4, "rank": 16, "every": 4, "most": 64, "processes": 3}
+    chosen = because(code, **values).model_dump()
+    [said] = [one for one in estimates.settings(words(language), estimate(chosen={"batch_size": chosen})) if one.why
+              and one.name == "batch_size"] or [None]  # fmt: skip
+    assert said is None or "{" not in said.why
+    assert code != "batch_divided" or (said is not None and "3" in said.why)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_line_of_the_rows_kept_aside_is_told_as_such(language: str):
+    w = words(language)
+    assert estimates.where(w, "validation.jsonl line 3") == w("at_line_held_out", line=3)
+    assert estimates.where(w, "train.jsonl line 3") == w("at_line", line=3)

@@ -131,8 +131,12 @@ def test_rows_without_the_assistant_s_instructions_are_told_where_its_questions_
     assert "data-without-instructions" not in shown(
         language, Choices(step=3, source="dpo", estimate=estimate())
     )
-    page = shown(language, Choices(step=3, source="dpo", estimate=estimate(without_instructions=40)))
-    assert w("look_without_instructions", n=40, box=w("import_instructions")) in html.unescape(page)
+    found = estimate(without_instructions=40)
+    feedback = w("look_without_instructions_feedback", n=40)
+    file = w("look_without_instructions", n=40, box=w("import_instructions"))
+    for source, sentence in (("dpo", feedback), ("file", file)):
+        page = shown(language, Choices(step=3, source=source, estimate=found), ready(1), [FILE])
+        assert sentence in html.unescape(page)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

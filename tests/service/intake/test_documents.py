@@ -105,6 +105,32 @@ def test_lines_of_plain_text_are_whole_again_where_the_next_word_had_no_room(tmp
     assert said == "\n\n".join([prose.replace("\n", " "), address, steps, table])
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "Monday to Friday from nine in the morning to six in the evening\nSaturday from ten to noon\nSunday closed",
+        "Q: How much does a bicycle cost on the northern ferry today?\nA: Six crowns.",
+        "2026-11-30 09:00:01 the ferry has left the quay\n2026-11-30 09:40:12 the ferry reached the island",
+        "a) whoever travels with a bicycle buys a ticket there\nb) whoever travels with a cart asks the office first",
+    ],
+)
+def test_lines_of_plain_text_that_say_something_each_stay(tmp_path: Path, lines: str):
+    assert [one.text for one in kept(tmp_path, "fares.txt", lines).passages] == [lines]
+
+
+@pytest.mark.parametrize(
+    ("lines", "whole"),
+    [
+        ("Some text\n***\nOther text", None),
+        ("One\nand two\n---\nthree", "One and two\n---\nthree"),
+        ("<pre>\nline one\n  line two\n</pre>", None),
+        ("It is a well-\nknown ferry", "It is a well-known ferry"),
+    ],
+)
+def test_markdown_that_is_no_wrapped_prose_stays(tmp_path: Path, lines: str, whole: str | None):
+    assert [one.text for one in kept(tmp_path, "fares.md", lines).passages] == [whole or lines]
+
+
 def test_a_long_section_is_cut_where_sentences_end_without_losing_a_word(tmp_path: Path):
     read = kept(tmp_path, "rules.txt", LONG)
     assert len(read.passages) > 3
