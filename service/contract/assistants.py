@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from service.contract.base import Strict, example
+from service.contract.datasets import Kind
 from service.contract.signal import Signal
 
 NAME = r"^[a-z0-9][a-z0-9-]{0,62}$"
@@ -83,6 +84,8 @@ class Readiness(Strict):
     """Pairs a round asks for at least."""
     excluded: dict[str, int]
     """Corrections and preferences that make no pair, counted by reason."""
+    left_out: dict[Kind, dict[str, int]] = {}
+    """The same of every kind of rows, examples and rated completions too."""
     topics: list[TopicPairs] = []
     """Pairs by topic, the weakest first: a topic of the held-out questions without any too. What is over one person's
     share is counted here. Empty while no pair's topic is known."""

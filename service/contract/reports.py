@@ -68,6 +68,9 @@ class JobReport(Strict):
     before: Before
     """What "before this job" means in `training`: the base model, the adapter of the release that is live now, or
     another adapter. What was forgotten is measured against the base model, and told for both."""
+    live_same: float | None = None
+    """Of the base model's own words the share that the release that is live now would say, by the same questions as in
+    `training`. None where that is this adapter, is not known, or is not the reader's to know."""
     data: list[DataUse]
     reasons: dict[str, Chosen] = {}
     """Why each setting that was left to the service is what it is, by a code as well."""

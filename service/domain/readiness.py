@@ -63,6 +63,7 @@ async def readiness(
         examples=found["sft"].kept - found["sft"].over_share(share), up=labels.get("up", 0),
         down=labels.get("down", 0), people=distinct.get("person", 0),
         conversations=distinct.get("conversation", 0), needed=needed, excluded=left_out(pairs, share),
+        left_out={kind: left_out(found[kind], share) for kind in signal.KINDS},
         topics=by_topic, without_topic=max(0, pairs.kept - told), more_people=more, signals=signals,
         ready=count >= needed and held is None, advice=advice,
     )  # fmt: skip

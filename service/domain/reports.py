@@ -115,7 +115,9 @@ async def of_job(session: AsyncSession, caller: Caller, job: tables.Job) -> JobR
         job=jobs.shown(job), checks=checks,
         verdict=[how_it_ended(job, max(steps, default=0), total, trained), better, watch(list(checks.values()))],
         step=max(steps, default=0), total_steps=total, curves=curves, training=trained,
-        before=await _before(session, job), data=await _data(session, caller, job), adapter=job.adapter,
+        before=await _before(session, job),
+        live_same=await _live_same(session, job, trained) if caller.may("reviewer") else None,
+        data=await _data(session, caller, job), adapter=job.adapter,
         reasons=await _reasons(session, job),
         card=adapter is not None and adapter.deleted_at is None, evaluation=evaluation,
         release=await releases.shown(session, release) if release else None,
@@ -281,10 +283,25 @@ async def _evaluation(session: AsyncSession, release: tables.Release) -> Evaluat
 async def _before(session: AsyncSession, job: tables.Job) -> Before:
     if job.start_adapter is None:
         return "base"
+    return "live" if await _live(session, job) == job.start_adapter else "adapter"
+
+
+async def _live_same(session: AsyncSession, job: tables.Job, trained: TrainingReport | None) -> float | None:
+    """Comparable where both were asked the same: as many words of the base model's own, of as many questions."""
+    digest, known = await _live(session, job), trained.forgetting if trained else None
+    adapter = await session.get(tables.Adapter, digest) if digest and digest != job.adapter else None
+    if known is None or adapter is None or not adapter.report:
+        return None
+    theirs = TrainingReport.model_validate(adapter.report).forgetting
+    alike = theirs is not None and (theirs.questions, theirs.tokens) == (known.questions, known.tokens)
+    return theirs.same if theirs is not None and alike else None
+
+
+async def _live(session: AsyncSession, job: tables.Job) -> str | None:
+    """Digest of the adapter that is live now for the job's assistant."""
     assistant, release = tables.Assistant, tables.Release
     live = select(release.adapter).join(assistant, assistant.live_release_id == release.id)
-    at = await session.scalar(live.where(assistant.name == job.assistant))
-    return "live" if at == job.start_adapter else "adapter"
+    return await session.scalar(live.where(assistant.name == job.assistant))
 
 
 async def _reasons(session: AsyncSession, job: tables.Job) -> dict[str, Chosen]:

@@ -91,6 +91,10 @@ def test_the_first_step_says_how_far_the_feedback_goes_from_nothing_to_enough(la
     assert w("source_is_" + ("none" if not pairs else "early" if pairs < 20 else "ready")) in page
     assert ('value="dpo" required disabled' in page) is (pairs == 0)
     assert "a_new_reason" in page
+    left = ready(pairs, left_out={"kto": {"truncated": 1234}})
+    told = shown(language, Choices(), left).partition('data-left-out="kto"')[2].partition("</p>")[0]
+    assert w("excluded_truncated") in told
+    assert "234" in told
     assert 'value="file" required disabled' in page
 
 

@@ -46,6 +46,7 @@ def test_a_cancelled_job_tells_its_owner_how_far_it_came_and_nobody_else(gateway
         assert owner.get("/api/jobs/ftjob-none/report").status_code == 404
     assert [one["code"] for one in under_way["verdict"]] == ["under_way", "better_later", "watch_so_far"]
     assert {one["code"] for one in under_way["checks"].values()} == {"overfit_no_rows", "check_later"}
+    assert {report["live_same"] for report in (mine, reviewed, under_way)} == {None}
     for report in (mine, reviewed):
         assert report["curves"] == {"train_loss": [[1, 0.9], [2, 0.6]]}
         assert report["verdict"][0]["because"].startswith("The training was cancelled after 2 of 4 steps")

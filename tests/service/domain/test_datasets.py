@@ -158,6 +158,17 @@ async def test_a_held_out_question_of_the_assistant_is_kept_out_by_itself(world:
     assert (ready.pairs, ready.excluded) == (1, {"held_out_case": 2}), "sorted anew when the questions change"
 
 
+async def test_what_is_left_out_is_counted_for_every_kind_of_rows(world: World):
+    cut_off = await world.answer(1, finish_reason="length")
+    await world.say(cut_off, world.admin, type="rating", rating=1)
+    await rate(world, 2, -1)
+    await correct(world, 3, finish_reason="length")
+    found = await world.readiness()
+    assert found.excluded == {"truncated": 1}
+    assert found.left_out == {"dpo": {"truncated": 1}, "sft": {}, "kto": {"truncated": 1}}
+    assert (found.rated, found.examples) == (1, 1)
+
+
 async def test_the_trainer_gets_the_held_out_questions_of_an_assistant_or_of_all_to_refuse(world: World):
     cases = b'{"id": "secret", "question": "Question 1", "facts": ["x"]}\r\n'
     file = await world.add_file(cases, "cases")

@@ -5,8 +5,10 @@ import pytest
 from service.contract.evaluations import EvaluationReport, Gate
 from service.contract.jobs import TrainingReport
 from service.contract.replay import Forgetting
-from service.domain import reports
+from service.db import tables
+from service.domain import assistants, releases, reports
 from service.domain.reports import chosen, desirable, forgetting, length, overfitting
+from tests.service.domain.conftest import World
 
 TRAINED = TrainingReport(
     steps=10,
@@ -87,3 +89,38 @@ def test_the_third_sentence_is_the_first_warning_or_says_what_could_not_be_told(
     assert reports.watch([good, unknown, warning]) == warning
     assert reports.watch([good, unknown]).values == {"n": 1}
     assert reports.watch([good]).code == "watch_nothing"
+
+
+@pytest.mark.parametrize(("questions", "told"), [(16, 0.8), (15, None)])
+async def test_what_was_forgotten_is_set_beside_the_release_that_is_live_where_both_were_asked_the_same(
+    world: World, questions: int, told: float | None
+):
+    known = Forgetting(questions=16, tokens=9, distance=0.2, distance_before=0.1, same=0.9, same_before=1)
+    theirs = known.model_copy(update={"same": 0.8, "questions": questions})
+    made = {"a" * 64: theirs, "b" * 64: known}
+    async with world.database.writing() as session:
+        for number, (digest, forgot) in enumerate(made.items()):
+            job = tables.Job(
+                id=f"ftjob-{number}", kind="sft", status="succeeded", user_id=world.admin.user_id, settings={},
+                model="desk", request={"model": "desk", "training_file": "file-1"}, assistant="desk", adapter=digest,
+                training_file="file-1", attempts=1, cancel_requested=False, created_at=number,
+            )  # fmt: skip
+            session.add(job)
+            await session.flush()
+            report = TRAINED.model_copy(update={"forgetting": forgot}).model_dump()
+            session.add(
+                tables.Adapter(
+                    digest=digest, model=f"ft:{number}", job_id=job.id, user_id=world.admin.user_id, manifest={},
+                    proof={}, report=report, bytes=1, created_at=number, deleted_at=None,
+                )
+            )  # fmt: skip
+            await session.flush()
+            release = await releases.offer(session, "desk", digest, job.id)
+            if number == 0:
+                desk = await assistants.get_assistant(session, "desk")
+                desk.live_release_id = release.id
+    async with world.database.reading() as session:
+        first, second = [await session.get_one(tables.Job, f"ftjob-{number}") for number in range(2)]
+        assert (await reports.of_job(session, world.admin, second)).live_same == told
+        assert (await reports.of_job(session, world.admin, first)).live_same is None  # it is live itself
+        assert (await reports.of_job(session, world.user, second)).live_same is None

@@ -73,7 +73,7 @@ def adapters(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 async def engine(
     base_model: Path, adapters: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[RealEngine]:
-    """In the checkpoint's own precision, with so little room that a ninth adapter pushes another out of memory."""
+    """In the precision that is served here, with so little room that a ninth adapter pushes another out of memory."""
     async with real_engine(base_model, tmp_path_factory.mktemp("engine"), adapters, max_cpu_loras=8) as real:
         yield real
 
@@ -92,10 +92,9 @@ async def real_engine(
     model: Path, home: Path, adapters: dict[str, str], **more: Any
 ) -> AsyncIterator[RealEngine]:
     """An engine as the service starts it, from when it is up to the end of the block; `more` are its options."""
-    path = server.socket_path(home)
-    options = server.EngineOptions(
-        model=model, served_name=EMBEDDED, socket=path, cpu=server.is_cpu_build(), **more
-    )
+    path, cpu = server.socket_path(home), server.is_cpu_build()
+    usual = {"dtype": server.fast_dtype() if cpu else "auto"}
+    options = server.EngineOptions(model=model, served_name=EMBEDDED, socket=path, cpu=cpu, **usual | more)
     argv, env = server.command(options, os.environ)
     log = home / "engine.log"
     child = Child("engine", argv, env, log, prepare=lambda: server.prepare_socket(path), grace=30)
