@@ -17,6 +17,6 @@ def learned(folder: Path, spec: EvaluationSpec, cases: list[Case]) -> int:
     blocklist, found = Blocklist(cases), set[str]()
     for number in range(len(spec.learned)):
         with open(folder / run_folder.LEARNED.format(number=number), "rb") as lines:
-            texts = {text for asked in asked_in(lines) for text in asked}
-        found |= {match.name for text in texts if (match := blocklist.match(text)) is not None}
+            texts = (text for asked in asked_in(lines) for text in asked)
+            found |= {match.name for text in texts if (match := blocklist.match(text)) is not None}
     return len(found)

@@ -34,9 +34,9 @@ LOST = (
     "timed out",
     "remote process",
 )
-"""What is said where another one is gone: by gloo, by NCCL, by torch. NCCL says the last of its own faults too, beside
-what else it may be, but for those that it can name."""
+"""What is said where another one is gone: by gloo, by NCCL, by torch."""
 OWN = ("shared memory", "shm", "out of memory", "cuda error", "unhandled cuda", "unhandled system")
+"""What is said where that which they talk through is broken itself, whatever else stands beside it."""
 
 T = TypeVar("T")
 
