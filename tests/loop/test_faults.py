@@ -208,7 +208,7 @@ async def test_of_hundreds_at_once_those_are_answered_that_there_is_room_for_and
     before = gateway.memory_info().rss
     async with httpx.AsyncClient(
         base_url=service.api_url, headers={"authorization": f"Bearer {service.admin_key}"},
-        limits=httpx.Limits(max_connections=None), timeout=300,
+        limits=httpx.Limits(max_connections=None), timeout=900,
     ) as http:  # fmt: skip
 
         async def watch() -> None:
