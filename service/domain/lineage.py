@@ -95,9 +95,8 @@ async def learned_files(session: AsyncSession, digest: str) -> list[str]:
     """SHA-256 of the files that an adapter was trained on, and every adapter that it went on from: each once, as far as
     they are on record."""
     wanted = [job.training_file for job in await _chain(session, digest) if job.training_file]
-    query = select(tables.File.id, tables.File.sha256).where(tables.File.id.in_(wanted))
-    known = {file: sha256 for file, sha256 in await session.execute(query)}
-    return list(dict.fromkeys(known[file] for file in wanted if file in known))
+    bytes_of = await _digests(session, wanted)
+    return list(dict.fromkeys(bytes_of[file] for file in wanted if bytes_of[file] != file))
 
 
 async def _chain(session: AsyncSession, digest: str) -> list[tables.Job]:

@@ -293,8 +293,9 @@ async def _live_same(session: AsyncSession, job: tables.Job, trained: TrainingRe
     if known is None or adapter is None or not adapter.report:
         return None
     theirs = TrainingReport.model_validate(adapter.report).forgetting
-    alike = theirs is not None and (theirs.questions, theirs.tokens) == (known.questions, known.tokens)
-    return theirs.same if theirs is not None and alike else None
+    if theirs is None or (theirs.questions, theirs.tokens) != (known.questions, known.tokens):
+        return None
+    return theirs.same
 
 
 async def _live(session: AsyncSession, job: tables.Job) -> str | None:
