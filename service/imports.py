@@ -10,7 +10,7 @@ from typing import Any
 
 from service.api.deps import House
 from service.contract.imports import HELD_OUT, ROWS, STATE, ImportError, ImportReport
-from service.domain import imports
+from service.domain import imports, origins
 from service.errors import TailorbirdError
 from service.intake import process
 from service.logs import log
@@ -64,7 +64,7 @@ class Imports:
         async with house.database.reading() as session:
             plan = (await imports.get_import(session, None, import_id)).plan
         try:
-            report, sizes = await self._read(import_id)
+            made = await self._read(import_id)
         except (TailorbirdError, process.Refused, OSError) as error:
             await self._fail(import_id, _as_error(error), plan)
             return
@@ -73,10 +73,10 @@ class Imports:
             if (
                 found.status == "running" and found.plan == plan
             ):  # else it was started anew, and is read again
-                await imports.succeed(session, found, report, sizes)
-        log.info("import ended", extra={"fields": {"import": import_id, "rows": report.taken}})
+                await imports.succeed(session, found, made)
+        log.info("import ended", extra={"fields": {"import": import_id, "rows": made.report.taken}})
 
-    async def _read(self, import_id: str) -> tuple[ImportReport, list[int]]:
+    async def _read(self, import_id: str) -> imports.Made:
         house = self._house
         async with house.database.reading() as session:
             found = await imports.get_import(session, None, import_id)
@@ -88,7 +88,8 @@ class Imports:
             made[HELD_OUT] = report.split.held_out.sha256
         sizes = [await asyncio.to_thread(house.store.adopt, place / name, sha) for name, sha in made.items()]
         await asyncio.to_thread(_tidy, place)
-        return report, sizes
+        told = [await origins.told_by(house.store.file(sha), report.kind) for sha in made.values()]
+        return imports.Made(report, sizes, told)
 
     async def _fail(self, import_id: str, error: ImportError, plan: dict[str, Any] | None = None) -> None:
         async with self._house.database.writing() as session:

@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse
 from service.api.deps import CallerDep, HouseDep, NoteDep, ReadDep, WriteDep
 from service.api.lists import as_list
 from service.contract import files as contract
-from service.domain import files, result_files
+from service.domain import files, origins, result_files
 from service.errors import BadInput
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
@@ -39,12 +39,15 @@ async def upload_file(
     life = contract.ExpiresAfter(anchor=anchor, seconds=seconds) if anchor and seconds else None
     limit = house.settings.max_upload_mb << 20
     sha256, size = await asyncio.to_thread(house.store.put_file, chunks_of(file), limit)
-    kind, rows = await asyncio.to_thread(files.check, house.store.file(sha256), purpose)
+    path = house.store.file(sha256)
+    kind, rows = await asyncio.to_thread(files.check, path, purpose)
+    told = await origins.told_by(path, kind)
     async with house.database.writing() as session:
         added = await files.add_file(
             session, user_id=caller.user_id, filename=file.filename or "file.jsonl", purpose=purpose,
             sha256=sha256, size=size, kind=kind, rows=rows, expires_after=life,
         )  # fmt: skip
+        await origins.keep(session, added.id, told)
         return files.shown(added)
 
 

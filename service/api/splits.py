@@ -11,7 +11,7 @@ from service.api.looks import looking
 from service.contract.files import Parts
 from service.contract.imports import HELD_OUT, ROWS, IntakeSpec
 from service.contract.splits import Split, SplitCreate
-from service.domain import files, splits
+from service.domain import files, origins, splits
 from service.errors import BadInput
 from service.intake import process
 
@@ -33,10 +33,15 @@ async def split_file(
             return known
         spec = await splits.spec_of(session, house.store, file, wanted)
     split, sizes = await _parted(house, spec)
+    made = [one.sha256 for one in (split.training, split.held_out) if one is not None]
+    told = [await origins.told_by(house.store.file(sha256), file.kind) for sha256 in made]
     async with house.database.writing() as session:
         if (known := await splits.find(session, caller, file, wanted)) is not None:
             return known
-        return await splits.record(session, caller, file, wanted, split, sizes)
+        parts = await splits.record(session, caller, file, wanted, split, sizes)
+        for one, said in zip((parts.training_file, parts.held_out_file), told, strict=True):
+            await origins.keep(session, one.id, said)
+        return parts
 
 
 async def _parted(house: House, spec: IntakeSpec) -> tuple[Split, list[int]]:

@@ -12,7 +12,7 @@ from service.api.deps import CallerDep, HouseDep, WriteDep
 from service.api.files import chunks_of
 from service.contract.uploads import Part, Upload, UploadComplete, UploadCreate
 from service.db import tables
-from service.domain import files, uploads
+from service.domain import files, origins, uploads
 from service.domain.identity import new_id
 from service.errors import BadInput
 from service.storage.local import Store
@@ -64,10 +64,12 @@ async def complete_upload(
         if before is None:
             raise
         return before
+    told = await origins.told_by(house.store.file(sha256), kind)
     async with house.database.writing() as session:
         upload = await uploads.get_upload(session, caller, upload_id)
         if upload.status != "completed":
-            await uploads.complete(session, upload, sha256=sha256, kind=kind, rows=rows)
+            file = await uploads.complete(session, upload, sha256=sha256, kind=kind, rows=rows)
+            await origins.keep(session, file.id, told)
         done = await uploads.shown(session, upload)
     await _drop(house, upload_id)
     return done

@@ -23,7 +23,7 @@ from service.contract.datasets import Dataset, Kind, SplitBy
 from service.contract.signal import Signal
 from service.contract.splits import Parted, split_of
 from service.db import tables
-from service.domain import assistants, files, material, signal
+from service.domain import assistants, files, material, origins, signal
 from service.domain.identity import new_id, now, pseudonym
 from service.domain.keys import Caller
 from service.domain.preferences import row_of
@@ -117,12 +117,14 @@ async def record(session: AsyncSession, caller: Caller, made: Draft) -> tables.D
 
 
 async def signal_of(session: AsyncSession, file: tables.File) -> Signal | None:
-    """What the feedback was worth that a file was frozen from, also where the same bytes were uploaded again."""
+    """What the feedback was worth that a file was frozen from, also where it was brought again: its bytes, or most of
+    its rows."""
     row, frozen = tables.Dataset, tables.File
     mine = select(frozen.id).where(frozen.sha256 == file.sha256)
     made = row.training_file.in_(mine) | row.validation_file.in_(mine)
-    found = await session.scalar(select(row.signal).where(made).order_by(row.created_at.desc()).limit(1))
-    return Signal.model_validate(found) if found is not None else None
+    found = await session.scalar(select(row).where(made).order_by(row.created_at.desc()).limit(1))
+    found = found or await origins.dataset_of(session, file)
+    return Signal.model_validate(found.signal) if found is not None and found.signal is not None else None
 
 
 async def get_dataset(session: AsyncSession, dataset_id: str) -> tables.Dataset:

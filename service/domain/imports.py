@@ -8,7 +8,9 @@ An import that ran when the service died is read again from its beginning: nothi
 Owns these moves. Knows neither how a file is read nor any process.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -17,7 +19,7 @@ from service.contract import imports as contract
 from service.contract.imports import ImportPlan, ImportReport, IntakeSpec, Preview
 from service.contract.sheets import Touch
 from service.db import tables
-from service.domain import assistants, files, sheets, splits
+from service.domain import assistants, files, origins, sheets, splits
 from service.domain.identity import new_id, now
 from service.domain.keys import Caller
 from service.domain.paging import page
@@ -26,6 +28,17 @@ from service.storage.local import Store
 
 KEPT = 7 * 86_400
 """Seconds that the bytes of what was brought are kept; the hash and the report stay."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What an import made: the rows to learn from and, where there are any, those that are held out."""
+
+    report: ImportReport
+    sizes: list[int]
+    """Bytes of the two files, which lie in the store."""
+    told: list[IO[str]]
+    """What their rows say they were made of (`origins.told_by`)."""
 
 
 async def create_import(
@@ -109,13 +122,9 @@ def cancel(caller: Caller, found: tables.Import) -> None:
     found.status, found.finished_at = "cancelled", now()
 
 
-async def succeed(
-    session: AsyncSession, found: tables.Import, report: ImportReport, sizes: list[int]
-) -> None:
-    """The rows that were taken are a file from now on, with its data sheet, and one beside it of what is held out.
-
-    `sizes` are the bytes of the two.
-    """
+async def succeed(session: AsyncSession, found: tables.Import, made: Made) -> None:
+    """The rows that were taken are a file from now on, with its data sheet, and one beside it of what is held out."""
+    report, sizes = made.report, made.sizes
     name = f"{Path(found.filename).stem}-{report.kind}-import"
     split = report.split
     file = await files.add_file(
@@ -123,10 +132,12 @@ async def succeed(
         size=sizes[0], kind=report.kind, rows=report.sheet.rows,
     )  # fmt: skip
     await sheets.keep(session, file.id, report.sheet)
+    await origins.keep(session, file.id, made.told[0])
     if split is not None and split.held_out is not None:
         held_out = await splits.add_held_out(
             session, file, split, split.held_out, size=sizes[1], source_sha256=found.sha256
         )
+        await origins.keep(session, held_out.id, made.told[1])
         found.held_out_file_id = held_out.id
     found.report, found.file_id, found.status = report.model_dump(), file.id, "succeeded"
     found.finished_at = now()

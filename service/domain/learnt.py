@@ -1,7 +1,8 @@
 """From a person's feedback forward: which release learnt from it, and what it answers now. Never commits.
 
 A release learnt from a feedback when the feedback stands in that file of a dataset whose bytes its job was trained
-on, or those of a release it went on from: see `lineage`. Knows only the asking person's own feedback and answers.
+on, or in rows of it that were brought back, or in those of a release it went on from: see `lineage`. Knows only the
+asking person's own feedback and answers.
 """
 
 from functools import cache
@@ -38,9 +39,11 @@ async def _standing(session: AsyncSession, caller: Caller) -> set[str]:
 
 async def _first_releases(session: AsyncSession, caller: Caller) -> dict[str, int]:
     """Number of the first release that learnt from each of the caller's feedbacks, by the feedback's id."""
-    return {
-        id_: number for id_, number in await session.execute(_of_first_releases(), {"user": caller.user_id})
-    }
+    first: dict[str, int] = {}
+    for query in (_of_first_releases(), _of_first_releases_by_rows()):
+        for id_, number in await session.execute(query, {"user": caller.user_id}):
+            first[id_] = min(number, first.get(id_, number))
+    return first
 
 
 @cache
@@ -69,6 +72,22 @@ def _of_first_releases() -> Select[str, int]:
         .join(tables.Feedback, tables.Feedback.id == row.feedback_id)
         .join(dataset, dataset.id == row.dataset_id)
         .join(first, (first.c.file == file) & (first.c.assistant == tables.Feedback.assistant))
+        .where(tables.Feedback.user_id == bindparam("user"))
+        .group_by(row.feedback_id)
+    )
+
+
+@cache
+def _of_first_releases_by_rows() -> Select[str, int]:
+    """The same by files that were brought, whose rows say what they were made of."""
+    row, same, given, release = tables.FileRow, aliased(tables.File), tables.File, tables.Release
+    return (
+        select(row.feedback_id, func.min(release.number))
+        .join(tables.Feedback, tables.Feedback.id == row.feedback_id)
+        .join(same, same.id == row.file_id)
+        .join(given, given.sha256 == same.sha256)
+        .join(tables.Job, tables.Job.training_file == given.id)
+        .join(release, (release.job_id == tables.Job.id) & (release.assistant == tables.Feedback.assistant))
         .where(tables.Feedback.user_id == bindparam("user"))
         .group_by(row.feedback_id)
     )

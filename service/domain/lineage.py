@@ -1,15 +1,15 @@
 """From a piece of feedback to everything that used it, and from a dataset, an adapter or a release back to people.
 
 The way leads over rows of datasets, the files of jobs, and the adapters that other adapters went on from: those
-inherit what was learned. A file is what its bytes are: the same rows uploaded again are the same rows. People are
-pseudonyms. Never commits.
+inherit what was learned. A file is what its bytes are: the same rows uploaded again are the same rows. Of other bytes
+it is what its rows say they were made of (`origins`). People are pseudonyms. Never commits.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import cast
 
-from sqlalchemy import case, func, or_, select
+from sqlalchemy import case, func, literal, or_, select, union, union_all
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -25,7 +25,7 @@ from service.contract.lineage import (
 )
 from service.contract.splits import Side
 from service.db import tables
-from service.domain import datasets, releases
+from service.domain import datasets, origins, releases
 from service.domain.identity import pseudonym
 from service.domain.keys import Caller
 from service.errors import NotFound
@@ -48,7 +48,8 @@ async def of_feedback(session: AsyncSession, caller: Caller, feedback_id: str) -
         .order_by(tables.Dataset.created_at, tables.Dataset.id)
     )
     found: dict[tables.Dataset, tuple[str, ...]] = {dataset: (split,) for dataset, split in rows}
-    lineage = await _onward(session, found)
+    brought = await origins.files_with(session, [feedback_id])
+    lineage = await _onward(session, found, brought)
     split = [int("train" in sides) for sides in found.values()]
     lineage.people = [
         PersonUse(person=pseudonym(given.user_id), rows=sum(split), held_out=len(split) - sum(split))
@@ -60,7 +61,10 @@ async def of_feedback(session: AsyncSession, caller: Caller, feedback_id: str) -
 async def of_dataset(session: AsyncSession, dataset_id: str, *, after: str | None, limit: int) -> Lineage:
     """What used a dataset, and whose feedback it holds."""
     dataset = await datasets.get_dataset(session, dataset_id)
-    return await _with_feedback(session, await _onward(session, {dataset: SIDES}), after=after, limit=limit)
+    member = tables.DatasetRow
+    inside = select(member.feedback_id).where(member.dataset_id == dataset_id)
+    lineage = await _onward(session, {dataset: SIDES}, await origins.files_with(session, inside))
+    return await _with_feedback(session, lineage, [], after=after, limit=limit)
 
 
 async def of_release(session: AsyncSession, release_id: str, *, after: str | None, limit: int) -> Lineage:
@@ -88,7 +92,7 @@ async def of_adapter(session: AsyncSession, digest: str, *, after: str | None, l
         adapters=await _adapters(session, {key: (True, later) for key, later in adapters.items()}),
         releases=await _releases(session, dict.fromkeys(adapters, True)), people=[], feedback=[], more=False,
     )  # fmt: skip
-    return await _with_feedback(session, lineage, after=after, limit=limit)
+    return await _with_feedback(session, lineage, list(_files(chain, ["train"])), after=after, limit=limit)
 
 
 async def learned_files(session: AsyncSession, digest: str) -> list[str]:
@@ -114,13 +118,17 @@ async def _chain(session: AsyncSession, digest: str) -> list[tables.Job]:
     return chain
 
 
-async def _onward(session: AsyncSession, found: dict[tables.Dataset, tuple[str, ...]]) -> Lineage:
-    """Everything that these datasets went into; of each, the sides that what is asked about stands on."""
+async def _onward(
+    session: AsyncSession, found: dict[tables.Dataset, tuple[str, ...]], brought: list[str]
+) -> Lineage:
+    """Everything that these datasets, and these files that hold rows of them, went into; of each dataset, the sides
+    that what is asked about stands on."""
     everything = await _training_jobs(session)
-    bytes_of = await _digests(session, [*_files(everything), *_files(found)])
-    files = {bytes_of[file] for file in _files(found)}
+    bytes_of = await _digests(session, [*_files(everything), *_files(found), *brought])
+    files = {bytes_of[file] for file in [*_files(found), *brought]}
     direct = [job for job in everything if not files.isdisjoint(bytes_of[file] for file in _files([job]))]
     asked = {bytes_of[file] for dataset, sides in found.items() for file in _files([dataset], sides)}
+    asked |= {bytes_of[file] for file in brought}
     learning = {job.id for job in direct if job.training_file and bytes_of[job.training_file] in asked}
     made: dict[str, list[str]] = defaultdict(list)
     for checkpoint, job_id in await _checkpoints(session):
@@ -151,30 +159,51 @@ async def _onward(session: AsyncSession, found: dict[tables.Dataset, tuple[str, 
 
 
 async def _with_feedback(
-    session: AsyncSession, lineage: Lineage, *, after: str | None, limit: int
+    session: AsyncSession, lineage: Lineage, brought: list[str], *, after: str | None, limit: int
 ) -> Lineage:
+    """Whose feedback it is, and a page of it: of datasets, and of files that were brought and trained on."""
     ids = [dataset.id for dataset in lineage.datasets]
     learned = [dataset.id for dataset in lineage.datasets if dataset.learned]
-    person, row = tables.DatasetPerson, tables.DatasetRow
-    total = func.sum(case((person.dataset_id.in_(learned), person.rows), else_=0))
+    row, told = tables.DatasetRow, tables.FileRow
+    lineage.people = await _people(session, ids, learned, brought)
+    used = or_(row.dataset_id.in_(learned), row.split == "held_out")
+    frozen = select(row.feedback_id).where(row.dataset_id.in_(ids), used)
+    all_of_it = union(frozen, select(told.feedback_id).where(told.file_id.in_(brought))).subquery()
+    query = select(all_of_it.c.feedback_id)
+    if after is not None:
+        query = query.where(all_of_it.c.feedback_id > after)
+    page = list(await session.scalars(query.order_by(all_of_it.c.feedback_id).limit(limit + 1)))
+    lineage.feedback, lineage.more = page[:limit], len(page) > limit
+    return lineage
+
+
+async def _people(
+    session: AsyncSession, datasets: list[str], learned: list[str], brought: list[str]
+) -> list[PersonUse]:
+    """Who gave the feedback of these datasets and files, and how much of it."""
+    person, told, given = tables.DatasetPerson, tables.FileRow, tables.Feedback
+    trains = case((person.dataset_id.in_(learned), person.rows), else_=0)
+    frozen = select(person.user_id, trains.label("rows"), person.held_out).where(
+        person.dataset_id.in_(datasets)
+    )
+    files = (
+        select(given.user_id, func.count().label("rows"), literal(0).label("held_out"))
+        .join(told, told.feedback_id == given.id)
+        .where(told.file_id.in_(brought))
+        .group_by(given.user_id)
+    )
+    use = union_all(frozen, files).subquery()
+    rows = func.sum(use.c.rows)
     counted = await session.execute(
-        select(person.user_id, total, func.sum(person.held_out))
-        .where(person.dataset_id.in_(ids))
-        .group_by(person.user_id)
-        .order_by(total.desc(), person.user_id)
+        select(use.c.user_id, rows, func.sum(use.c.held_out))
+        .group_by(use.c.user_id)
+        .order_by(rows.desc(), use.c.user_id)
         .limit(PEOPLE)
     )
-    lineage.people = [
+    return [
         PersonUse(person=pseudonym(user_id), rows=rows, held_out=held_out)
         for user_id, rows, held_out in counted
     ]
-    used = or_(row.dataset_id.in_(learned), row.split == "held_out")
-    query = select(row.feedback_id).where(row.dataset_id.in_(ids), used).distinct()
-    if after is not None:
-        query = query.where(row.feedback_id > after)
-    page = list(await session.scalars(query.order_by(row.feedback_id).limit(limit + 1)))
-    lineage.feedback, lineage.more = page[:limit], len(page) > limit
-    return lineage
 
 
 async def _training_jobs(session: AsyncSession) -> list[tables.Job]:

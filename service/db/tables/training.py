@@ -38,6 +38,14 @@ class DatasetRow(Table):
     split: Mapped[str]
 
 
+class FileRow(Table):
+    """Which feedback the rows of a file say they were made of that was brought and not frozen here."""
+
+    __tablename__ = "file_rows"
+    file_id: Mapped[str] = mapped_column(ForeignKey("files.id", ondelete="CASCADE"), primary_key=True)
+    feedback_id: Mapped[str] = mapped_column(ForeignKey("feedback.id"), primary_key=True, index=True)
+
+
 class DatasetPerson(Table):
     """How much of a dataset is one person's: counted when it is frozen, so that nobody counts its rows again."""
 

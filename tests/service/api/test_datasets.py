@@ -1,8 +1,12 @@
 """Readiness, rounds and lineage over HTTP: what holds a round, who may start it all the same, who sees what."""
 
+import json
+
+import openai
 import pytest
 
 from tests.gateway import Gateway
+from tests.service.api.test_imports import bring, jsonl, read_in
 
 NAME = "longwinded"
 REASON = "The corrections are longer on purpose."
@@ -88,6 +92,41 @@ def test_a_job_on_frozen_feedback_is_held_as_its_round_is_and_started_by_the_sam
         if entry["subject"] == started["id"]
     )
     assert noted["detail"] == {"assistant": NAME, "override_reason": REASON}
+    gateway.admin.post(f"/v1/fine_tuning/jobs/{started['id']}/cancel").raise_for_status()
+
+
+@pytest.mark.heavy
+def test_a_changed_dataset_is_held_and_leads_back_to_its_feedback_by_whatever_door_it_comes(
+    gateway: Gateway, corrected: list[str]
+):
+    made = gateway.admin.post("/api/datasets", json={"assistant": NAME, "kind": "dpo"}).json()
+    content = gateway.admin.get(f"/v1/files/{made['training_file']}/content").content
+    rows = [json.loads(line) for line in content.splitlines()][1:]
+    changed = jsonl(rows)
+    form = {"files": {"file": ("mended.jsonl", changed)}, "data": {"purpose": "fine-tune"}}
+    sent = gateway.admin.post("/v1/files", **form).raise_for_status().json()["id"]
+    with openai.OpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key) as client:
+        parts = client.uploads.upload_file_chunked(
+            file=changed, filename="mended.jsonl", bytes=len(changed), purpose="fine-tune",
+            mime_type="text/jsonl", part_size=4000,
+        )  # fmt: skip
+    assert parts.file is not None
+    read = read_in(gateway.admin, bring(gateway.admin, "mended.jsonl", changed).json()["id"], split_by="auto")
+    assert read["held_out_file_id"], read
+    for file in (sent, parts.file.id, read["file_id"]):
+        job = {"model": NAME, "method": {"type": "dpo"}, "training_file": file}
+        held = gateway.admin.post("/v1/fine_tuning/jobs", json=job)
+        assert (held.status_code, held.json()["error"]["code"]) == (409, "round_held")
+    job = {"model": NAME, "method": {"type": "dpo"}, "metadata": {"override_reason": REASON}}
+    job |= {"training_file": read["file_id"], "validation_file": read["held_out_file_id"]}
+    started = gateway.admin.post("/v1/fine_tuning/jobs", json=job).raise_for_status().json()
+    learned: list[bool] = []
+    for row in rows:
+        given = row["tailorbird"]["feedback_id"]
+        uses = gateway.admin.get(f"/api/feedback/{given}/lineage").raise_for_status().json()["jobs"]
+        learned += [use["learned"] for use in uses if use["id"] == started["id"]]
+    assert len(learned) == len(rows)
+    assert sum(learned) == read["report"]["split"]["training"]["rows"]
     gateway.admin.post(f"/v1/fine_tuning/jobs/{started['id']}/cancel").raise_for_status()
 
 

@@ -16,8 +16,8 @@ from tests.bench.feedback import QUESTIONS
 from tests.gateway import Gateway
 
 GROWING = (
-    "completions", "conversations", "dataset_rows", "feedback", "idempotency_keys", "material", "reviews", "subjects",
-    "waiting_answers",
+    "completions", "conversations", "dataset_rows", "feedback", "file_rows", "idempotency_keys", "material", "reviews",
+    "subjects", "waiting_answers",
 )  # fmt: skip
 WALK = re.compile(rf"SCAN ({'|'.join(GROWING)})(_\d+)?\b(?! USING INDEX ix_feedback_unsorted)")
 """What waits to be sorted is little, and has an index of its own."""
