@@ -4,14 +4,14 @@ Owns the order and the wording, in an import's report and as a page of its own. 
 """
 
 import re
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 from urllib.parse import quote
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 from markupsafe import Markup
 
-from service.contract.sheets import DataSheet
+from service.contract.sheets import DataSheet, Said
 from ui import datasets
 from ui.client import Refused
 from ui.login import problem
@@ -58,6 +58,24 @@ def routes(parts: Parts) -> APIRouter:
             "sheet_page", w, sheet=sheet, body=drawn(w, sheet), file=file, held_out=held_out, page=alone()
         )
         return Response(page, media_type="text/html")
+
+    @router.post("/studio/data/{file_id}")
+    async def say(
+        file_id: str,
+        request: Request,
+        source: Annotated[str, Form()] = "",
+        licence: Annotated[str, Form()] = "",
+    ) -> Response:
+        """Write down where a file is from, then show its sheet."""
+        w, token = words(language_of(request)), token_of(request)
+        try:
+            if token is None or await parts.people.who(token) is None:
+                return RedirectResponse(f"/login?next={quote(request.url.path, safe='/')}", 303)
+            said = Said(source=source.strip()[:500], licence=licence.strip()[:200])
+            await parts.gateway.sheet(token, file_id, said)
+        except Refused as refused:
+            return problem(w, refused)
+        return RedirectResponse(request.url.path, 303)
 
     return router
 

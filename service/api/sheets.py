@@ -1,11 +1,13 @@
 """`/api/sheets`: what is in a training file, measured when it was brought, or when somebody asks for it."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Body
 
 from service.api.deps import CallerDep, House, HouseDep, ReadDep
 from service.api.looks import looked_into
 from service.contract.imports import ImportReport, IntakeSpec
-from service.contract.sheets import DataSheet
+from service.contract.sheets import DataSheet, Said
 from service.domain import files, sheets
 
 router = APIRouter(prefix="/api/sheets", tags=["imports"])
@@ -19,21 +21,32 @@ async def retrieve_sheet(file_id: str, session: ReadDep, caller: CallerDep) -> D
 
 
 @router.post("/{file_id}")
-async def measure_file(file_id: str, house: HouseDep, caller: CallerDep) -> DataSheet:
-    """Measure a file that was uploaded or frozen, such as a dataset's. One that has its sheet gets the same again."""
+async def measure_file(
+    file_id: str, house: HouseDep, caller: CallerDep, said: Annotated[Said | None, Body()] = None
+) -> DataSheet:
+    """Measure a file that was uploaded or frozen, such as a dataset's. One that has its sheet gets the same again, with
+    what is said of it now."""
+    said = said or Said()
+    sheet: DataSheet | None = None
     async with house.database.reading() as session:
         file = await files.get_visible(session, caller, file_id)
-        if (known := await sheets.find(session, file_id)) is not None:
-            return known
+        if said != Said():
+            caller.must_own(file.user_id)
+        known = await sheets.find(session, file_id)
         spec = sheets.spec_of(house.store, file, tokenizer=house.tokenizer)
-    sheet = await _measured(house, spec)
+        more = await sheets.known_of(session, file)
+    if known is None:
+        sheet = (await _measured(house, spec)).model_copy(update=more)
+    elif said == Said():
+        return known
     async with house.database.writing() as session:
-        if (known := await sheets.find(session, file_id)) is not None:
-            return known
-        await sheets.keep(session, file_id, sheet)
-    return sheet
+        if sheet is not None and await sheets.find(session, file_id) is None:
+            await sheets.keep(session, file_id, sheet)
+        if said != Said():
+            await sheets.say(session, caller, await files.get_visible(session, caller, file_id), said)
+        return await sheets.get_sheet(session, caller, file_id)
 
 
 async def _measured(house: House, spec: IntakeSpec) -> DataSheet:
-    said = await looked_into(house, spec, doing="Measuring", param="file_id", seconds=PATIENCE)
-    return ImportReport.model_validate(said).sheet.model_copy(update={"sha256": spec.sha256})
+    report = await looked_into(house, spec, doing="Measuring", param="file_id", seconds=PATIENCE)
+    return ImportReport.model_validate(report).sheet.model_copy(update={"sha256": spec.sha256})

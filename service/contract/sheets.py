@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from service.contract.base import Strict
+from pydantic import Field
+
+from service.contract.base import Strict, example
 from service.contract.datasets import Kind
 
 
@@ -48,6 +50,23 @@ class Touch(Strict):
     share: float | None
 
 
+class Said(Strict):
+    """`POST /api/sheets/{file_id}`: what a person knows of a file that no row tells. Left out: as said before."""
+
+    model_config = example(source="our wiki, October", licence="CC BY 4.0")
+
+    source: str | None = Field(default=None, max_length=500)
+    licence: str | None = Field(default=None, max_length=200)
+
+
+class Frozen(Strict):
+    """The dataset whose training file or held-out file this is, byte for byte."""
+
+    id: str
+    assistant: str
+    number: int
+
+
 class DataSheet(Strict):
     """What a reader must know before a file is learnt from. Every figure is of the rows that are in it."""
 
@@ -75,7 +94,9 @@ class DataSheet(Strict):
     (`release 2`, `base model`); empty where neither is told."""
     source: str | None
     licence: str | None
-    """As the person who brought the file said it."""
+    """As the person who brought the file said it: of this one, or of the one that it is a part of."""
+    frozen: Frozen | None = None
+    """None for rows from elsewhere."""
     filename: str
     filename_sha256: str
     created_at: int

@@ -32,6 +32,7 @@ EMBEDDED_LICENCE = (
 )
 
 
+NOT_SAID = "not said"
 FOR_REVIEWERS = "What was measured of it is for reviewers to read."
 
 
@@ -102,13 +103,16 @@ async def _data(session: AsyncSession, caller: Caller, manifest: Manifest, made_
     all_of_it = caller.may("reviewer")
     ids = {use.id for use in made_of.datasets if all_of_it}
     files = {use.file for use in made_of.jobs if use.file and use.kind != "import"}
-    datasets = await session.scalars(
-        select(tables.Dataset).where(tables.Dataset.id.in_(ids)).order_by(tables.Dataset.created_at)
+    query = select(tables.Dataset).where(tables.Dataset.id.in_(ids)).order_by(tables.Dataset.created_at)
+    datasets = list(await session.scalars(query))
+    kept = select(tables.Sheet).where(
+        tables.Sheet.file_id.in_(files | {one.training_file for one in datasets})
     )
+    sheets = {one.file_id: one.sheet for one in await session.scalars(kept)}
     rows: list[tuple[object, ...]] = [
         (
             f"{one.assistant}, {one.kind}, version {one.number} (`{one.id}`)", one.rows, one.held_out, one.people,
-            f"`{one.sha256}`",
+            f"`{one.sha256}`", *_said(sheets.get(one.training_file), "feedback"),
         )
         for one in datasets
     ]  # fmt: skip
@@ -116,7 +120,7 @@ async def _data(session: AsyncSession, caller: Caller, manifest: Manifest, made_
         select(tables.File).where(tables.File.id.in_(files)).order_by(tables.File.created_at)
     )
     rows += [
-        (f"file `{one.id}`", one.rows, "", "", f"`{one.sha256}`")
+        (f"file `{one.id}`", one.rows, "", "", f"`{one.sha256}`", *_said(sheets.get(one.id)))
         for one in uploaded if caller.may_see(one.user_id)
     ]  # fmt: skip
     said = f"The rows of the last job have the SHA-256 `{manifest.train_sha256}`. {_held_against(manifest)}"
@@ -127,14 +131,23 @@ async def _data(session: AsyncSession, caller: Caller, manifest: Manifest, made_
     if manifest.replay_rows:
         rows.append(
             ("general questions of Tailorbird, answered by the base model (replay of the last job)",
-             manifest.replay_rows, "", "", f"`{manifest.replay_sha256}`")
+             manifest.replay_rows, "", "", f"`{manifest.replay_sha256}`", "written for Tailorbird", "")
         )  # fmt: skip
     if not rows:
         return said
     inherited = (
         " What the adapters before it learnt from is among these." if manifest.parent and all_of_it else ""
     )
-    return f"{_table(('data', 'rows', 'held out', 'people', 'SHA-256'), rows)}\n\n{said}{inherited}"
+    names = ("data", "rows", "held out", "people", "SHA-256", "source", "licence")
+    return f"{_table(names, rows)}\n\n{said}{inherited}"
+
+
+def _said(sheet: dict[str, Any] | None, source: str = NOT_SAID) -> tuple[str, str]:
+    """Where rows are from and under which licence, as a person said; `source` where nobody did."""
+    found = [
+        " ".join(((sheet or {}).get(name) or "").replace("|", "/").split()) for name in ("source", "licence")
+    ]
+    return found[0] or source, found[1] or NOT_SAID
 
 
 def _held_against(manifest: Manifest) -> str:

@@ -1,9 +1,13 @@
-"""Data sheets: kept with the file they describe, found by it. Never commits."""
+"""Data sheets: kept with the file they describe, found by it. Figures are written once. Never commits."""
 
+from typing import Any
+
+from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from service.contract.imports import Format, ImportPlan, IntakeSpec
-from service.contract.sheets import DataSheet
+from service.contract.sheets import DataSheet, Frozen, Said
 from service.db import tables
 from service.domain import files
 from service.domain.keys import Caller
@@ -23,6 +27,42 @@ async def keep(session: AsyncSession, file_id: str, sheet: DataSheet) -> None:
 async def find(session: AsyncSession, file_id: str) -> DataSheet | None:
     found = await session.get(tables.Sheet, file_id)
     return DataSheet.model_validate(found.sheet) if found is not None else None
+
+
+async def say(session: AsyncSession, caller: Caller, file: tables.File, said: Said) -> None:
+    """Write down where a measured file is from and under which licence, over what was said before."""
+    caller.must_own(file.user_id)
+    found = await session.get_one(tables.Sheet, file.id)
+    found.sheet = found.sheet | said.model_dump(exclude_none=True)
+
+
+async def known_of(session: AsyncSession, file: tables.File) -> dict[str, Any]:
+    """What a sheet tells of a file beside its rows: the dataset that it is of, and what was said of the file that it is
+    a part of."""
+    same, row, dataset = aliased(tables.File), tables.File, tables.Dataset
+    of_it = or_(same.id == dataset.training_file, same.id == dataset.validation_file)
+    made = await session.scalar(
+        select(dataset)
+        .join(same, of_it)
+        .where(same.sha256 == file.sha256)
+        .order_by(dataset.created_at)
+        .limit(1)
+    )
+    if made is not None:
+        return {"frozen": Frozen(id=made.id, assistant=made.assistant, number=made.number)}
+    held_out = file if file.parted is not None else await session.scalar(
+        select(row).where(row.parted["of"].as_string() == file.id).limit(1)
+    )  # fmt: skip
+    if held_out is None or held_out.parted is None:
+        return {}
+    whole = (row.id == held_out.parted["of"]) | (row.sha256 == held_out.parted["source_sha256"])
+    kept = (
+        select(tables.Sheet.sheet).join(row, row.id == tables.Sheet.file_id).where(whole, row.id != file.id)
+    )
+    said = Said.model_validate({})
+    for sheet in await session.scalars(kept.order_by(row.created_at.desc())):
+        said.source, said.licence = said.source or sheet["source"], said.licence or sheet["licence"]
+    return said.model_dump()
 
 
 async def get_sheet(session: AsyncSession, caller: Caller, file_id: str) -> DataSheet:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.ui.browsing import PATIENCE, ask, feedback_of, no_sideways_scroll, signed_in, sound
 from tests.ui.screens import Screens
@@ -265,4 +265,18 @@ def test_a_file_of_strange_columns_is_looked_at_told_apart_and_read_in(
     expect(page.locator("#round [name=aside]")).to_be_checked()
     expect(done.locator("[data-sheet] .histogram rect").first).to_be_visible()
     assert no_sideways_scroll(page)
+    say_where_it_is_from(page, screens, str(page.locator("#round [name=file]").input_value()))
     watched.close()
+
+
+def say_where_it_is_from(page: Page, screens: Screens, file_id: str) -> None:
+    """On the file's own sheet: what was said of its licence stays, its source is added."""
+    page.goto(f"{screens.url}/studio/data/{file_id}")
+    page.locator("details:has(form) > summary").press("Enter")
+    expect(page.locator("form [name=licence]")).to_have_value("CC BY 4.0")
+    page.locator("form [name=source]").fill("Harbour <b>office</b>")
+    page.locator("form [type=submit]").click()
+    expect(page.locator(".sheet dl.pairs")).to_contain_text("Harbour <b>office</b>")
+    expect(page.locator(".sheet dl.pairs")).to_contain_text("CC BY 4.0")
+    assert no_sideways_scroll(page)
+    sound(page)

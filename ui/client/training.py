@@ -17,7 +17,7 @@ from service.contract.jobs import Job, JobCreate, JobEvent
 from service.contract.lineage import Lineage
 from service.contract.releases import Adapter, Release, Trial
 from service.contract.reports import JobReport
-from service.contract.sheets import DataSheet
+from service.contract.sheets import DataSheet, Said
 from service.contract.timeline import Moment
 from ui.client.door import Door, Refused, part
 
@@ -51,10 +51,10 @@ class Training(Door):
             Parts, token, "POST", f"/api/splits/{part(file_id)}", timeout=httpx.Timeout(600)
         )
 
-    async def sheet(self, token: str, file_id: str) -> DataSheet:
-        """What is in a file; one that was not measured yet is measured now."""
-        path = f"/api/sheets/{part(file_id)}"
-        return await self.one(DataSheet, token, "POST", path, timeout=httpx.Timeout(600))
+    async def sheet(self, token: str, file_id: str, said: Said | None = None) -> DataSheet:
+        """What is in a file, and what is said of it; one that was not measured yet is measured now."""
+        path, body = f"/api/sheets/{part(file_id)}", (said or Said()).model_dump(exclude_none=True)
+        return await self.one(DataSheet, token, "POST", path, json=body, timeout=httpx.Timeout(600))
 
     async def bring(self, token: str, path: Path) -> Import:
         """Hand a file of any format on, as it lies on disk: it may be large."""

@@ -130,6 +130,15 @@ def test_a_changed_dataset_is_held_and_leads_back_to_its_feedback_by_whatever_do
     gateway.admin.post(f"/v1/fine_tuning/jobs/{started['id']}/cancel").raise_for_status()
 
 
+@pytest.mark.heavy
+def test_the_sheet_of_a_dataset_names_it(gateway: Gateway, corrected: list[str]):
+    made = gateway.admin.post("/api/datasets", json={"assistant": NAME, "kind": "dpo"}).json()
+    for file in (made["training_file"], made["validation_file"]):
+        sheet = gateway.admin.post(f"/api/sheets/{file}").raise_for_status().json()
+        assert sheet["frozen"] == {"id": made["id"], "assistant": NAME, "number": made["number"]}
+        assert sheet["kind"] == "dpo"
+
+
 def test_learning_the_corrections_as_examples_is_not_held_by_their_length(
     gateway: Gateway, corrected: list[str]
 ):

@@ -22,6 +22,7 @@ from tests.gateway import Gateway
 pytestmark = pytest.mark.heavy
 
 PATIENCE = 60.0
+ANSWER = {"role": "assistant", "content": "A reef."}
 
 
 def bring(client: httpx.Client, name: str, content: bytes) -> httpx.Response:
@@ -244,6 +245,37 @@ def test_any_training_file_can_be_measured_and_is_measured_once(gateway: Gateway
     }
     cases = gateway.admin.post("/v1/files", **form).json()["id"]
     assert gateway.admin.post(f"/api/sheets/{cases}").json()["error"]["param"] == "file_id"
+
+
+def test_a_sheet_tells_the_source_and_licence_that_its_owner_said_and_those_of_what_the_file_is_a_part_of(
+    gateway: Gateway,
+):
+    uma, udo, rita = (
+        gateway.client_of("Uma"),
+        gateway.client_of("Udo"),
+        gateway.client_of("Rita", "reviewer"),
+    )
+    rows = [{"messages": [{"role": "user", "content": f"What is reef {n}?"}, ANSWER]} for n in range(60)]
+    form = {"files": {"file": ("reefs.jsonl", jsonl(rows))}, "data": {"purpose": "fine-tune"}}
+    file_id = uma.post("/v1/files", **form).json()["id"]
+    said = {"source": "chart | 7", "licence": "CC BY 4.0"}
+    assert udo.post(f"/api/sheets/{file_id}", json=said).status_code == 404
+    assert rita.post(f"/api/sheets/{file_id}", json=said).status_code == 403, "reviewers look on"
+    sheet = uma.post(f"/api/sheets/{file_id}", json=said).raise_for_status().json()
+    assert (sheet["source"], sheet["licence"], sheet["frozen"], sheet["rows"]) == (*said.values(), None, 60)
+    again = uma.post(f"/api/sheets/{file_id}", json={"source": "chart 8"}).json()
+    assert again == sheet | {"source": "chart 8"}
+    assert rita.post(f"/api/sheets/{file_id}").json() == again
+    assert uma.post(f"/api/sheets/{file_id}", json={"source": "x" * 501}).status_code == 400
+    parts = uma.post(f"/api/splits/{file_id}").raise_for_status().json()
+    for part in parts.values():
+        if isinstance(part, dict):
+            of_part = uma.post(f"/api/sheets/{part['id']}").raise_for_status().json()
+            assert (of_part["source"], of_part["licence"]) == ("chart 8", "CC BY 4.0")
+    brought = bring(uma, "b.jsonl", jsonl(asked("bay", 60))).json()["id"]
+    done = read_in(uma, brought, source="wiki", licence="GPL", split_by="question")
+    held_out = uma.post(f"/api/sheets/{done['held_out_file_id']}").raise_for_status().json()
+    assert (held_out["source"], held_out["licence"]) == ("wiki", "GPL")
 
 
 def test_a_cancelled_import_leaves_no_file_and_may_be_started_again(gateway: Gateway):

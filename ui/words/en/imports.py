@@ -108,6 +108,8 @@ SENTENCES: dict[str, str] = {
     "sheet_labels_one": "1 label",
     "sheet_longer": "Pairs whose preferred answer is the longer one",
     "sheet_unsaid": "not said",
+    "sheet_say": "Say where it is from",
+    "sheet_frozen": "Feedback on {assistant}, version {number}",
     "sheet_rows": "rows",
     "sheet_all_tokens": "tokens in all",
     "sheet_lengths": "Lengths",

@@ -108,6 +108,8 @@ SENTENCES: dict[str, str] = {
     "sheet_labels_one": "{n} étiquette",
     "sheet_longer": "Paires dont la réponse préférée est la plus longue",
     "sheet_unsaid": "non précisée",
+    "sheet_say": "Préciser d’où il vient",
+    "sheet_frozen": "Avis sur {assistant}, version {number}",
     "sheet_rows": "lignes",
     "sheet_all_tokens": "jetons en tout",
     "sheet_lengths": "Longueurs",
