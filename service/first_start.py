@@ -85,7 +85,7 @@ async def _keep(
 ) -> tables.File:
     data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
     sha256 = store.put_bytes(data)
-    kind, count = files.check(Path(store.file(sha256)), purpose)
+    kind, count = files.check(Path(store.file(sha256)), purpose, filename)
     return await files.add_file(
         session, user_id=admin.id, filename=filename, purpose=purpose, sha256=sha256, size=len(data), kind=kind,
         rows=count,

@@ -8,8 +8,8 @@ import re
 from service.contract.jobs import JobError
 from ui.words import Words
 
-PLACE = re.compile(r"(?:(\S+) )?line (\d+)")
-"""How a refusal names a row, as `train.jsonl line 12`."""
+PLACE = re.compile(r"(?:(.+) )?line (\d+)")
+"""How a refusal names a row, as `holiday rules.jsonl line 12`."""
 
 
 def failure(w: Words, error: JobError) -> tuple[str, bool]:

@@ -40,11 +40,12 @@ async def upload_file(
     limit = house.settings.max_upload_mb << 20
     sha256, size = await asyncio.to_thread(house.store.put_file, chunks_of(file), limit)
     path = house.store.file(sha256)
-    kind, rows = await asyncio.to_thread(files.check, path, purpose)
+    name = file.filename or "file.jsonl"
+    kind, rows = await asyncio.to_thread(files.check, path, purpose, name)
     told = await origins.told_by(path, kind)
     async with house.database.writing() as session:
         added = await files.add_file(
-            session, user_id=caller.user_id, filename=file.filename or "file.jsonl", purpose=purpose,
+            session, user_id=caller.user_id, filename=name, purpose=purpose,
             sha256=sha256, size=size, kind=kind, rows=rows, expires_after=life,
         )  # fmt: skip
         await origins.keep(session, added.id, told)

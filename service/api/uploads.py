@@ -108,7 +108,7 @@ def _put_together(store: Store, upload: tables.Upload, wanted: UploadComplete) -
             "The bytes that came do not have this md5. Send the parts again in a new upload.",
             param="md5", code="checksum_mismatch",
         )  # fmt: skip
-    return sha256, *files.check(store.file(sha256), upload.purpose)
+    return sha256, *files.check(store.file(sha256), upload.purpose, upload.filename)
 
 
 def _hashed(chunks: Iterator[bytes], md5: "hashlib._Hash") -> Iterator[bytes]:

@@ -27,7 +27,11 @@ class BadRow(ValueError):
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(f"Line {line}: {problem}")
-        self.line = line
+        self.line, self.problem = line, problem
+
+    def of(self, filename: str) -> str:
+        """The same where a reader may have several files."""
+        return f"{filename}, line {self.line}: {self.problem}"
 
 
 class Origin(Strict):

@@ -16,7 +16,7 @@ from service.contract.fingerprint import machine as machine_now
 from service.contract.jobs import JobCreate, TrainingReport
 from service.contract.rendering import Rendering
 from service.db import tables
-from service.domain import job_requests
+from service.domain import files, job_requests
 from service.domain.job_requests import Plan
 from service.engine.rendering import CODE
 
@@ -118,6 +118,7 @@ def put_together(
                 "steps": -(-plan.training.rows // batch) * plan.settings.n_epochs,
             }
         )  # fmt: skip
+    look = _as_brought(look, plan)
     servable = _servable(look, machine)
     held_out = plan.validation.rows - look.set_aside if plan.validation else 0
     return Estimate(
@@ -129,6 +130,15 @@ def put_together(
         ready=not look.findings and held is None and servable.rank and servable.modules is not False, held=held,
         without_instructions=look.without_instructions if plan.instructed else 0, notes=_notes(plan, look, machine),
     )  # fmt: skip
+
+
+def _as_brought(look: Look, plan: Plan) -> Look:
+    """Files by the names that people know them by; the rows' own names are for programs."""
+    findings = [
+        one.model_copy(update={"message": files.as_brought(one.message, plan.training, plan.validation)})
+        for one in look.findings
+    ]
+    return look.model_copy(update={"findings": findings})
 
 
 def _servable(look: Look, machine: Machine) -> Servable:

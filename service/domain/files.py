@@ -4,6 +4,7 @@ A file that was deleted or has expired is neither listed nor served. Its row and
 as something that needs it leads back to it: a dataset, a job, an evaluation, an assistant, an unfinished batch.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from sqlalchemy import ColumnElement, and_, delete, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.contract import folder
 from service.contract.batches import MAX_BYTES, MAX_LINES, UNFINISHED
 from service.contract.datasets import BadRow, RatedCompletion, check_row, describe, read_objects
 from service.contract.evaluations import Case
@@ -26,6 +28,7 @@ from service.domain.paging import page
 from service.errors import BadInput, NotFound
 from service.storage.adapters import check_brought
 
+IN_RUN = re.compile(rf"\b(?:{re.escape(folder.TRAIN)}|{re.escape(folder.VALIDATION)})\b")
 BATCH_LIFE = 30 * 86_400
 """Seconds that a batch's files live unless told otherwise, as at OpenAI; all others stay until deleted."""
 
@@ -39,11 +42,11 @@ def check_purpose(purpose: str) -> None:
         )
 
 
-def check(path: Path, purpose: str) -> tuple[str, int]:
+def check(path: Path, purpose: str, filename: str) -> tuple[str, int]:
     """Read every line of a JSONL file. Returns its kind (`sft`, `dpo`, `kto`, `cases`, `batch`) and number of rows.
 
-    Of a ZIP with an adapter (`adapter`), the names of its files. Raises `BadInput` naming the line and the field.
-    Blocking: call it in a thread.
+    Of a ZIP with an adapter (`adapter`), the names of its files. Raises `BadInput` naming the file, the line and the
+    field. Blocking: call it in a thread.
     """
     if purpose == "adapter":
         return "adapter", len(check_brought(path))
@@ -56,7 +59,8 @@ def check(path: Path, purpose: str) -> tuple[str, int]:
             else:
                 kind, rows = _check_training(lines)
         except BadRow as error:
-            raise BadInput(str(error), param="file", code="invalid_file", line=error.line) from None
+            said = error.of(name_of(filename))
+            raise BadInput(said, param="file", code="invalid_file", line=error.line) from None
     if rows == 0:
         raise BadInput(
             "The file is empty. Send JSONL: one JSON object on each line.", param="file", code="empty_file"
@@ -69,6 +73,18 @@ def count_labels(path: Path) -> tuple[int, int]:
     with open(path, "rb") as lines:
         labels = Counter(RatedCompletion.model_validate(row).label for _, row in read_objects(lines))
     return labels[True], labels[False]
+
+
+def name_of(filename: str) -> str:
+    """A file's name as it is kept: that of a path its last part."""
+    return Path(filename).name[:200] or "file.jsonl"
+
+
+def as_brought(said: str, training: tables.File | None, validation: tables.File | None) -> str:
+    """What a training says of the files in its run folder, by the names that people know them by."""
+    known = {folder.TRAIN: training, folder.VALIDATION: validation}
+    names = {name: file.filename for name, file in known.items() if file is not None and file.filename}
+    return IN_RUN.sub(lambda found: names.get(found[0], found[0]), said)
 
 
 async def add_file(
@@ -86,7 +102,7 @@ async def add_file(
 ) -> tables.File:
     life = expires_after.seconds if expires_after else BATCH_LIFE if purpose.startswith("batch") else None
     file = tables.File(
-        id=new_id("file-"), user_id=user_id, filename=Path(filename).name[:200] or "file.jsonl", purpose=purpose,
+        id=new_id("file-"), user_id=user_id, filename=name_of(filename), purpose=purpose,
         sha256=sha256, bytes=size, rows=rows, kind=kind, created_at=now(), deleted_at=None,
         expires_at=None if life is None else now() + life, parted=parted.model_dump() if parted else None,
     )  # fmt: skip

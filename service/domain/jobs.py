@@ -12,6 +12,7 @@ from typing import Any, cast
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from service.contract import folder
 from service.contract.jobs import (
     ENDED,
     EventCode,
@@ -32,6 +33,8 @@ from service.errors import Conflict, NotFound
 
 LEASE = 20.0
 """Seconds a claimed job is its worker's without renewal."""
+FIELDS = {folder.TRAIN: "training_file", folder.VALIDATION: "validation_file"}
+"""Of a request, by what their files are called in a run folder."""
 RESTARTED = ("evaluation", "import")
 """Jobs without checkpoints."""
 
@@ -246,6 +249,9 @@ async def end(
     job.status, job.finished_at, job.estimated_finish = status, now(), None
     job.worker = job.lease_until = None
     job.pause_requested = False
+    if error is not None:
+        error = await _as_brought(session, job, error)
+        message = error.message
     job.error = error.model_dump() if error else None
     level = "error" if status == "failed" else "info"
     data: Mapping[str, Any] | None = values
@@ -253,6 +259,14 @@ async def end(
         code, data = "failed", {"error": error.code, "param": error.param}
     await add_event(session, job.id, message, level=level, code=code, data=data)
     await webhooks.tell_of_job(session, job)
+
+
+async def _as_brought(session: AsyncSession, job: tables.Job, error: JobError) -> JobError:
+    """With the names of the job's files for those in its run folder, and the job's own fields."""
+    ids = (job.training_file, job.validation_file)
+    brought = [await session.get(tables.File, id_) if id_ else None for id_ in ids]
+    param = FIELDS.get(error.param or "") or files.as_brought(error.param or "", *brought) or None
+    return JobError(code=error.code, message=files.as_brought(error.message, *brought), param=param)
 
 
 async def add_event(

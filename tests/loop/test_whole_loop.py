@@ -208,7 +208,7 @@ def test_bad_input_to_the_real_engine_is_told_in_openais_shape(service: Running)
         answer(client, "nobody", "Hello")
     with pytest.raises(openai.AuthenticationError):
         answer(client.with_options(api_key="tb-wrong"), "fanal", "Hello")
-    with pytest.raises(openai.BadRequestError, match="Line 2"):
+    with pytest.raises(openai.BadRequestError, match="line 2"):
         client.files.create(
             file=("rows.jsonl", jsonl(examples(sample.facts()[:1], "x")[:1]) + b"{broken\n"),
             purpose="fine-tune",

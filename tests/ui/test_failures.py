@@ -27,8 +27,8 @@ def test_every_refusal_of_the_trainer_and_of_an_evaluation_has_a_sentence():
 
 @pytest.mark.parametrize(
     ("param", "where"),
-    [("train.jsonl line 12", "Où\u00a0: train.jsonl, ligne 12."), ("line 3", "Où\u00a0: ligne 3."), (None, ""),
-     ("start_adapter", "")],
+    [("holiday rules.jsonl line 12", "Où\u00a0: holiday rules.jsonl, ligne 12."),
+     ("line 3", "Où\u00a0: ligne 3."), (None, ""), ("start_adapter", "")],
 )  # fmt: skip
 def test_a_failure_is_said_in_the_readers_language_with_its_row(param: str | None, where: str):
     error = JobError(code="row_too_long", message="too long", param=param)

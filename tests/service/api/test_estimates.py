@@ -135,7 +135,7 @@ def test_rows_that_cannot_be_learned_are_named_before_there_is_a_job(tuning: Gat
     assert "its token 1 is 0, the trainer's is" in found["look"]["findings"][2]["message"]
     tuning.engine.tokenize = None
     message = found["look"]["findings"][0]["message"]
-    assert message.startswith("train.jsonl line 3 asks what the held-out question 'one of fanal' asks")
+    assert message.startswith("a.jsonl line 3 asks what the held-out question 'one of fanal' asks")
     assert found["hyperparameters"]["desirable_weight"] == 1
 
 

@@ -48,19 +48,19 @@ def test_the_sdk_uploads_lists_reads_and_deletes(gateway: Gateway):
     [
         (b"", "empty"),
         (b"\n\n  \n", "empty"),
-        (lines(ROW, "{broken"), "Line 2: not valid JSON"),
-        (lines(ROW, ROW, "[1]"), "Line 3: a JSON object"),
-        (lines(ROW, {"messages": [{"role": "wizard", "content": "x"}]}), "Line 2: 'messages"),
-        (lines(ROW, {"messages": [{"role": "user", "content": "x"}]}), "Line 2:"),
+        (lines(ROW, "{broken"), "line 2: not valid JSON"),
+        (lines(ROW, ROW, "[1]"), "line 3: a JSON object"),
+        (lines(ROW, {"messages": [{"role": "wizard", "content": "x"}]}), "line 2: 'messages"),
+        (lines(ROW, {"messages": [{"role": "user", "content": "x"}]}), "line 2:"),
         (
             lines({"messages": [{"role": "assistant", "content": "x"}, {"role": "user", "content": "x"}]}),
             "last message",
         ),
-        (lines({"text": "x"}), "Line 1: neither 'messages'"),
-        (b'{"messages": "\xff\xfe"}', "Line 1: not UTF-8"),
-        (lines("[" * 100_000), "Line 1:"),
-        (lines(ROW, '{"messages": "\\ud83d"}'), "Line 2: half of a character"),
-        (lines(ROW, '{"messages": ' + "9" * 5000 + "}"), "Line 2: a number"),
+        (lines({"text": "x"}), "line 1: neither 'messages'"),
+        (b'{"messages": "\xff\xfe"}', "line 1: not UTF-8"),
+        (lines("[" * 100_000), "line 1:"),
+        (lines(ROW, '{"messages": "\\ud83d"}'), "line 2: half of a character"),
+        (lines(ROW, '{"messages": ' + "9" * 5000 + "}"), "line 2: a number"),
     ],
 )
 def test_a_file_that_cannot_train_is_refused_with_its_line_and_leaves_nothing(
@@ -72,7 +72,7 @@ def test_a_file_that_cannot_train_is_refused_with_its_line_and_leaves_nothing(
     error = answer.json()["error"]
     assert said in error["message"]
     if error["code"] == "invalid_file":
-        assert error["message"].startswith(f"Line {error['line']}: ")
+        assert error["message"].startswith(f"rows.jsonl, line {error['line']}: ")
     assert count(gateway) == before
     assert list((gateway.settings.home / "incoming").iterdir()) == []
 
@@ -89,7 +89,7 @@ def test_a_file_past_the_limit_is_refused_and_leaves_nothing(
 def test_fifty_megabytes_of_text_are_read_or_refused_by_line(gateway: Gateway):
     answer = upload(gateway, b"x" * 50_000_000)
     assert answer.status_code == 400
-    assert "Line 1: longer than 4 MiB" in answer.json()["error"]["message"]
+    assert "line 1: longer than 4 MiB" in answer.json()["error"]["message"]
 
 
 def test_paging_goes_on_behind_the_last_id(gateway: Gateway):
@@ -112,7 +112,7 @@ def test_a_user_sees_only_their_own_files(gateway: Gateway):
 def test_held_out_questions_need_something_to_be_scored_against(gateway: Gateway):
     assert upload(gateway, lines({"question": "q", "facts": ["f"]}), "evals").status_code == 200
     answer = upload(gateway, lines({"question": "q"}), "evals")
-    assert "Line 1: a case needs" in answer.json()["error"]["message"]
+    assert "line 1: a case needs" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_requests_for_a_batch_are_read_as_lines_and_live_thirty_days(gateway: Ga
     file = upload(gateway, lines(request), "batch").json()
     assert file["expires_at"] == file["created_at"] + 30 * 86_400
     assert (
-        "Line 2: not valid JSON" in upload(gateway, lines(request, "{"), "batch").json()["error"]["message"]
+        "line 2: not valid JSON" in upload(gateway, lines(request, "{"), "batch").json()["error"]["message"]
     )
 
 

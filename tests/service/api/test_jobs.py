@@ -376,5 +376,5 @@ def test_the_weights_are_ktos_alone(client: openai.OpenAI):
 def test_a_row_that_rates_nothing_is_refused_by_its_line(
     client: openai.OpenAI, change: dict[str, Any], said: str
 ):
-    with pytest.raises(openai.BadRequestError, match=f"Line 2: .*{said}"):
+    with pytest.raises(openai.BadRequestError, match=f"line 2: .*{said}"):
         put(client, [rated(1, True), rated(2, False) | change])

@@ -161,7 +161,7 @@ def test_a_completed_file_is_checked_like_any_other(client: openai.OpenAI):
     content = b'{"text": "x"}\n'
     upload = begin(client, len(content))
     part = send(client, upload, content)
-    with pytest.raises(openai.BadRequestError, match="Line 1: neither 'messages'"):
+    with pytest.raises(openai.BadRequestError, match="line 1: neither 'messages'"):
         client.uploads.complete(upload, part_ids=[part])
 
 

@@ -263,12 +263,29 @@ async def test_a_user_cannot_train_an_assistant_nor_see_anothers_job(world: Worl
             await jobs.get_job(session, world.user, job.id)
 
 
-async def test_a_job_that_failed_says_why_by_a_code_too(world: World):
-    job = await create(world)
-    error = JobError(code="bad_row", message="train.jsonl line 3: no.", param="train.jsonl line 3")
+@pytest.mark.parametrize(
+    ("param", "message", "told", "said"),
+    [
+        ("train.jsonl line 2", "train.jsonl line 2 is too long.", "f.jsonl line 2", "f.jsonl line 2 is too long."),
+        ("validation.jsonl", "validation.jsonl holds no rows.", "validation_file", "g.jsonl holds no rows."),
+        ("start_adapter", "It is not in 'a'.", "start_adapter", "It is not in 'a'."), (None, "No.", None, "No."),
+    ],
+)  # fmt: skip
+async def test_a_failure_is_told_by_a_code_and_names_the_files_as_they_were_brought_and_the_fields_of_the_request(
+    world: World, param: str | None, message: str, told: str | None, said: str
+):
+    held_out = await world.add_file(ROW * 3, "sft")
     async with world.database.writing() as session:
-        fresh = await jobs.get_job(session, None, job.id)
-        await jobs.end(session, fresh, "failed", error.message, error)
+        (await session.get_one(tables.File, held_out)).filename = "g.jsonl"
+    job = await create(world, validation_file=held_out)
+    async with world.database.writing() as session:
+        found = await jobs.get_job(session, None, job.id)
+        await jobs.end(
+            session, found, "failed", message, JobError(code="row_too_long", message=message, param=param)
+        )
+    async with world.database.reading() as session:
+        ended = await jobs.get_job(session, None, job.id)
         events, _ = await jobs.list_events(session, job.id, after=None, limit=1)
-    assert (events[0].message, events[0].level) == (error.message, "error")
-    assert events[0].data == {"code": "failed", "error": "bad_row", "param": "train.jsonl line 3"}
+    assert ended.error == {"code": "row_too_long", "message": said, "param": told}
+    assert (events[0].message, events[0].level) == (said, "error")
+    assert events[0].data == {"code": "failed", "error": "row_too_long", "param": told}
