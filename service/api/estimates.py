@@ -16,7 +16,7 @@ from service.contract import folder
 from service.contract.estimates import Estimate, Look
 from service.contract.jobs import JobCreate, RoundCreate, TrainingSpec
 from service.contract.rendering import Rendered
-from service.domain import estimates, job_requests, rounds
+from service.domain import estimates, job_requests, rounds, sheets
 from service.domain.job_requests import Plan
 from service.domain.keys import Caller
 from service.engine import rendering, server
@@ -91,11 +91,13 @@ async def _estimate(house: House, wanted: JobCreate, plan: Plan, held: str | Non
     rendered = await rendering.compare(up, settings.model_name, prompts)
     async with house.database.reading() as session:
         before = await estimates.earlier(session, plan.kind, look.base_sha256, settings.training_processes)
+        sheet = await sheets.find(session, plan.training.id) if plan.training.id else None
     machine = estimates.Machine(
         cores=settings.threads or os.cpu_count() or 1, has_gpu=GPU.exists(), max_rank=settings.max_lora_rank,
         layers=server.LINEAR, processes=settings.training_processes,
     )  # fmt: skip
-    return estimates.put_together(wanted, plan, look, rendered, before, machine, held)
+    one_person = sheet.one_person() if sheet is not None else None
+    return estimates.put_together(wanted, plan, look, rendered, before, machine, held, one_person)
 
 
 async def _look(

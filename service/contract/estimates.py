@@ -153,6 +153,9 @@ class Estimate(Strict):
     without_instructions: int = 0
     """Rows looked at that bring no instructions, of a job for an assistant whose own go before every question: it would
     be trained on other prompts than it is served. Nothing is refused for it."""
+    one_person: float | None = None
+    """Share of the training file's preferences or ratings that one person stands behind, where its data sheet tells and
+    it is nearly all. Nothing is refused for it."""
     held: str | None = None
     """Why a start is refused for what its feedback would teach, where no `override_reason` answers for it."""
     ready: bool = Field(

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from service.contract.base import Strict, example
 from service.contract.datasets import Kind
+from service.contract.signal import ENOUGH, ONE_PERSON
 
 
 class Bin(Strict):
@@ -86,6 +87,11 @@ class DataSheet(Strict):
     classification; empty for all other data."""
     longer_chosen: int | None
     """Pairs whose preferred answer is the longer one, by words; none unless the rows are pairs."""
+    people: int | None = None
+    """Different persons that the column of persons names, or the origin of rows that came of feedback; none where
+    neither does, or in a sheet of before they were counted."""
+    largest_share: float | None = None
+    """Share of all rows that one of them stands behind (0 to 1)."""
     exact_duplicates: int
     near_duplicates: int
     near_examples: list[Twins]
@@ -100,3 +106,9 @@ class DataSheet(Strict):
     filename: str
     filename_sha256: str
     created_at: int
+
+    def one_person(self) -> float | None:
+        """The share of one person, where that is nearly all of what was preferred or rated: it is called
+        `one_person`, as in feedback."""
+        known = self.kind != "sft" and self.rows >= ENOUGH and self.largest_share is not None
+        return self.largest_share if known and (self.largest_share or 0) >= ONE_PERSON else None

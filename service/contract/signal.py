@@ -7,6 +7,10 @@ from typing import Literal
 
 from service.contract.base import Strict
 
+ENOUGH = 20
+"""Rows from which on a share of them says something."""
+ONE_PERSON = 0.8
+"""Share of preferences from which on they are one person's taste."""
 FindingCode = Literal[
     "one_person", "longer_answers", "shorter_answers", "disagreement", "off_policy", "one_side", "one_label",
 ]  # fmt: skip

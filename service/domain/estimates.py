@@ -102,9 +102,10 @@ def _taken(report: TrainingReport) -> Earlier | None:
 
 def put_together(
     wanted: JobCreate, plan: Plan, look: Look, rendering: Rendering, before: list[Earlier], machine: Machine,
-    held: str | None = None,
+    held: str | None = None, one_person: float | None = None,
 ) -> Estimate:  # fmt: skip
-    """The answer; `before` is what earlier jobs took, `held` is why a start would be refused for its feedback."""
+    """The answer; `before` is what earlier jobs took, `held` is why a start would be refused for its feedback,
+    `one_person` is told by the data sheet."""
     if rendering.state == "different":
         other = Finding(code=CODE, message=rendering.because, row=rendering.row)
         look = look.model_copy(update={"findings": [*look.findings, other], "trained_as_served": False})
@@ -128,7 +129,8 @@ def put_together(
         rendering=rendering,
         seconds=_seconds(plan, look, before, held_out, machine), memory_bytes=_memory(look, before, machine),
         ready=not look.findings and held is None and servable.rank and servable.modules is not False, held=held,
-        without_instructions=look.without_instructions if plan.instructed else 0, notes=_notes(plan, look, machine),
+        without_instructions=look.without_instructions if plan.instructed else 0, one_person=one_person,
+        notes=[*_notes(plan, look, machine), *_of_people(one_person)],
     )  # fmt: skip
 
 
@@ -273,6 +275,15 @@ def _notes(plan: Plan, look: Look, machine: Machine) -> list[str]:
         )
     notes.append("What only weights can show is looked for by the job itself, before its first step.")
     return notes
+
+
+def _of_people(share: float | None) -> list[str]:
+    if share is None:
+        return []
+    return [
+        f"One person stands behind {share:.0%} of the preferences or ratings (`one_person`): the assistant would learn "
+        "one person's taste. Bring the judgement of others too."
+    ]
 
 
 def _left_out(look: Look) -> list[str]:

@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from service.contract.datasets import Kind
-from service.contract.signal import Finding, FindingCode, Signal
+from service.contract.signal import ENOUGH, ONE_PERSON, Finding, FindingCode, Signal
 from service.db import tables
 from service.domain.identity import pseudonym
 from service.domain.preferences import KEPT, Piece, ratio_of
@@ -22,8 +22,6 @@ SMALL = ("reason", "adapters", "ratio", "side", "label", "compared", "distinct")
 """What has few names, however much material there is; people and conversations have many."""
 FREE_ROWS = 20
 """So many rows everybody may give, however few the others gave."""
-ENOUGH = 20
-"""Rows from which on a share of them says something."""
 ENOUGH_COMPARED = 10
 """What several people judged, from which on their agreement says something."""
 AGREED = 1000
@@ -150,7 +148,7 @@ def _findings(kind: Kind, signal: Signal, found: Counts) -> Iterator[Finding]:
 
 
 def _of_people(signal: Signal) -> Iterator[Finding]:
-    if signal.largest_share is not None and signal.largest_share >= 0.8:
+    if signal.largest_share is not None and signal.largest_share >= ONE_PERSON:
         alone = signal.people == 1
         yield _finding(
             "one_person", False,

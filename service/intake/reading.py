@@ -40,6 +40,7 @@ class Taken:
     source: str | None
     units: list[str | None]
     """What it belongs together with, for each way to tell that (`Together.ways`)."""
+    person: str | None
 
 
 class Reader:
@@ -70,9 +71,14 @@ class Reader:
             self._kind = kind
         if kind != self._kind:
             raise BadRecord("other_kind", f"The row is for '{kind}', the rows before it for '{self._kind}'.")
-        column = self.way.mapping.get("source")
-        source = named(value.get(column)) if column else _origin(row)
-        return Taken(record.line, kind, row, source and source[:200], self.together.of(value, row))
+        source = self._told("source", value) or _origin(row)
+        person = self._told("person", value) or named(_origins(row).get("person"))
+        units = self.together.of(value, row)
+        return Taken(record.line, kind, row, source and source[:200], units, person)
+
+    def _told(self, what: Column, value: dict[str, Any]) -> str | None:
+        column = self.way.mapping.get(what)
+        return named(value.get(column)) if column else None
 
 
 def way_of(source: Source, plan: ImportPlan) -> Way:
@@ -136,12 +142,15 @@ def preview(spec: IntakeSpec, source: Source) -> Preview:
 
 def _origin(row: dict[str, Any]) -> str | None:
     """Where a row of ours is from: a document, or the release that was judged."""
-    origin = row.get("tailorbird")
-    if not isinstance(origin, dict):
-        return None
-    if origin.get("document"):
-        return origin["document"]
+    origin = _origins(row)
+    if not origin or origin.get("document"):
+        return origin.get("document")
     return f"release {origin['release']}" if origin.get("release") else "base model"
+
+
+def _origins(row: dict[str, Any]) -> dict[str, Any]:
+    origin = row.get("tailorbird")
+    return origin if isinstance(origin, dict) else {}
 
 
 def _shortened(value: Any) -> Any:

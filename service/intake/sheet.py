@@ -1,6 +1,8 @@
 """Gathers a data sheet, row by row: figures that grow with what is different in a file, not with its length."""
 
+import hashlib
 import time
+from array import array
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from service.contract.sheets import Bin, DataSheet, Lengths
 from service.contract.words import words
 from service.intake import rows
 from service.intake.languages import language
+from service.intake.spool import SLICE, Beside
 
 MAX_LABELS = 500
 """Different answers up to which they count as labels of a classification."""
@@ -96,6 +99,25 @@ class Tokens:
         self._waiting.clear()
 
 
+class People:
+    """Whose rows they are, by a number of eight bytes each: there may be as many people as rows."""
+
+    def __init__(self) -> None:
+        self._numbers = array("Q")
+
+    def add(self, person: str) -> None:
+        self._numbers.append(int.from_bytes(hashlib.blake2b(person.encode(), digest_size=8).digest()))
+
+    def counted(self) -> tuple[int, int]:
+        """How many they are, and the rows of whoever has most."""
+        people = largest = 0
+        slices = 1 + len(self._numbers) // SLICE
+        for part in range(slices):
+            rows = Counter(number for number in self._numbers if number % slices == part)
+            people, largest = people + len(rows), max(largest, *rows.values(), 0)
+        return people, largest
+
+
 class Gathering:
     """Fed every row that stays."""
 
@@ -107,9 +129,10 @@ class Gathering:
         self._languages: Counter[str] = Counter()
         self._labels: Counter[str] | None = Counter()
         self._sources: Counter[str] = Counter()
+        self._people = People()
         self._longer = 0
 
-    def add(self, row: dict[str, Any], source: str | None) -> None:
+    def add(self, row: dict[str, Any], beside: Beside) -> None:
         self.rows += 1
         prompt, answers = rows.prompt(row, self.kind), rows.answers(row, self.kind)
         asked = [word for one in prompt if one["role"] == "user" for word in words(rows.text(one))]
@@ -122,16 +145,20 @@ class Gathering:
         self._label(
             "desirable" if row.get("label") else "undesirable"
         ) if self.kind == "kto" else self._label(rows.text(answers[0]).strip())
-        if source:
+        if beside.person:
+            self._people.add(beside.person)
+        if source := beside.source:
             name = source if source in self._sources or len(self._sources) < MAX_SOURCES else "others"
             self._sources[name] += 1
 
     def sheet(self, **more: Any) -> DataSheet:
         """The sheet; `more` is what the rows do not tell."""
+        people, largest = self._people.counted()
         return DataSheet(
             kind=self.kind, rows=self.rows, prompt_words=self._prompt.lengths(), answer_words=self._answer.lengths(),
             tokens=self._tokens.lengths(), languages=dict(self._languages.most_common()), labels=self._balance(),
             longer_chosen=self._longer if self.kind == "dpo" else None,
+            people=people or None, largest_share=round(largest / self.rows, 4) if people else None,
             sources=dict(self._sources.most_common(SHOWN)), created_at=int(time.time()), **more,
         )  # fmt: skip
 

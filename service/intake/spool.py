@@ -28,10 +28,11 @@ KEPT, DUPLICATE, NEAR = 0, 1, 2
 
 
 class Beside(NamedTuple):
-    """Where a row is from, and what it belongs together with, as far as it tells."""
+    """Where a row is from, what it belongs together with, and whose it is, as far as it tells."""
 
     source: str | None
     units: list[str | None]
+    person: str | None
 
 
 class Spool:

@@ -105,7 +105,7 @@ class Import:
         if self._spool is None:
             self._spool = Spool(self.place, found.kind)
         try:
-            self._spool.add(found.line, found.row, Beside(found.source, found.units), said)
+            self._spool.add(found.line, found.row, Beside(found.source, found.units, found.person), said)
         except (TypeError, UnicodeEncodeError):
             bad = BadRecord("not_utf8", "The row holds half of a character, or a number beyond 64 bits.")
             return bad.at(self.spec.filename, found.line)
@@ -156,7 +156,7 @@ class Import:
                     continue
                 files.write(side, orjson.dumps(row) + b"\n")
                 if side != HELD:
-                    gathered.add(row, beside.source)
+                    gathered.add(row, beside)
                 self._tell("writing", COMPARING + (1 - COMPARING) * number / spool.count)
             return gathered, files.split(chosen)
 

@@ -144,6 +144,17 @@ def test_rows_without_the_assistant_s_instructions_are_told_where_its_questions_
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_one_rater_behind_nearly_all_rows_of_a_file_is_told_before_the_start(language: str):
+    page = shown(
+        language, Choices(step=3, source="file", estimate=estimate(one_person=0.92)), ready(1), [FILE]
+    )
+    assert words(language)("finding_one_person", share=92) in html.unescape(page)
+    assert "data-one-person" not in shown(
+        language, Choices(step=3, source="file", estimate=estimate()), ready(1), [FILE]
+    )
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_the_third_step_tells_tokens_apart_by_more_than_colour_and_shows_where_an_answer_ends(language: str):
     w = words(language)
     page = shown(language, Choices(step=3, source="dpo", estimate=estimate()))

@@ -43,6 +43,15 @@ def test_a_sheet_tells_counts_balance_and_origin_and_nothing_in_it_is_markup(lan
     assert w("sheet_desirable") in drawn(w, sheet(kind="kto", labels={"desirable": 3, "undesirable": 1}))
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_sheet_warns_of_one_rater_behind_nearly_all_preferences(language: str):
+    w, judged = words(language), {"kind": "dpo", "longer_chosen": 1, "people": 3}
+    warned = w("finding_one_person", share=92)
+    assert warned in drawn(w, sheet(**judged, largest_share=0.92))
+    assert "data-one-person" not in drawn(w, sheet(**judged, largest_share=0.6))
+    assert w("sheet_people", n=3) in drawn(w, sheet(**judged, largest_share=0.6))
+
+
 def test_a_plot_has_a_bar_for_each_length_that_occurs_and_the_commonest_is_the_highest():
     page = drawn(words("en"), sheet())
     assert page.count("<rect") == 2

@@ -13,6 +13,7 @@ from service import sample
 from service.contract.chat import Message
 from tests.fake_engine import BASE
 from tests.gateway import Gateway, running_gateway
+from tests.service.api.test_imports import bring, jsonl, read_in
 from tests.training.conftest import examples, rated, tiny_base, tokenizer
 
 __all__ = ["tiny_base", "tokenizer"]
@@ -114,7 +115,7 @@ def test_an_estimate_shows_what_a_job_would_learn_and_makes_none(tuning: Gateway
     assert found["seconds"]["basis"] in ("formula", "none")
     assert (found["rendering"]["state"], found["rendering"]["prompts"]) == ("same", 5)
     assert tuning.admin.get("/v1/fine_tuning/jobs").json()["data"] == []
-    assert list((tuning.settings.home / "imports").iterdir()) == []
+    assert list((tuning.settings.home / "imports").glob("look_*")) == []
 
 
 @pytest.mark.heavy
@@ -140,6 +141,27 @@ def test_rows_that_cannot_be_learned_are_named_before_there_is_a_job(tuning: Gat
 
 
 @pytest.mark.heavy
+def test_one_rater_with_nine_of_ten_votes_in_a_file_that_is_brought_is_named_before_there_is_a_job(
+    tuning: Gateway,
+):
+    judged = [
+        {
+            "prompt": f"When does ferry {n} go?",
+            "chosen": f"At {n}.",
+            "rejected": "Soon.",
+            "by": f"p{n * (n % 10 == 0)}",
+        }
+        for n in range(30)
+    ]
+    brought = bring(tuning.admin, "votes.jsonl", jsonl(judged)).json()["id"]
+    done = read_in(tuning.admin, brought, mapping={"person": "by"})
+    assert done["report"]["sheet"]["largest_share"] > 0.9
+    found = ask(tuning.admin, done["file_id"], method={"type": "dpo"}).raise_for_status().json()
+    assert found["one_person"] == done["report"]["sheet"]["largest_share"]
+    assert any("`one_person`" in note for note in found["notes"])
+
+
+@pytest.mark.heavy
 async def test_of_many_at_once_each_person_gets_one_and_nobody_keeps_the_others_out(tuning: Gateway):
     file = put(tuning.admin, examples(3))
     body = {"model": BASE, "training_file": file}
@@ -162,7 +184,7 @@ async def test_of_many_at_once_each_person_gets_one_and_nobody_keeps_the_others_
     assert all("retry-after" in answer.headers for answer in refused)
     said = [answer.json()["error"]["message"].split(" is ")[0].split(" are ")[0] for answer in refused]
     assert said == [*["An estimate of yours"] * 3, "Estimates of others"]
-    assert list((tuning.settings.home / "imports").iterdir()) == []
+    assert list((tuning.settings.home / "imports").glob("look_*")) == []
 
 
 def correct(

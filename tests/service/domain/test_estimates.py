@@ -42,9 +42,18 @@ def estimate(
         "settings": settings, "reasons": {"n_epochs": FEW},
     }  # fmt: skip
     wanted = JobCreate(model="base", training_file="file-1")
-    rendering = change.pop("rendering", SAME)
+    rendering, one_person = change.pop("rendering", SAME), change.pop("one_person", None)
     earlier = [one if isinstance(one, Earlier) else Earlier(one) for one in before or []]
-    return estimates.put_together(wanted, Plan(**(fields | change)), seen, rendering, earlier, machine)
+    return estimates.put_together(
+        wanted, Plan(**(fields | change)), seen, rendering, earlier, machine, one_person=one_person
+    )
+
+
+def test_one_rater_behind_nearly_all_preferences_is_told_and_holds_nothing():
+    found = estimate(look(), one_person=0.92)
+    assert (found.one_person, found.ready) == (0.92, True)
+    assert any("92% of the preferences" in note and "`one_person`" in note for note in found.notes)
+    assert not any("one_person" in note for note in estimate(look()).notes)
 
 
 def test_without_an_earlier_job_the_time_is_a_formulas_and_says_so():

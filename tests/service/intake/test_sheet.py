@@ -7,6 +7,7 @@ from service.contract.sheets import Bin
 from service.contract.words import words
 from service.intake.languages import language
 from service.intake.sheet import BINS, Gathering, Tally
+from service.intake.spool import Beside
 from service.sample import __file__ as sample
 from tests.service.intake.files import Brought, jsonl
 
@@ -78,7 +79,25 @@ def test_rows_of_feedback_are_counted_by_the_release_that_was_judged(tmp_path: P
         }
         for n in range(3)
     ]  # fmt: skip
-    assert Brought(tmp_path, jsonl(*rows)).read().sheet.sources == {"release 2": 2, "base model": 1}
+    sheet = Brought(tmp_path, jsonl(*rows)).read().sheet
+    assert (sheet.sources, sheet.people, sheet.largest_share) == ({"release 2": 2, "base model": 1}, 1, 1)
+
+
+@pytest.mark.parametrize(("kind", "rows", "told"), [("dpo", 40, 0.9), ("dpo", 10, None), ("sft", 40, None)])
+def test_one_rater_behind_nearly_all_preferences_is_told_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, rows: int, told: float | None
+):
+    monkeypatch.setattr("service.intake.sheet.SLICE", 7)
+    answers = ("chosen", "rejected") if kind == "dpo" else ("completion",)
+    judged = [
+        {"prompt": f"q {n}", "rater": f"person {n}" if n % 10 == 0 else "Ada"} | {one: f"{one} {n}" for one in answers}
+        for n in range(rows)
+    ]  # fmt: skip
+    sheet = Brought(tmp_path, jsonl(*judged), mapping={"person": "rater"}).read().sheet
+    assert (sheet.people, sheet.largest_share) == (1 + rows // 10, 0.9)
+    assert sheet.one_person() == told
+    without = Brought(tmp_path, jsonl(*judged)).read().sheet
+    assert (without.people, without.largest_share, without.one_person()) == (None, None, None)
 
 
 def test_tokens_are_counted_by_the_base_models_own_tokenizer(tmp_path: Path):
@@ -98,7 +117,7 @@ def test_tokens_are_counted_by_the_base_models_own_tokenizer(tmp_path: Path):
                     {"role": "assistant", "content": "or sea"},
                 ]
             },
-            None,
+            Beside(None, [], None),
         )
         tokens = gathering.sheet(**REST).tokens
         assert (tokens.total if tokens else None) == total

@@ -110,6 +110,8 @@ SENTENCES: dict[str, str] = {
     "sheet_unsaid": "not said",
     "sheet_say": "Say where it is from",
     "sheet_frozen": "Feedback on {assistant}, version {number}",
+    "sheet_people": "persons",
+    "sheet_people_one": "person",
     "sheet_rows": "rows",
     "sheet_all_tokens": "tokens in all",
     "sheet_lengths": "Lengths",

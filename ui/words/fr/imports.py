@@ -110,6 +110,8 @@ SENTENCES: dict[str, str] = {
     "sheet_unsaid": "non précisée",
     "sheet_say": "Préciser d’où il vient",
     "sheet_frozen": "Avis sur {assistant}, version {number}",
+    "sheet_people": "personnes",
+    "sheet_people_one": "personne",
     "sheet_rows": "lignes",
     "sheet_all_tokens": "jetons en tout",
     "sheet_lengths": "Longueurs",
