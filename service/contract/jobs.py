@@ -175,11 +175,10 @@ Values = Mapping[str, str | int | float]
 
 
 ChosenCode = Literal[
-    "few_rows", "few_passes", "batch_kto", "batch_lora", "batch_divided", "usual_rate", "none_held_out", "passes_sft",
-    "few_held_out",
-    "passes_preferences", "rank_low", "as_start", "loss_sigmoid", "beta_norm", "beta_dpo", "beta_kto",
-    "smoothing_robust", "smoothing_none", "sft_weight", "same_weight", "replay_later", "replay_first", "rank_usual",
-    "rank_high", "row_usual",
+    "few_rows", "few_passes", "batch_kto", "batch_lora", "batch_divided", "rate_sft", "rate_dpo", "rate_kto",
+    "none_held_out", "passes_sft", "few_held_out", "passes_preferences", "rank_low", "as_start", "loss_sigmoid",
+    "beta_norm", "beta_dpo", "beta_kto", "smoothing_robust", "smoothing_none", "sft_weight", "same_weight",
+    "replay_later", "replay_first", "rank_usual", "rank_high", "row_usual",
 ]  # fmt: skip
 
 

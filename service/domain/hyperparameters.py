@@ -20,7 +20,9 @@ from service.contract.jobs import (
 from service.errors import BadInput
 
 BASE_RATE: dict[str, float] = {"sft": 2e-3, "dpo": 5e-5, "kto": 2.5e-4}
-"""Learning rates of LoRA at a multiplier of 1, for a model of `WIDTH`."""
+"""Learning rates of LoRA at a multiplier of 1, for a model of `WIDTH`. At a width of 4096 they are 4.3e-4, 1.1e-5 and
+5.4e-5: of preferences, ten times what TRL (DPO, 1e-6) and the KTO paper (5e-6) take for full tuning of such models."""
+RATE_BECAUSE: dict[str, ChosenCode] = {"sft": "rate_sft", "dpo": "rate_dpo", "kto": "rate_kto"}
 WIDTH = 576
 NARROWER = 0.781
 """A wider model wants a lower rate: in proportion to its width to this power (Thinking Machines, "LoRA
@@ -48,7 +50,11 @@ BECAUSE: dict[ChosenCode, str] = {
     "batch_kto": "Its KL estimate is a mean over the rows of a step.",
     "batch_divided": "{processes} processes train together, and divide each batch evenly.",
     "batch_lora": 'LoRA learns best in small batches (Thinking Machines, "LoRA without regret").',
-    "usual_rate": "The usual rate of this method for a model of this width, {rate:.3g}; wider models want a lower one.",
+    "rate_sft": 'For a model of this width {rate:.3g}, near what "LoRA without regret" fitted; wider models want less.',
+    "rate_dpo": "For a model of this width {rate:.3g}: TRL's 1e-6 for full tuning, ten times as much for LoRA; wider "
+    "models want less.",
+    "rate_kto": "For a model of this width {rate:.3g}: the KTO paper's 5e-6 for full tuning (arXiv 2402.01306), ten "
+    "times as much for LoRA; wider models want less.",
     "none_held_out": "Off: no rows are held out.",
     "passes_sft": "Off: after SFT, later passes answer better though their held-out loss rises (InstructGPT, LIMA).",
     "few_held_out": "Off: {held_out} held-out rows are too few to tell better from worse.",
@@ -135,7 +141,7 @@ def resolve(run: Run, given: Hyperparameters, *, seed: int) -> tuple[TrainingSet
     scaled = _rank_stabilised(run, given, rank, chosen)
     rate = BASE_RATE[run.kind] * min(1.0, (WIDTH / (run.bounds.width or UNKNOWN_WIDTH)) ** NARROWER)
     rate /= rank**0.5 if scaled else 1
-    multiplier = chosen.take("learning_rate_multiplier", 1.0, "usual_rate", rate=rate)
+    multiplier = chosen.take("learning_rate_multiplier", 1.0, RATE_BECAUSE[run.kind], rate=rate)
     settings = TrainingSettings(
         n_epochs=passes, batch_size=batch, learning_rate=float(f"{rate * multiplier:.3g}"), lora_rank=rank,
         lora_alpha=run.start.lora_alpha if run.start else ALPHA, use_rslora=scaled, seed=seed,
