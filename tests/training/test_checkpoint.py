@@ -143,8 +143,8 @@ def test_a_run_that_goes_on_is_still_held_to_the_adapter_it_started_from(
     assert (digest(run), figures(run)) == (digest(whole), figures(whole))
 
 
-def test_kill_9_at_a_random_step_changes_nothing(make_run: MakeRun, tiny_base: Path) -> None:
-    kind = "dpo"  # a cut after any step is tried with each
+@pytest.mark.parametrize("kind", METHODS)
+def test_kill_9_at_a_random_step_changes_nothing(kind: str, make_run: MakeRun, tiny_base: Path) -> None:
     whole, spec = make(make_run, "whole", kind, tiny_base)
     METHODS[kind].train(whole, spec)
     run, _ = make(make_run, "killed", kind, tiny_base)
