@@ -1,0 +1,64 @@
+"""Ratings without pairs, from the file to an answer of the running server; the estimate is held against it."""
+
+from typing import Any
+
+import pytest
+
+from service.contract.estimates import Estimate
+from service.contract.jobs import TrainingReport
+from service.settings import EMBEDDED
+from tests.loop.steps import finished, sdk, upload
+from tests.running import Running
+
+pytestmark = pytest.mark.heavy
+
+PASSES = 2
+
+
+def rated(count: int) -> list[dict[str, Any]]:
+    """Short answers are wanted, long ones are not."""
+    said = ("Yes, pier {n} is open.", "Yes, pier {n} is open. It always is, as you know.")
+    return [
+        {
+            "prompt": [{"role": "user", "content": f"Is pier number {n} open?"}],
+            "completion": [{"role": "assistant", "content": said[n % 2].format(n=n)}], "label": n % 2 == 0,
+        }
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def test_rated_answers_are_learned_published_and_answered_from_as_the_estimate_told(service: Running):
+    client = sdk(service)
+    service.wait_ready()
+    body: dict[str, Any] = {
+        "model": EMBEDDED, "training_file": upload(client, rated(16)),
+        "validation_file": upload(client, rated(40)[36:]), "method": {"type": "kto", "kto": {"hyperparameters": {"n_epochs": PASSES}}}, "seed": 5,
+    }  # fmt: skip
+    with service.client() as http:
+        told = Estimate.model_validate(
+            http.post("/api/estimates", json=body, timeout=180).raise_for_status().json()
+        )
+        assert told.ready, told.look.findings
+        done = finished(client, client.fine_tuning.jobs.create(**body).id)
+        assert (done.status, done.error) == ("succeeded", None)
+        report = http.get(f"/api/jobs/{done.id}/report").raise_for_status().json()
+        after = http.post("/api/estimates", json=body, timeout=180).raise_for_status().json()
+    trained = TrainingReport.model_validate(report["training"])
+    assert (trained.rows, trained.held_out) == (told.look.rows, told.held_out) == (16, 4)
+    assert (trained.steps, trained.epochs) == (told.look.steps, PASSES)
+    assert done.trained_tokens == trained.trained_tokens
+    assert told.look.tokens * PASSES == pytest.approx(trained.trained_tokens, rel=0.01)
+    assert {"reward_desirable", "reward_undesirable", "kl"} <= trained.metrics.keys()
+    assert trained.usage is not None
+    assert trained.usage.peak_bytes is not None
+    for estimate in (told, Estimate.model_validate(after)):
+        low, high = estimate.memory_bytes.low, estimate.memory_bytes.high
+        assert low is not None
+        assert high is not None
+        assert low < trained.usage.peak_bytes < high, estimate.memory_bytes.because
+    assert (after["seconds"]["basis"], after["seconds"]["confidence"]) == ("earlier_jobs", "low")
+    assert after["seconds"]["low"] < trained.seconds < after["seconds"]["high"]
+    model = str(done.fine_tuned_model)
+    question: Any = [{"role": "user", "content": "Is pier number 7 open?"}]
+    answer = client.chat.completions.create(model=model, messages=question, temperature=0, max_tokens=12)
+    assert (answer.model, bool(answer.choices[0].message.content)) == (model, True)
