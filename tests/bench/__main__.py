@@ -1,4 +1,4 @@
-"""`python -m tests.bench [--short] [R1 ... R7 C1 T1 ... T5 soak]`: measure all in one run, or those named; print the
+"""`python -m tests.bench [--short] [R1 ... R7 C1 D1 T1 ... T5 soak]`: measure all in one run, or those named; print the
 table, keep the figures."""
 
 import argparse
@@ -17,6 +17,7 @@ from tests.bench import (
     added,
     chatting,
     feedback,
+    importing,
     intents,
     lora_cost,
     many_adapters,
@@ -32,7 +33,7 @@ from tests.bench import (
 from tests.bench.figures import Figure, table
 from tests.bench.places import Place
 
-STORIES = ("R1", "R2", "R3", "R4", "R5", "R6", "R7", "C1", "T1", "T2", "T3", "T4", "T5")
+STORIES = ("R1", "R2", "R3", "R4", "R5", "R6", "R7", "C1", "D1", "T1", "T2", "T3", "T4", "T5")
 TRAINING = {
     "T1": tuning.supervised, "T2": tuning.preferences, "T3": rounds.measure, "T4": intents.measure,
     "T5": replay.measure,
@@ -55,7 +56,9 @@ def main() -> None:
         help=f"of {', '.join(STORIES + BY_NAME)}; default: all but soak",
     )
     parser.add_argument(
-        "--short", action="store_true", help="C1 with fewer answers, T1 to T5 on fewer rows, for a first look"
+        "--short",
+        action="store_true",
+        help="C1 with fewer answers, D1 and T1 to T5 on fewer rows, for a first look",
     )
     given = parser.parse_args()
     wanted = given.stories or list(STORIES)
@@ -88,15 +91,8 @@ async def measure(
 ) -> None:
     """The stories in `wanted`, one after the other; what each finds is told and added to `found`."""
     await _of_training(wanted, home, found, short)
-    if "soak" in wanted:
-        found += tell(await asyncio.to_thread(soak.measure, _folder(home, "soak")))
-    if "R3" in wanted:
-        found += tell(await added.measure(_folder(home, "added"), cache))
-    if "C1" in wanted:
-        found += tell(await chatting.measure(_folder(home, "chatting"), short=short))
-    if "R7" in wanted:
-        found += tell(await feedback.measure(_folder(home, "feedback")))
-    if not set(wanted) - {"R3", "R7", "C1", "soak", *TRAINING}:
+    await _without_engine(wanted, home, cache, found, short)
+    if not set(wanted) - {"R3", "R7", "C1", "D1", "soak", *TRAINING}:
         return
     async with places.engine(_folder(home, "engine")) as engine:
         if {"R1", "R2"} & set(wanted):
@@ -116,6 +112,22 @@ async def _of_training(wanted: list[str], home: Path, found: list[Figure], short
             print(f"{story} was skipped: {why}.", file=sys.stderr, flush=True)
             continue
         found += tell(await asyncio.to_thread(TRAINING[story], _folder(home, story), short=short))
+
+
+async def _without_engine(
+    wanted: list[str], home: Path, cache: Path, found: list[Figure], short: bool
+) -> None:
+    """The stories that bring along whatever they need."""
+    if "soak" in wanted:
+        found += tell(await asyncio.to_thread(soak.measure, _folder(home, "soak")))
+    if "R3" in wanted:
+        found += tell(await added.measure(_folder(home, "added"), cache))
+    if "C1" in wanted:
+        found += tell(await chatting.measure(_folder(home, "chatting"), short=short))
+    if "D1" in wanted:
+        found += tell(await importing.measure(_folder(home, "importing"), short=short))
+    if "R7" in wanted:
+        found += tell(await feedback.measure(_folder(home, "feedback")))
 
 
 async def _of_adapters(wanted: list[str], home: Path, engine: Place, found: list[Figure]) -> None:
