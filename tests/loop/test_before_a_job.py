@@ -1,14 +1,25 @@
-"""Ratings without pairs, from the file to an answer of the running server; the estimate is held against it."""
+"""What is told before a job, held against the running engine and against what the job then took.
 
+The job learns ratings without pairs, and is followed to an answer of what it made.
+"""
+
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service.contract.chat import Message
 from service.contract.estimates import Estimate
 from service.contract.jobs import TrainingReport
+from service.contract.rendering import Rendered
+from service.engine import rendering
+from service.engine.client import Engine
+from service.engine.server import socket_path
 from service.settings import EMBEDDED
 from tests.loop.steps import finished, sdk, upload
 from tests.running import Running
+from training.tokenizer import load_chat
 
 pytestmark = pytest.mark.heavy
 
@@ -62,3 +73,36 @@ def test_rated_answers_are_learned_published_and_answered_from_as_the_estimate_t
     question: Any = [{"role": "user", "content": "Is pier number 7 open?"}]
     answer = client.chat.completions.create(model=model, messages=question, temperature=0, max_tokens=12)
     assert (answer.model, bool(answer.choices[0].message.content)) == (model, True)
+
+
+def prompts(base: Path) -> list[Rendered]:
+    """As the trainer reads them with the tokenizer and template in `base`."""
+    chat, found = load_chat(base), []
+    for n, said in enumerate(("Is pier 7 open?", "And the ferry?\n\nPlease say.", "Où est le quai ?")):
+        message = Message(role="user", content=said)
+        tokens = chat.ids([message], answer_next=True)
+        texts = [chat.tokenizer.decode([one]) for one in tokens]
+        asked = [{"role": "user", "content": said}]
+        found.append(Rendered(row=f"train.jsonl line {n + 1}", messages=asked, tokens=tokens, texts=texts))
+    return found
+
+
+async def test_a_template_that_is_not_the_engines_is_told_by_the_running_engine_with_the_first_other_token(
+    service: Running, tmp_path: Path
+):
+    service.wait_ready()
+    base, other = service.home / "models" / EMBEDDED, tmp_path / "other"
+    shutil.copytree(base, other, ignore=shutil.ignore_patterns("*.safetensors"))
+    template = other / "chat_template.jinja"
+    changed = template.read_text().replace("a helpful AI assistant", "an AI assistant")
+    assert changed != template.read_text()
+    template.write_text(changed)
+    engine = Engine(f"unix:{socket_path(service.home)}")
+    try:
+        same = await rendering.compare([engine], EMBEDDED, prompts(base))
+        different = await rendering.compare([engine], EMBEDDED, prompts(other))
+    finally:
+        await engine.close()
+    assert (same.state, same.prompts) == ("same", 3)
+    assert (different.state, different.row) == ("different", "train.jsonl line 1")
+    assert "the engine does not read this prompt as the trainer does: its token" in different.because
