@@ -12,7 +12,7 @@ from typing import Any
 
 from evals import faults
 from evals.cases import question_of
-from evals.comparison import paired, rival_of
+from evals.comparison import rival_of
 from evals.metrics import Metric, facts_found
 from evals.phrases import Phrases, phrases
 from evals.plots import bar_plot
@@ -103,7 +103,7 @@ def _shown(say: Phrases, spec: EvaluationSpec, board: Scoreboard, report: Evalua
         "rival": rival,
         "primary": primary,
         "headline": _headline(report, rival),
-        "tally": _tally(board, primary, rival),
+        "tally": _tally(board, report, primary) if rival else None,
         "main_scores": _scores(report, primary.name, "all"),
         "plots": [(metric, _plot(say, report, metric)) for metric in board.metrics if not _is_second(metric)],
         "second_plots": [
@@ -145,15 +145,9 @@ def _headline(report: EvaluationReport, rival: Contestant | None) -> str:
     return "As good as what answers today"
 
 
-def _tally(board: Scoreboard, primary: Metric, rival: Contestant | None) -> dict[str, int] | None:
-    if rival is None:
-        return None
-    change = paired(board, rival, primary)
-    return {
-        "better": int((change > 0).sum()),
-        "same": int((change == 0).sum()),
-        "worse": int((change < 0).sum()),
-    }
+def _tally(board: Scoreboard, report: EvaluationReport, primary: Metric) -> dict[str, int]:
+    same = len(board.rows(primary)) - report.better - report.worse
+    return {"better": report.better, "same": same, "worse": report.worse}
 
 
 def _scores(report: EvaluationReport, metric: str, part: str) -> list[Score]:
