@@ -5,6 +5,7 @@ Owns how a job's events become a share done, a time left and a curve. Keeps noth
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas
@@ -43,7 +44,9 @@ async def listing(gateway: Gateway, token: str, w: Words, jobs: list[Job], here:
         for job in jobs
         if _moves(job)
     }
-    return render("jobs", w, jobs=jobs, stages=stages, here=here)
+    known = await gateway.files(token, "fine-tune") if jobs else []
+    names = {file.id: Path(file.filename).stem for file in known}
+    return render("jobs", w, jobs=jobs, stages=stages, names=names, here=here)
 
 
 async def detail(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from service.contract.jobs import ENDED, Job, JobEvent
-from ui import jobs
+from ui import datasets, jobs
 from ui.acts import Act
 from ui.client import Gateway, Refused
 from ui.pages import render
@@ -36,6 +36,8 @@ async def compared(gateway: Gateway, token: str, w: Words, act: Act) -> str:
     assistant = (chosen[0][0].metadata or {}).get("assistant", "")
     known = await gateway.releases(token, assistant) if assistant else []
     names = {one.adapter: w("release_number", number=one.number) for one in known}
+    files = await datasets.files(gateway, token)
+    names |= {one.id: f"{one.filename} ({one.id[-6:]})" for one in files}  # others may have the same name
     return drawn(w, *chosen, names=names, once=act.once)
 
 
@@ -43,8 +45,8 @@ def drawn(
     w: Words, one: tuple[Job, list[JobEvent]], two: tuple[Job, list[JobEvent]], *,
     names: Mapping[str, str] = {}, once: str = "",
 ) -> str:  # fmt: skip
-    """Two jobs with their events, newest first, as HTML. `names` are the releases' by adapter; `once` is new for each
-    time it was asked for."""
+    """Two jobs with their events, newest first, as HTML. `names` are the releases' by adapter, and the files' by id;
+    `once` is new for each time it was asked for."""
     left, right = _settings(w, one[0], names), _settings(w, two[0], names)
     chosen = dict.fromkeys([*left, *right])
     differing = [
@@ -65,7 +67,8 @@ def _settings(w: Words, job: Job, names: Mapping[str, str]) -> dict[str, str]:
     """Everything that was chosen for a run, by name."""
     method = w(f"method_{(job.method or {}).get('type', 'supervised')}")
     start = names.get(job.start_adapter, job.start_adapter[:12]) if job.start_adapter else w("base_model")
-    chosen = {METHOD: method, START: start, FILE: job.training_file, HELD_OUT: job.validation_file or "–"}
+    chosen = {METHOD: method, START: start, FILE: names.get(job.training_file, job.training_file)}
+    chosen[HELD_OUT] = names.get(job.validation_file, job.validation_file) if job.validation_file else "–"
     return (
         chosen
         | {name: figure(w, value) for name, value in job.hyperparameters.items()}

@@ -48,6 +48,9 @@ def screens(tmp_path_factory: pytest.TempPathFactory, schema: Path) -> Iterator[
         yield running
 
 
+FILES = {1: "examples.jsonl", 2: "pairs of October.jsonl"}
+
+
 def history(session: Session, person: str) -> None:
     """Release 1, of examples, is live; release 2, of pairs, went on from it and was measured."""
     for number, kind in ((1, "sft"), (2, "dpo")):
@@ -58,7 +61,7 @@ def history(session: Session, person: str) -> None:
         }  # fmt: skip
         settings = {"n_epochs": number + 2, "batch_size": 4, "beta": 0.1, "seed": 0}
         session.add(tables.File(
-            id=f"file-{number}", user_id=person, filename=f"{number}.jsonl", purpose="fine-tune", bytes=1,
+            id=f"file-{number}", user_id=person, filename=FILES[number], purpose="fine-tune", bytes=1,
             sha256=str(number) * 64, kind=kind, rows=6 * number, created_at=number,
         ))  # fmt: skip
         session.add(tables.Dataset(
@@ -208,6 +211,7 @@ def test_what_happened_is_told_page_by_page_by_keyboard(studio: Watched):
 def test_two_training_runs_are_set_side_by_side_by_keyboard(studio: Watched):
     page, w = studio.page, words_of(studio.page)
     open_tab(page, w("tab_training"))
+    expect(page.locator("#jobs [data-file]")).to_have_text(["pairs of October", "examples"])
     page.locator("#jobs summary").focus()
     page.keyboard.press("Enter")
     sound(page, "#jobs")
@@ -216,6 +220,7 @@ def test_two_training_runs_are_set_side_by_side_by_keyboard(studio: Watched):
     expect(page.locator(":focus")).to_have_text(w("runs_title"), timeout=PATIENCE)
     shown = page.locator("[data-runs]")
     expect(shown).to_contain_text(w("setting_n_epochs"))
+    expect(shown).to_contain_text("pairs of October.jsonl (file-2)")
     expect(shown).to_contain_text("1.000 → 0.250" if w.language == "en" else "1,000 → 0,250")
     sound(page, "#compared")
 
