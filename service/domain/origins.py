@@ -42,14 +42,25 @@ def _told_by(path: Path, kind: str) -> IO[str]:
 
 async def keep(session: AsyncSession, file_id: str, told: IO[str]) -> None:
     """Write down what a file was made of, once. One with the bytes of a dataset's is known by them."""
-    if await _is_frozen(session, file_id):
-        return
     known, row = tables.Feedback, cast(Table, tables.FileRow.__table__)
     kept = select(tables.FileRow.feedback_id).where(tables.FileRow.file_id == file_id)
-    for ids in _chunks(told):
-        fresh = await session.scalars(select(known.id).where(known.id.in_(ids), known.id.not_in(kept)))
-        if found := [{"file_id": file_id, "feedback_id": one} for one in fresh]:
-            await session.execute(insert(row), found)
+    with told:
+        for ids in () if await is_frozen(session, file_id) else _chunks(told):
+            fresh = await session.scalars(select(known.id).where(known.id.in_(ids), known.id.not_in(kept)))
+            if found := [{"file_id": file_id, "feedback_id": one} for one in fresh]:
+                await session.execute(insert(row), found)
+
+
+async def is_frozen(session: AsyncSession, file_id: str) -> bool:
+    """Whether a file's bytes are those of a dataset's training file or held-out file."""
+    dataset, same = tables.Dataset, aliased(tables.File)
+    query = (
+        select(dataset.id)
+        .join(same, or_(same.id == dataset.training_file, same.id == dataset.validation_file))
+        .join(tables.File, tables.File.sha256 == same.sha256)
+        .where(tables.File.id == file_id)
+    )
+    return await session.scalar(query.limit(1)) is not None
 
 
 async def dataset_of(session: AsyncSession, file: tables.File) -> tables.Dataset | None:
@@ -71,17 +82,6 @@ async def files_with(session: AsyncSession, feedback: Any) -> list[str]:
     """Files that say they hold some of this feedback, by a query of its ids."""
     row = tables.FileRow
     return list(await session.scalars(select(row.file_id).where(row.feedback_id.in_(feedback)).distinct()))
-
-
-async def _is_frozen(session: AsyncSession, file_id: str) -> bool:
-    dataset, same = tables.Dataset, aliased(tables.File)
-    query = (
-        select(dataset.id)
-        .join(same, or_(same.id == dataset.training_file, same.id == dataset.validation_file))
-        .join(tables.File, tables.File.sha256 == same.sha256)
-        .where(tables.File.id == file_id)
-    )
-    return await session.scalar(query.limit(1)) is not None
 
 
 def _named(row: dict[str, Any]) -> str | None:

@@ -56,6 +56,7 @@ async def known_of(session: AsyncSession, file: tables.File) -> dict[str, Any]:
     if held_out is None or held_out.parted is None:
         return {}
     whole = (row.id == held_out.parted["of"]) | (row.sha256 == held_out.parted["source_sha256"])
+    whole &= row.user_id == file.user_id  # others may have said otherwise of the same bytes, or know more
     kept = (
         select(tables.Sheet.sheet).join(row, row.id == tables.Sheet.file_id).where(whole, row.id != file.id)
     )

@@ -9,7 +9,7 @@ from service.contract.files import Parts
 from service.contract.imports import ImportPlan, IntakeSpec
 from service.contract.splits import Part, Parted, Split, SplitCreate
 from service.db import tables
-from service.domain import datasets, files, sheets
+from service.domain import files, origins, sheets
 from service.domain.keys import Caller
 from service.errors import BadInput
 from service.storage.local import Store
@@ -21,8 +21,7 @@ async def spec_of(session: AsyncSession, store: Store, file: Row, wanted: SplitC
     """What parting a file needs. Raises `BadInput` for one that must stay whole."""
     if file.parted is not None:
         raise BadInput(f"File '{file.id}' is held out itself.", param="file_id", code="held_out_file")
-    if await datasets.signal_of(session, file) is not None:
-        # Its parts would be files from nowhere, which no finding on the feedback holds back.
+    if await origins.is_frozen(session, file.id):
         raise BadInput(
             f"File '{file.id}' was frozen from feedback: what is held out was chosen then.", param="file_id",
             code="frozen_file",

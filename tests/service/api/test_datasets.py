@@ -117,7 +117,15 @@ def test_a_changed_dataset_is_held_and_leads_back_to_its_feedback_by_whatever_do
         job = {"model": NAME, "method": {"type": "dpo"}, "training_file": file}
         held = gateway.admin.post("/v1/fine_tuning/jobs", json=job)
         assert (held.status_code, held.json()["error"]["code"]) == (409, "round_held")
-    job = {"model": NAME, "method": {"type": "dpo"}, "metadata": {"override_reason": REASON}}
+    parted = gateway.admin.post(f"/api/splits/{sent}").raise_for_status().json()
+    job = {"model": NAME, "method": {"type": "dpo"}, "training_file": parted["training_file"]["id"]}
+    held = gateway.admin.post("/v1/fine_tuning/jobs", json=job)
+    assert (held.status_code, held.json()["error"]["code"]) == (409, "round_held"), (
+        "its parts are no way around"
+    )
+    whole = gateway.admin.post(f"/api/splits/{made['training_file']}")
+    assert (whole.status_code, whole.json()["error"]["code"]) == (400, "frozen_file")
+    job |= {"metadata": {"override_reason": REASON}}
     job |= {"training_file": read["file_id"], "validation_file": read["held_out_file_id"]}
     started = gateway.admin.post("/v1/fine_tuning/jobs", json=job).raise_for_status().json()
     learned: list[bool] = []
