@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
-from sqlalchemy import Table, func, insert, or_, select
+from sqlalchemy import exists, func, insert, literal, or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -42,13 +42,12 @@ def _told_by(path: Path, kind: str) -> IO[str]:
 
 async def keep(session: AsyncSession, file_id: str, told: IO[str]) -> None:
     """Write down what a file was made of, once. One with the bytes of a dataset's is known by them."""
-    known, row = tables.Feedback, cast(Table, tables.FileRow.__table__)
-    kept = select(tables.FileRow.feedback_id).where(tables.FileRow.file_id == file_id)
+    known, row = tables.Feedback, tables.FileRow
+    kept = exists().where(row.file_id == file_id, row.feedback_id == known.id)
     with told:
         for ids in () if await is_frozen(session, file_id) else _chunks(told):
-            fresh = await session.scalars(select(known.id).where(known.id.in_(ids), known.id.not_in(kept)))
-            if found := [{"file_id": file_id, "feedback_id": one} for one in fresh]:
-                await session.execute(insert(row), found)
+            fresh = select(literal(file_id), known.id).where(known.id.in_(ids), ~kept)
+            await session.execute(insert(row).from_select(["file_id", "feedback_id"], fresh))
 
 
 async def is_frozen(session: AsyncSession, file_id: str) -> bool:
