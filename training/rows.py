@@ -25,6 +25,7 @@ from service.contract.datasets import (
     Origin,
     PreferencePair,
     Row,
+    asked_before,
     asked_in,
     read_rows,
 )
@@ -256,8 +257,9 @@ def repeated(rows: Rows, before: Iterable[list[str]] = ()) -> set[int]:
         same[" ".join(asked)].append(at)
     near = Near(set(asked) - form if len(asked) >= GRAM else set() for asked in held)
     found: set[int] = set()
-    trained = (asked for named in rows.train for asked in _asked_in(named.row))
-    for asked in itertools.chain(trained, map(_told, before)) if held else ():
+    # A held-out conversation may be the beginning of a longer one: it is held against what precedes each answer.
+    trained = (asked for named in rows.train for asked in asked_before(named.row.model_dump()))
+    for asked in map(_told, itertools.chain(trained, before)) if held else ():
         found.update(same.get(" ".join(asked), ()))
         if len(asked) >= GRAM:
             found.update(near.find(set(asked) - form))
@@ -266,21 +268,7 @@ def repeated(rows: Rows, before: Iterable[list[str]] = ()) -> set[int]:
 
 def _asked(row: Row) -> list[str]:
     """All that a person says before the answer; without a word, the text as it is."""
-    return _said_by_person(prompt_messages(row))
-
-
-def _asked_in(row: Row) -> Iterator[list[str]]:
-    """The same before each answer that is learned: a held-out conversation may be the beginning of a longer one."""
-    if not isinstance(row, Example):
-        yield _asked(row)
-        return
-    for at, message in enumerate(row.messages):
-        if message.role == "assistant" and (message.model_extra or {}).get("weight") != 0:
-            yield _said_by_person(row.messages[:at])
-
-
-def _said_by_person(messages: list[Message]) -> list[str]:
-    return _told([message.text() for message in messages if message.role == "user"])
+    return _told([message.text() for message in prompt_messages(row) if message.role == "user"])
 
 
 def _told(texts: list[str]) -> list[str]:

@@ -256,12 +256,13 @@ def asked_in(lines: Iterable[bytes]) -> Iterator[list[str]]:
     by the rules of then; one that cannot be read any more says nothing."""
     for line in lines:
         try:
-            yield from list(_asked_before(json.loads(line)))
+            yield from list(asked_before(json.loads(line)))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             continue
 
 
-def _asked_before(value: dict[str, Any]) -> Iterator[list[str]]:
+def asked_before(value: dict[str, Any]) -> Iterator[list[str]]:
+    """The same of one row, as plain values."""
     if "messages" not in value:
         yield _of_people(value["input"]["messages"] if "input" in value else value["prompt"])
         return
