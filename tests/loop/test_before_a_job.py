@@ -41,10 +41,9 @@ def rated(count: int) -> list[dict[str, Any]]:
 def test_rated_answers_are_learned_published_and_answered_from_as_the_estimate_told(service: Running):
     client = sdk(service)
     service.wait_ready()
-    body: dict[str, Any] = {
-        "model": EMBEDDED, "training_file": upload(client, rated(16)), "validation_file": upload(client, rated(9)[5:]),
-        "method": {"type": "kto", "kto": {"hyperparameters": {"n_epochs": PASSES}}}, "seed": 5,
-    }  # fmt: skip
+    files = {"training_file": upload(client, rated(16)), "validation_file": upload(client, rated(20)[16:])}
+    method = {"type": "kto", "kto": {"hyperparameters": {"n_epochs": PASSES}}}
+    body: dict[str, Any] = {"model": EMBEDDED, **files, "method": method, "seed": 5}
     with service.client() as http:
         told = Estimate.model_validate(
             http.post("/api/estimates", json=body, timeout=180).raise_for_status().json()
