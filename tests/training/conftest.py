@@ -175,10 +175,12 @@ def digest(run: Path) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def start_run(run: Path, *options: str, **environment: str) -> subprocess.Popen[str]:
+def start_run(
+    run: Path, *options: str, program: tuple[str, ...] = ("-m", "training"), **environment: str
+) -> subprocess.Popen[str]:
     """`python -m training RUN` as the worker starts it: a process of its own."""
     return subprocess.Popen(
-        [sys.executable, "-m", "training", *options, str(run)],
+        [sys.executable, *program, *options, str(run)],
         cwd=REPOSITORY,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,

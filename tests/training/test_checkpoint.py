@@ -31,6 +31,13 @@ pytestmark = pytest.mark.heavy
 METHODS: dict[str, Any] = {"sft": sft, "dpo": dpo, "kto": kto}
 ROWS = {"sft": examples, "dpo": pairs, "kto": rated}
 PASSES, STEPS = 3, 9
+AT_EVERY_STEP = """
+import runpy
+from training import checkpoint
+checkpoint.SHARE = 0
+runpy.run_module("training", run_name="__main__", alter_sys=True)
+"""
+"""`python -m training`, but with a checkpoint after each step: so few steps would have only that of the first."""
 
 
 class Cut(Exception):
@@ -148,13 +155,20 @@ def test_kill_9_at_a_random_step_changes_nothing(kind: str, make_run: MakeRun, t
     whole, spec = make(make_run, "whole", kind, tiny_base)
     METHODS[kind].train(whole, spec)
     run, _ = make(make_run, "killed", kind, tiny_base)
-    process = start_run(run)
-    until(run, process, random.randint(1, STEPS - 1))
+    process = start_run(run, program=("-c", AT_EVERY_STEP))
+    until(run, process, random.randint(5, STEPS - 1))  # the order of a first pass needs no checkpoint
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert not (run / folder.REPORT).exists()
+    stood = max(folder.step(place) for place in run.glob(f"{folder.CHECKPOINT}*"))
+    assert stood > STEPS / PASSES, "what a later pass goes on with is more than the weights"
     process = start_run(run)
     assert process.wait(timeout=600) == 0, process.communicate()[0]
+    # A run that begins again ends with the same adapter too: that it went on must be looked at by itself.
+    lines = [Progress.model_validate(line) for line in folder.read_lines(run / folder.PROGRESS)]
+    [went_on] = [at for at, line in enumerate(lines) if line.code == "going_on"]
+    assert lines[went_on].values == {"step": stood}
+    assert min(line.step for line in lines[went_on + 1 :] if "train_loss" in line.metrics) == stood + 1
     assert digest(run) == digest(whole)
     assert figures(run) == figures(whole)
 
