@@ -139,9 +139,8 @@ async def test_a_job_is_drawn_in_every_state_with_and_without_figures(language: 
     error = {"code": "c", "message": "It <went> wrong."} if status == "failed" else None
     for events in ([], [step(2, valid_loss=1.0), step(1, train_loss=2.0)]):
         shown = job(status=status, error=error, estimated_finish=int(time.time()) + 300)
-        gateway = gateway_of(
-            {"/v1/fine_tuning/jobs/ftjob-1": shown, "/v1/fine_tuning/jobs/ftjob-1/events": listed(*events)}
-        )
+        path = "/v1/fine_tuning/jobs/ftjob-1"
+        gateway = gateway_of({path: shown, f"{path}/events": listed(*events), "/v1/files": listed()})
         head, loss, ranking, _ = await jobs.detail(gateway, "t", w, "ftjob-1")
         cards = await jobs.listing(gateway, "t", w, [Job(**shown)], "ftjob-1")
         assert ('data-do="cancel"' in head) is not ended
