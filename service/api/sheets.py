@@ -26,23 +26,22 @@ async def measure_file(
 ) -> DataSheet:
     """Measure a file that was uploaded or frozen, such as a dataset's. One that has its sheet gets the same again, with
     what is said of it now."""
-    said = said or Said()
-    sheet: DataSheet | None = None
+    if said == Said():
+        said = None
     async with house.database.reading() as session:
         file = await files.get_visible(session, caller, file_id)
-        if said != Said():
+        if said is not None:
             caller.must_own(file.user_id)
         known = await sheets.find(session, file_id)
+        if known is not None and said is None:
+            return known
         spec = sheets.spec_of(house.store, file, tokenizer=house.tokenizer)
         more = await sheets.known_of(session, file)
-    if known is None:
-        sheet = (await _measured(house, spec)).model_copy(update=more)
-    elif said == Said():
-        return known
+    sheet = known or (await _measured(house, spec)).model_copy(update=more)
     async with house.database.writing() as session:
-        if sheet is not None and await sheets.find(session, file_id) is None:
+        if await sheets.find(session, file_id) is None:
             await sheets.keep(session, file_id, sheet)
-        if said != Said():
+        if said is not None:
             await sheets.say(session, caller, await files.get_visible(session, caller, file_id), said)
         return await sheets.get_sheet(session, caller, file_id)
 

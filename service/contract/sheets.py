@@ -110,5 +110,5 @@ class DataSheet(Strict):
     def one_person(self) -> float | None:
         """The share of one person, where that is nearly all of what was preferred or rated: it is called
         `one_person`, as in feedback."""
-        known = self.kind != "sft" and self.rows >= ENOUGH and self.largest_share is not None
-        return self.largest_share if known and (self.largest_share or 0) >= ONE_PERSON else None
+        share = self.largest_share or 0
+        return share if self.kind != "sft" and self.rows >= ENOUGH and share >= ONE_PERSON else None

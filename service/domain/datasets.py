@@ -119,11 +119,8 @@ async def record(session: AsyncSession, caller: Caller, made: Draft) -> tables.D
 async def signal_of(session: AsyncSession, file: tables.File) -> Signal | None:
     """What the feedback was worth that a file was frozen from, also where it was brought again: its bytes, or most of
     its rows."""
-    row, frozen = tables.Dataset, tables.File
-    mine = select(frozen.id).where(frozen.sha256 == file.sha256)
-    made = row.training_file.in_(mine) | row.validation_file.in_(mine)
-    found = await session.scalar(select(row).where(made).order_by(row.created_at.desc()).limit(1))
-    found = found or await origins.dataset_of(session, file)
+    frozen = await origins.frozen_as(session, file)
+    found = frozen[-1] if frozen else await origins.dataset_of(session, file)
     return Signal.model_validate(found.signal) if found is not None and found.signal is not None else None
 
 

@@ -8,7 +8,7 @@ asking person's own feedback and answers.
 from functools import cache
 from typing import cast
 
-from sqlalchemy import Select, bindparam, case, func, select
+from sqlalchemy import Select, Subquery, bindparam, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -56,16 +56,7 @@ def _of_standing() -> Select[str]:
 
 @cache
 def _of_first_releases() -> Select[str, int]:
-    given, row, dataset, release = tables.File, tables.DatasetRow, tables.Dataset, tables.Release
-    same = aliased(tables.File)
-    first = (
-        select(same.id.label("file"), release.assistant, func.min(release.number).label("number"))
-        .join(given, given.sha256 == same.sha256)
-        .join(tables.Job, tables.Job.training_file == given.id)
-        .join(release, release.job_id == tables.Job.id)
-        .group_by(same.id, release.assistant)
-        .subquery()
-    )
+    row, dataset, first = tables.DatasetRow, tables.Dataset, _first_by_file()
     file = case((row.split == "train", dataset.training_file), else_=dataset.validation_file)
     return (
         select(row.feedback_id, func.min(first.c.number))
@@ -80,16 +71,26 @@ def _of_first_releases() -> Select[str, int]:
 @cache
 def _of_first_releases_by_rows() -> Select[str, int]:
     """The same by files that were brought, whose rows say what they were made of."""
-    row, same, given, release = tables.FileRow, aliased(tables.File), tables.File, tables.Release
+    row, first = tables.FileRow, _first_by_file()
     return (
-        select(row.feedback_id, func.min(release.number))
+        select(row.feedback_id, func.min(first.c.number))
         .join(tables.Feedback, tables.Feedback.id == row.feedback_id)
-        .join(same, same.id == row.file_id)
-        .join(given, given.sha256 == same.sha256)
-        .join(tables.Job, tables.Job.training_file == given.id)
-        .join(release, (release.job_id == tables.Job.id) & (release.assistant == tables.Feedback.assistant))
+        .join(first, (first.c.file == row.file_id) & (first.c.assistant == tables.Feedback.assistant))
         .where(tables.Feedback.user_id == bindparam("user"))
         .group_by(row.feedback_id)
+    )
+
+
+def _first_by_file() -> Subquery:
+    """`file`, `assistant` and `number` of the assistant's first release that was trained on the file's bytes."""
+    given, same, release = tables.File, aliased(tables.File), tables.Release
+    return (
+        select(same.id.label("file"), release.assistant, func.min(release.number).label("number"))
+        .join(given, given.sha256 == same.sha256)
+        .join(tables.Job, tables.Job.training_file == given.id)
+        .join(release, release.job_id == tables.Job.id)
+        .group_by(same.id, release.assistant)
+        .subquery()
     )
 
 

@@ -12,9 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
-from sqlalchemy import exists, func, insert, literal, or_, select
+from sqlalchemy import exists, func, insert, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from service.contract.datasets import ROW, read_objects
 from service.db import tables
@@ -45,21 +44,18 @@ async def keep(session: AsyncSession, file_id: str, told: IO[str]) -> None:
     known, row = tables.Feedback, tables.FileRow
     kept = exists().where(row.file_id == file_id, row.feedback_id == known.id)
     with told:
-        for ids in () if await is_frozen(session, file_id) else _chunks(told):
+        file = await session.get_one(tables.File, file_id)
+        for ids in () if await frozen_as(session, file) else _chunks(told):
             fresh = select(literal(file_id), known.id).where(known.id.in_(ids), ~kept)
             await session.execute(insert(row).from_select(["file_id", "feedback_id"], fresh))
 
 
-async def is_frozen(session: AsyncSession, file_id: str) -> bool:
-    """Whether a file's bytes are those of a dataset's training file or held-out file."""
-    dataset, same = tables.Dataset, aliased(tables.File)
-    query = (
-        select(dataset.id)
-        .join(same, or_(same.id == dataset.training_file, same.id == dataset.validation_file))
-        .join(tables.File, tables.File.sha256 == same.sha256)
-        .where(tables.File.id == file_id)
-    )
-    return await session.scalar(query.limit(1)) is not None
+async def frozen_as(session: AsyncSession, file: tables.File) -> list[tables.Dataset]:
+    """The datasets whose training file or held-out file has these very bytes, oldest first."""
+    dataset, same = tables.Dataset, tables.File
+    mine = select(same.id).where(same.sha256 == file.sha256)
+    made = dataset.training_file.in_(mine) | dataset.validation_file.in_(mine)
+    return list(await session.scalars(select(dataset).where(made).order_by(dataset.created_at)))
 
 
 async def dataset_of(session: AsyncSession, file: tables.File) -> tables.Dataset | None:

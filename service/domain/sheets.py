@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from service.contract.imports import Format, ImportPlan, IntakeSpec
 from service.contract.sheets import DataSheet, Frozen, Said
 from service.db import tables
-from service.domain import files
+from service.domain import files, origins
 from service.domain.keys import Caller
 from service.errors import BadInput, NotFound
 from service.storage.local import Store
@@ -39,17 +38,9 @@ async def say(session: AsyncSession, caller: Caller, file: tables.File, said: Sa
 async def known_of(session: AsyncSession, file: tables.File) -> dict[str, Any]:
     """What a sheet tells of a file beside its rows: the dataset that it is of, and what was said of the file that it is
     a part of."""
-    same, row, dataset = aliased(tables.File), tables.File, tables.Dataset
-    of_it = or_(same.id == dataset.training_file, same.id == dataset.validation_file)
-    made = await session.scalar(
-        select(dataset)
-        .join(same, of_it)
-        .where(same.sha256 == file.sha256)
-        .order_by(dataset.created_at)
-        .limit(1)
-    )
-    if made is not None:
-        return {"frozen": Frozen(id=made.id, assistant=made.assistant, number=made.number)}
+    row = tables.File
+    if frozen := await origins.frozen_as(session, file):
+        return {"frozen": Frozen.model_validate(frozen[0])}
     held_out = file if file.parted is not None else await session.scalar(
         select(row).where(row.parted["of"].as_string() == file.id).limit(1)
     )  # fmt: skip
@@ -60,7 +51,7 @@ async def known_of(session: AsyncSession, file: tables.File) -> dict[str, Any]:
     kept = (
         select(tables.Sheet.sheet).join(row, row.id == tables.Sheet.file_id).where(whole, row.id != file.id)
     )
-    said = Said.model_validate({})
+    said = Said()
     for sheet in await session.scalars(kept.order_by(row.created_at.desc())):
         said.source, said.licence = said.source or sheet["source"], said.licence or sheet["licence"]
     return said.model_dump()

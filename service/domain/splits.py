@@ -21,7 +21,7 @@ async def spec_of(session: AsyncSession, store: Store, file: Row, wanted: SplitC
     """What parting a file needs. Raises `BadInput` for one that must stay whole."""
     if file.parted is not None:
         raise BadInput(f"File '{file.id}' is held out itself.", param="file_id", code="held_out_file")
-    if await origins.is_frozen(session, file.id):
+    if await origins.frozen_as(session, file):
         raise BadInput(
             f"File '{file.id}' was frozen from feedback: what is held out was chosen then.", param="file_id",
             code="frozen_file",

@@ -1,5 +1,6 @@
 """The words of a converted row, by what they are for: its prompt, its answers, all of it."""
 
+import hashlib
 from typing import Any
 
 from service.contract.chat import text_of
@@ -26,6 +27,11 @@ def answers(row: Row, kind: Kind) -> list[Row]:
 
 def text(message: Row) -> str:
     return text_of(message.get("content"))
+
+
+def number(said: str) -> int:
+    """The eight bytes that a text is known by among a million, as a number."""
+    return int.from_bytes(hashlib.blake2b(said.encode(), digest_size=8).digest())
 
 
 def questions(row: Row, kind: Kind) -> list[str]:

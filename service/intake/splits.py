@@ -74,8 +74,7 @@ class Sides:
             sides.append(_side(by, unit) if unit else held)
             if unit and len(known) < FEW:
                 known.add(unit)
-        asked = _plain("\n".join(questions)).encode()
-        self._questions.append(int.from_bytes(hashlib.blake2b(asked, digest_size=8).digest()))
+        self._questions.append(rows.number(_plain("\n".join(questions))))
 
     def decide(self) -> Chosen:
         """Raises `BadFile` when no row tells the unit that was asked for."""

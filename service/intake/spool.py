@@ -4,7 +4,6 @@ Owns the files `rows.part` and `*.index` of an import's folder and the search fo
 numbers is searched in slices of its values, so that memory does not grow with the file.
 """
 
-import hashlib
 from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -53,10 +52,9 @@ class Spool:
     def add(self, line: int, row: dict[str, Any], beside: Beside, said: list[str]) -> None:
         """Keep a row and what stands beside it; `said` are its words. Raises `TypeError` for what UTF-8 cannot hold."""
         data = orjson.dumps([row, *beside]) + b"\n"
-        same = hashlib.blake2b(rows.whole(row, self.kind).encode(), digest_size=8).digest()
-        bands = minhash.bands(runs(said, minhash.RUN))
+        same, bands = rows.number(rows.whole(row, self.kind)), minhash.bands(runs(said, minhash.RUN))
         self._rows.write(data)
-        numbers = (self._end, line, int.from_bytes(same), *bands)
+        numbers = (self._end, line, same, *bands)
         for column, number in zip(self._columns.values(), numbers, strict=True):
             column.add(number)
         self._end += len(data)

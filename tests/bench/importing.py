@@ -9,6 +9,7 @@ people bring.
 import asyncio
 import hashlib
 import resource
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,7 +42,7 @@ async def measure(home: Path, *, short: bool = False) -> list[Figure]:
     each = whole.processor / whole.report.read
     growth = each / (quarter.processor / quarter.report.read)
     peak, before = whole.report.peak_mb, tenth.report.peak_mb
-    back = sum(now < then for then, now in zip(whole.told, whole.told[1:], strict=False))
+    back = sum(now < then for then, now in pairwise(whole.told))
     found = f"{whole.report.taken} taken, {sum(whole.report.refused.values())} refused, " + ", ".join(
         f"{n} {why}" for why, n in sorted(whole.report.left_out.items())
     )
