@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openai.types.fine_tuning import FineTuningJob
 
 from service.contract.chat import Message
 from service.contract.estimates import Estimate
@@ -68,10 +69,23 @@ def test_rated_answers_are_learned_published_and_answered_from_as_the_estimate_t
         assert low < trained.usage.peak_bytes < high, estimate.memory_bytes.because
     assert (after["seconds"]["basis"], after["seconds"]["confidence"]) == ("earlier_jobs", "low")
     assert after["seconds"]["low"] < trained.seconds < after["seconds"]["high"]
-    model = str(done.fine_tuned_model)
-    question: Any = [{"role": "user", "content": "Is pier number 7 open?"}]
-    answer = client.chat.completions.create(model=model, messages=question, temperature=0, max_tokens=12)
+    _is_asked_for_what_it_learned(service, done)
+
+
+def _is_asked_for_what_it_learned(service: Running, done: FineTuningJob) -> None:
+    """Who asks for its model is answered, and by the adapter of this job: the base model's answers differ."""
+    client, model = sdk(service), str(done.fine_tuned_model)
+    assert model in [one.id for one in client.models.list()]
+    raw = client.chat.completions.with_raw_response.create(
+        model=model, messages=[{"role": "user", "content": "Is pier number 7 open?"}], temperature=0, max_tokens=12
+    )  # fmt: skip
+    answer = raw.parse()
     assert (answer.model, bool(answer.choices[0].message.content)) == (model, True)
+    with service.client() as http:
+        found = http.get(f"/api/adapters/{raw.headers['x-tailorbird-adapter']}").raise_for_status().json()
+    manifest, proof = found["manifest"], found["proof"]
+    assert (found["model"], manifest["kind"], manifest["job"]) == (model, "kto", done.id)
+    assert proof["distance_to_trainer"] <= proof["tolerance"] < proof["distance_to_base"]
 
 
 def prompts(base: Path) -> list[Rendered]:
